@@ -1,0 +1,38 @@
+# TurboTrain's commands; `make` alone lists them.
+#
+# Settings, each given as NAME=value after the target:
+#   PYTHON  the interpreter that makes the environment (default: python3.11, python3.10 or python3)
+#   TORCH   another torch than requirements.txt pins; it gets an environment of its own,
+#           .venv-torch<version>. `make test TORCH=2.4.1` runs the tests with that one.
+#   ARGS    more arguments for the tool that the target calls: make test ARGS='tests/tools -x'
+
+TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.txt)
+TORCH ?= $(TORCH_PIN)
+VENV ?= $(if $(filter $(TORCH_PIN),$(TORCH)),.venv,.venv-torch$(TORCH))
+
+# The set-up is done when the stamp of exactly this recipe and these requirements is there.
+STAMP := $(VENV)/.setup-$(shell cat requirements.txt tools/setup.sh | cksum | cut -d ' ' -f 1)
+
+.PHONY: help setup demo test lint format
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv and install everything (once; 15 minutes the first time)
+
+$(STAMP):
+	@PYTHON='$(PYTHON)' bash tools/setup.sh $(VENV) $@ $(TORCH)
+
+demo: setup ## simulate, pretrain, fine-tune, test and draw, on a small data set
+	$(VENV)/bin/python tools/demo.py $(ARGS)
+
+test: setup ## run the tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: setup ## check style and format, as CI does
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: setup ## put the code in the linter's format
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .

@@ -1,0 +1,33 @@
+# The simulated mini dataset: smaller range, shorter history, no validation during training.
+_base_ = './v2xpnp.py'
+data_root = 'data/mini_v2xpnp'
+point_cloud_range = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
+load = [
+    dict(type='LoadCooperativePoints', zero_intensity=True),
+    dict(type='LoadVectorMap'),
+    dict(type='ProjectPointsToEgo'),
+]
+train_pipeline = [
+    *load,
+    dict(type='CooperativeGlobalAugmentation'),
+    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='PackCooperativeInputs'),
+]
+test_pipeline = [
+    *load,
+    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='PackCooperativeInputs'),
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    dataset=dict(data_root=data_root, num_history=2, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    num_workers=1, dataset=dict(data_root=data_root, num_history=2, pipeline=test_pipeline)
+)
+test_dataloader = dict(
+    num_workers=1, dataset=dict(data_root=data_root, num_history=2, pipeline=test_pipeline)
+)
+val_evaluator = dict(eval_range=(-51.2, -25.6, 51.2, 25.6))
+test_evaluator = val_evaluator

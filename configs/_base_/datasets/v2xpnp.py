@@ -1,0 +1,84 @@
+# V2XPnP-Seq, mode vc: a vehicle is the ego and hears vehicles and roadside units.
+dataset_type = 'V2XPnPDataset'
+data_root = 'data/v2xpnp'
+class_map = 'v2xreal3'  # our choice; V2XPnP's own merge of classes is not public
+class_names = ('vehicle', 'pedestrian', 'truck')
+# x and y as in V2XPnP's GT_RANGE; z is our choice: it holds the road under a roadside LiDAR.
+point_cloud_range = [-70.4, -40.0, -5.0, 70.4, 40.0, 3.0]
+sequence = dict(num_history=4, num_future=6, frame_interval=5)  # 2 s and 3 s at 2 Hz
+
+load = [
+    dict(type='LoadCooperativePoints', zero_intensity=True),
+    dict(type='LoadVectorMap'),
+    dict(type='ProjectPointsToEgo'),
+]
+train_pipeline = [
+    *load,
+    dict(type='CooperativeGlobalAugmentation'),
+    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='PackCooperativeInputs'),
+]
+test_pipeline = [
+    *load,
+    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='PackCooperativeInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='v2xpnp_infos_train.npz',
+        class_map=class_map,
+        mode='vc',
+        ego='every',  # our choice; V2X-Real draws a random agent
+        pipeline=train_pipeline,
+        **sequence,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='v2xpnp_infos_val.npz',
+        class_map=class_map,
+        mode='vc',
+        drop_corridors=True,
+        pipeline=test_pipeline,
+        test_mode=True,
+        **sequence,
+    ),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='v2xpnp_infos_test.npz',
+        class_map=class_map,
+        mode='vc',
+        drop_corridors=True,
+        pipeline=test_pipeline,
+        test_mode=True,
+        **sequence,
+    ),
+)
+val_evaluator = dict(
+    type='CooperativeMetric',
+    class_names=class_names,
+    eval_range=(-70.4, -40.0, 70.4, 40.0),
+)
+test_evaluator = val_evaluator

@@ -1,0 +1,26 @@
+# Stage 2. 30 of TurboTrain's 45 epochs (our choice of the split); optimiser as in V2X-Real.
+lr = 2e-3
+optim_wrapper = dict(
+    type='ConflictSuppressingOptimWrapper',
+    optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    clip_grad=dict(max_norm=10, norm_type=2),
+    tasks=dict(
+        detection=['loss_cls', 'loss_bbox', 'loss_dir'], prediction=['loss_trajectory']
+    ),
+    aggregator=dict(type='PCGrad'),
+    schedule=dict(type='PeriodicSchedule', free=1, suppress=1),  # our choice
+)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=5)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        begin=1,
+        end=30,
+        T_max=29,
+        eta_min=lr / 100,
+        convert_to_iter_based=True,
+    ),
+]

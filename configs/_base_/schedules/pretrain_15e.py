@@ -1,0 +1,19 @@
+# Stage 1. CooPre's optimiser; 15 of TurboTrain's 45 epochs (our choice of the split).
+lr = 2e-3
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=15)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        begin=1,
+        end=15,
+        T_max=14,
+        eta_min=lr / 100,
+        convert_to_iter_based=True,
+    ),
+]

@@ -1,0 +1,14 @@
+# finetune_v2xpnp.py on the mini dataset.
+_base_ = [
+    '../../_base_/datasets/mini_v2xpnp.py',
+    '../../_base_/models/cooperative_pillars_mini.py',
+    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/default_runtime.py',
+]
+load_from = 'work_dirs/pretrain_mini_v2xpnp/epoch_15.pth'
+custom_hooks = [
+    dict(
+        type='TransferReportHook',
+        trunk=('encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck'),
+    )
+]

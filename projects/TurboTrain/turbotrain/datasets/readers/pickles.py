@@ -1,0 +1,89 @@
+"""The dataset's two kinds of pickle, read by an unpickler that can build nothing else."""
+
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+
+from ...structures import Lane, Map, MapPoint
+from .errors import DataFileError
+
+__all__ = ['read_trajectories', 'read_vector_map']
+
+_MAP_TYPES = 'opencood.data_utils.datasets.map.map_types'
+_MAP_GLOBALS = {(_MAP_TYPES, cls.__name__): cls for cls in (Map, Lane, MapPoint)}
+_TRAJECTORY_GLOBALS = {('collections', 'OrderedDict'): OrderedDict} | {
+    (module, name): value
+    for package in ('numpy.core', 'numpy._core')
+    for module, name, value in (
+        (f'{package}.multiarray', '_reconstruct', np.core.multiarray._reconstruct),
+        (f'{package}.multiarray', 'scalar', np.core.multiarray.scalar),
+        ('numpy', 'ndarray', np.ndarray),
+        ('numpy', 'dtype', np.dtype),
+    )
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds the named classes and refuses every other global by its name."""
+
+    def __init__(self, file: object, allowed: dict[tuple[str, str], type]) -> None:
+        super().__init__(file)
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> type:
+        """Look a global up among the allowed ones."""
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f'{module}.{name} is not allowed in this file') from None
+
+
+def _load(path: str, allowed: dict[tuple[str, str], type]) -> object:
+    try:
+        with open(path, 'rb') as file:
+            return _Unpickler(file, allowed).load()
+    except OSError as error:
+        raise DataFileError(path, f'cannot be read ({error.strerror})') from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataFileError(path, f'is not a pickle of the expected kind ({error})') from error
+
+
+def read_vector_map(path: str) -> Map:
+    """Read ``v2x_intersection_vector_map.pkl`` or ``v2v_corridors_vector_map.pkl``.
+
+    Raises:
+        DataFileError: the file is missing, damaged, names a class that is not one of V2XPnP's map
+            types, or holds no map.
+    """
+    content = _load(path, _MAP_GLOBALS)
+    if not isinstance(content, Map) or not isinstance(content.map_features, list):
+        raise DataFileError(path, f'expected a Map with a list map_features, got {content!r:.60}')
+    for i, lane in enumerate(content.map_features):
+        if not isinstance(lane, Lane):
+            raise DataFileError(path, f'map_features[{i}]: expected a Lane, got {lane!r:.60}')
+    return content
+
+
+def read_trajectories(path: str) -> dict[int, dict[int, dict[str, np.ndarray]]]:
+    """Read ``trajectory_database*.pkl``.
+
+    Returns:
+        scenario index -> object id -> ``trajectory`` (T, 4) ``[timestep, x, y, z]`` in the world
+        frame, metres, and ``trajectory_mask`` (T,), at 10 Hz.
+
+    Raises:
+        DataFileError: the file is missing, damaged, names a class it has no need of, or an entry
+            lacks a key.
+    """
+    content = _load(path, _TRAJECTORY_GLOBALS)
+    if not isinstance(content, dict):
+        raise DataFileError(path, f'expected a mapping of scenarios, got {type(content).__name__}')
+    for scenario, tracks in content.items():
+        for track, entry in tracks.items():
+            for key, ndim in (('trajectory', 2), ('trajectory_mask', 1)):
+                if np.ndim(entry.get(key)) != ndim:
+                    raise DataFileError(
+                        path, f'key [{scenario}][{track}][{key!r}]: expected an array of {ndim} axes'
+                    )
+    return content

@@ -1,0 +1,111 @@
+"""Transforms of a whole sample: its clouds, agents, objects and paths together."""
+
+from dataclasses import replace
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ...structures import corners_inside, transform_points
+
+__all__ = ['CooperativeGlobalAugmentation', 'CooperativeRangeFilter', 'ProjectPointsToEgo']
+
+
+@TRANSFORMS.register_module()
+class ProjectPointsToEgo(BaseTransform):
+    """Move every cloud into the ego's current frame, as V2X-Real does (``proj_first``).
+
+    Agents then encode their clouds in the frame they will be fused in, and no feature map has to
+    be warped; it asks of the agents that they know the ego's pose before they encode.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Project."""
+        agents = results['agents']
+        if not agents.points_in_ego:
+            transforms = agents.ego_from_agent.reshape(-1, 4, 4).astype(np.float32)
+            results['points'] = [
+                transform_points(matrix, points)
+                for matrix, points in zip(transforms, results['points'], strict=True)
+            ]
+            results['agents'] = replace(agents, points_in_ego=True)
+        return results
+
+
+@TRANSFORMS.register_module()
+class CooperativeGlobalAugmentation(BaseTransform):
+    """Mirror, rotate and scale the world; one draw for all agents, frames, objects and paths.
+
+    Every agent's own frame is changed alike (see :meth:`Agents.moved`), so that the transform holds
+    both before and after :class:`ProjectPointsToEgo`.
+
+    Args:
+        flip_probability: of mirroring y.
+        rotation: angles are drawn from +-rotation (rad).
+        scale: factors are drawn from this range.
+    """
+
+    def __init__(
+        self,
+        flip_probability: float = 0.5,
+        rotation: float = np.pi / 4,
+        scale: tuple[float, float] = (0.95, 1.05),
+    ) -> None:
+        self.flip_probability = flip_probability
+        self.rotation = rotation
+        self.scale = scale
+
+    def transform(self, results: dict) -> dict:
+        """Augment."""
+        rng = results['rng']
+        mirror = -1.0 if rng.random() < self.flip_probability else 1.0
+        angle = rng.uniform(-self.rotation, self.rotation)
+        factor = rng.uniform(*self.scale)
+        cos, sin = np.cos(angle), np.sin(angle)
+        motion = np.eye(4)
+        motion[:2, :2] = [[cos, -sin * mirror], [sin, cos * mirror]]
+        motion[:3, :3] *= factor
+
+        results['agents'] = results['agents'].moved(motion)
+        moved = motion.astype(np.float32)
+        results['points'] = [transform_points(moved, points) for points in results['points']]
+        boxes = transform_points(motion, results['gt_bboxes_3d'])
+        boxes[:, 3:6] *= factor
+        boxes[:, 6] = mirror * boxes[:, 6] + angle
+        results['gt_bboxes_3d'] = boxes
+        for name in ('gt_history_trajectories', 'gt_future_trajectories'):
+            results[name] = results[name] @ motion[:2, :2].T
+        if 'vector_map' in results:
+            lines = transform_points(motion, results['vector_map'])
+            lines[..., 3:6] = lines[..., 3:6] @ motion[:3, :3].T / factor
+            results['vector_map'] = lines * results['vector_map_mask'][..., None]
+        return results
+
+
+@TRANSFORMS.register_module()
+class CooperativeRangeFilter(BaseTransform):
+    """Drop objects, and points that are in the ego's frame already, outside a range.
+
+    Args:
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres, ego frame. Points
+            on the border are out, as in V2X-Real.
+        min_corners: corners of a box that must be inside for the object to stay (8 in V2XPnP, 2 in
+            V2X-Real).
+    """
+
+    def __init__(self, point_cloud_range: list[float], min_corners: int = 8) -> None:
+        self.range = np.asarray(point_cloud_range, dtype=np.float32)
+        self.min_corners = min_corners
+
+    def transform(self, results: dict) -> dict:
+        """Filter."""
+        keep = corners_inside(results['gt_bboxes_3d'], self.range) >= self.min_corners
+        for key in [key for key in results if key.startswith('gt_')]:
+            results[key] = results[key][keep]
+        if results['agents'].points_in_ego:
+            low, high = self.range[:3], self.range[3:]
+            results['points'] = [
+                points[((points[:, :3] > low) & (points[:, :3] < high)).all(1)]
+                for points in results['points']
+            ]
+        return results

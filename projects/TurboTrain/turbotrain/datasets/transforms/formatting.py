@@ -1,0 +1,50 @@
+"""From arrays to what models take."""
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
+
+__all__ = ['PackCooperativeInputs']
+
+_DTYPES = dict(
+    labels_3d=torch.int64,
+    track_ids=torch.int64,
+    future_trajectories=torch.float32,
+    future_valid=torch.bool,
+    history_trajectories=torch.float32,
+    history_valid=torch.bool,
+)
+_META_KEYS = (
+    'agents', 'sample_idx', 'scenario', 'frame', 'cloud_paths', 'vector_map', 'vector_map_mask'
+)  # fmt: skip
+
+
+@TRANSFORMS.register_module()
+class PackCooperativeInputs(BaseTransform):
+    """Pack a sample as mmdet3d's models and metrics take it.
+
+    Returns:
+        ``inputs['points']``: the N*T clouds, agent-major, in one float32 tensor (sum P, 4): one
+        tensor, not twenty, goes from a worker to the trainer. ``data_samples``: a
+        Det3DDataSample whose ``gt_instances_3d`` hold ``bboxes_3d`` (LiDARInstance3DBoxes),
+        ``labels_3d``, ``track_ids``, ``future_trajectories`` (M, F, 2), ``future_valid`` (M, F),
+        ``history_trajectories`` (M, T, 2) and ``history_valid`` (M, T), and whose metainfo holds
+        ``agents``, ``num_points`` (the clouds' lengths), ``scenario``, ``frame``, ``sample_idx``,
+        ``cloud_paths`` and, if loaded, ``vector_map`` with its mask.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Pack."""
+        boxes = torch.from_numpy(results['gt_bboxes_3d'].astype(np.float32))
+        instances = InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes))
+        for name, dtype in _DTYPES.items():
+            instances[name] = torch.as_tensor(results[f'gt_{name}'], dtype=dtype)
+        meta = {key: results[key] for key in _META_KEYS if key in results}
+        meta['num_points'] = [len(cloud) for cloud in results['points']]
+        sample = Det3DDataSample(metainfo=meta | dict(box_type_3d=LiDARInstance3DBoxes))
+        sample.gt_instances_3d = instances
+        points = torch.from_numpy(np.concatenate(results['points']))
+        return dict(inputs=dict(points=points), data_samples=sample)

@@ -1,0 +1,37 @@
+"""Checkpoints of tensors and plain values only."""
+
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+__all__ = ['PlainCheckpointHook']
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Keep out of checkpoints what ``torch.load(weights_only=True)`` refuses.
+
+    mmengine puts the log's history there as objects of its own, with their methods. Since torch 2.6
+    such a file cannot be read without being allowed to run code, not even to resume from it. Here
+    the history becomes lists of numbers on the way out, and objects again on the way in.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Objects to lists."""
+        scalars = checkpoint['message_hub']['log_scalars']
+        for key, buffer in scalars.items():
+            scalars[key] = dict(zip(('values', 'counts'), map(_floats, buffer.data), strict=True))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Lists to objects."""
+        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        for key, history in scalars.items():
+            if isinstance(history, dict):
+                scalars[key] = HistoryBuffer(history['values'], history['counts'])
+
+
+def _floats(array: object) -> list[float]:
+    return [float(value) for value in array]

@@ -1,0 +1,83 @@
+"""From a command line to a runner, on one process or many, with a GPU or without."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+__all__ = ['ROOT', 'add_common_arguments', 'build_runner', 'enable_amp', 'load_config']
+
+ROOT = Path(__file__).resolve().parents[4]
+_AMP = dict(
+    OptimWrapper='AmpOptimWrapper',
+    ConflictSuppressingOptimWrapper='AmpConflictSuppressingOptimWrapper',
+)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
+    """Add the arguments that mmdet3d's train.py and test.py share."""
+    parser.add_argument('config', help='config file')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='where logs, checkpoints and metrics go')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='changes to the config, key=value; paths are relative to the project, as in configs',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config that the command line names, and change to the project's root.
+
+    Paths on the command line are relative to where it was typed; paths inside configs are relative
+    to the project's root, so that every command works from anywhere.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = Path(args.config).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no config {args.config!r}')
+    work_dir = Path(args.work_dir).resolve() if args.work_dir else None
+    os.chdir(ROOT)
+    cfg = Config.fromfile(path)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if work_dir is None:
+        work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
+    cfg.work_dir = str(work_dir)
+    return cfg
+
+
+def enable_amp(cfg: Config) -> None:
+    """Turn the optimiser wrapper into its mixed-precision twin."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind in _AMP.values():
+        return
+    if kind not in _AMP:
+        raise ValueError(f'--amp knows {sorted(_AMP)}, the config has optim_wrapper.type {kind!r}')
+    if not torch.cuda.is_available():
+        raise RuntimeError('--amp needs an accelerator: mmengine has no mixed precision on the CPU')
+    cfg.optim_wrapper.type = _AMP[kind]
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner; without a GPU several processes talk through gloo."""
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        # mmengine's own set-up would pick a CUDA device for each process.
+        if cfg.launcher != 'pytorch':
+            raise RuntimeError(f'launcher {cfg.launcher!r} needs GPUs; on CPUs use pytorch')
+        torch.distributed.init_process_group('gloo')
+        cfg.setdefault(
+            'model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None)
+        )
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

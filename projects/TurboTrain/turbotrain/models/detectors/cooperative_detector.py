@@ -1,0 +1,166 @@
+"""The multi-agent, multi-frame, multi-task network."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet3d.models import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from torch import Tensor
+
+from ...structures import Agents
+
+__all__ = ['CooperativeDetector']
+
+
+@MODELS.register_module()
+class CooperativeDetector(Base3DDetector):
+    """Backbone, temporal fusion, multi-agent fusion, detection head and prediction head.
+
+    The network of V2XPnP and TurboTrain: every cloud is encoded by itself; each agent fuses its
+    frames; the ego fuses the agents' maps, one each ("one-step communication"); boxes are detected
+    on the fused map, and a path is forecast for each box.
+
+    Args:
+        encoder: points of K clouds to (K, C, H, W).
+        backbone: mmdet3d's 2-D backbone.
+        neck: mmdet3d's neck, which gives one map.
+        temporal_neck: (agents, frames) to agents.
+        fusion_neck: agents to ego.
+        bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
+        trajectory_head: forecasts boxes; None detects only.
+        bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
+            leaves the map as the agents sent theirs.
+        train_cfg: the detection head's.
+        test_cfg: the detection head's.
+        data_preprocessor: mmdet3d's.
+        init_cfg: mmengine's.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        backbone: dict,
+        neck: dict,
+        temporal_neck: dict,
+        fusion_neck: dict,
+        bbox_head: dict,
+        trajectory_head: dict | None = None,
+        bev_neck: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.encoder = MODELS.build(encoder)
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.temporal_neck = MODELS.build(temporal_neck)
+        self.fusion_neck = MODELS.build(fusion_neck)
+        self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
+        self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
+        self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
+
+    def extract_feat(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
+    ) -> list[Tensor]:
+        """The trunk.
+
+        Args:
+            batch_inputs_dict: ``points``: for each sample a list of N*T tensors (P, 4).
+            batch_data_samples: their metainfo holds ``agents``.
+
+        Returns:
+            One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
+        """
+        clouds = [cloud for sample in batch_inputs_dict['points'] for cloud in sample]
+        agents = [sample.agents for sample in batch_data_samples]
+        frames = {record.num_frames for record in agents}
+        in_ego = {record.points_in_ego for record in agents}
+        if len(frames) > 1 or len(in_ego) > 1:
+            raise ValueError(
+                f'samples of one batch differ in their number of frames {sorted(frames)} or in '
+                f'points_in_ego {sorted(in_ego)}'
+            )
+        num_frames, points_in_ego = frames.pop(), in_ego.pop()
+
+        maps = self.neck(self.backbone(self.encoder(clouds)))[0]
+        maps = maps.view(-1, num_frames, *maps.shape[1:])
+        batch = _Batch(agents, maps)
+        fused = self.temporal_neck(
+            maps,
+            time_offsets=batch.time_offsets,
+            valid=batch.valid,
+            current_from_frame=None if points_in_ego else batch.current_from_frame,
+        )
+        bev = self.fusion_neck(
+            fused,
+            num_agents=[len(record) for record in agents],
+            kinds=batch.kinds,
+            valid=batch.valid.any(dim=1),
+            ego_from_agent=None if points_in_ego else batch.ego_from_features,
+        )
+        return [bev] if self.bev_neck is None else self.bev_neck([bev])
+
+    def loss(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Losses of the detection head and, as ``loss_trajectory``, of the trajectory head."""
+        bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
+        losses = self.bbox_head.loss(bev, batch_data_samples, **kwargs)
+        if self.trajectory_head is not None:
+            truth = [sample.gt_instances_3d for sample in batch_data_samples]
+            losses.update(
+                self.trajectory_head.loss(
+                    bev[0],
+                    boxes=[t.bboxes_3d.tensor.to(bev[0].device) for t in truth],
+                    labels=[t.labels_3d for t in truth],
+                    futures=[t.future_trajectories for t in truth],
+                    valid=[t.future_valid for t in truth],
+                )
+            )
+        return losses
+
+    def predict(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> list[Det3DDataSample]:
+        """Detect and forecast.
+
+        Returns:
+            The samples with ``pred_instances_3d``: ``bboxes_3d``, ``scores_3d``, ``labels_3d`` and,
+            with a trajectory head, ``trajectories`` (M, K, F, 2) in the ego's frame, metres, and
+            ``trajectory_scores`` (M, K).
+        """
+        bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
+        results = self.bbox_head.predict(bev, batch_data_samples, **kwargs)
+        if self.trajectory_head is not None:
+            paths = self.trajectory_head.predict(
+                bev[0], [r.bboxes_3d for r in results], [r.labels_3d for r in results]
+            )
+            for result, (trajectories, scores) in zip(results, paths, strict=True):
+                result.trajectories = trajectories
+                result.trajectory_scores = scores
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _forward(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> tuple:
+        """The detection head's raw output."""
+        return self.bbox_head(self.extract_feat(batch_inputs_dict, batch_data_samples))
+
+
+class _Batch:
+    """The agents of all samples of a batch, side by side, as tensors beside the maps."""
+
+    def __init__(self, agents: list[Agents], maps: Tensor) -> None:
+        def stack(arrays: list[np.ndarray]) -> Tensor:
+            return torch.from_numpy(np.concatenate(arrays)).to(maps.device)
+
+        times = [np.tile(a.time_offsets, (len(a), 1)) for a in agents]
+        self.time_offsets = stack(times).to(maps.dtype)
+        self.valid = stack([a.valid for a in agents])
+        self.kinds = stack([a.kinds for a in agents])
+        self.current_from_frame = stack([a.current_from_frame for a in agents])
+        self.ego_from_features = stack([a.ego_from_features for a in agents])

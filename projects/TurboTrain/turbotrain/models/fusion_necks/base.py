@@ -1,0 +1,77 @@
+"""What every fusion neck takes and gives."""
+
+from abc import ABCMeta, abstractmethod
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from ..warping import warp_bev
+
+__all__ = ['BaseFusionNeck']
+
+
+class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
+    """Fuses the agents of each sample into the ego's map: (sum N_i, C, H, W) to (B, C, H, W).
+
+    Args:
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the feature maps.
+    """
+
+    def __init__(self, point_cloud_range: list[float], init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.point_cloud_range = point_cloud_range
+
+    def forward(
+        self,
+        features: Tensor,
+        num_agents: list[int],
+        kinds: Tensor,
+        valid: Tensor,
+        ego_from_agent: Tensor | None = None,
+    ) -> Tensor:
+        """Bring the agents' maps into the ego's frame and fuse them.
+
+        Args:
+            features: (sum N_i, C, H, W), a sample's agents side by side, its ego first.
+            num_agents: N_i of each of the B samples.
+            kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure.
+            valid: (sum N_i,) bool, whether the agent has sent anything.
+            ego_from_agent: (sum N_i, 4, 4); None when all maps lie in the ego's frame.
+
+        Returns:
+            (B, C, H, W) in the ego's frame.
+        """
+        seen = valid[:, None, None, None]
+        if ego_from_agent is not None:
+            features, inside = warp_bev(features, ego_from_agent, self.point_cloud_range)
+            seen = seen & inside
+        # A rectangle of samples x agents: one kernel for all, at the price of some padding.
+        batch, agents = len(num_agents), max(num_agents)
+        position = torch.tensor(
+            [b * agents + a for b, n in enumerate(num_agents) for a in range(n)],
+            device=features.device,
+        )
+
+        def pad(rows: Tensor) -> Tensor:
+            padded = rows.new_zeros(batch * agents, *rows.shape[1:])
+            return padded.index_copy(0, position, rows).view(batch, agents, *rows.shape[1:])
+
+        if len(position) == batch * agents:
+            maps = features.view(batch, agents, *features.shape[1:])
+        else:
+            maps = pad(features)
+        return self.fuse(maps, pad(kinds), pad(seen))
+
+    @abstractmethod
+    def fuse(self, features: Tensor, kinds: Tensor, seen: Tensor) -> Tensor:
+        """Fuse aligned maps.
+
+        Args:
+            features: (B, N, C, H, W), ego first, padded with agents that have seen nothing.
+            kinds: (B, N) int64.
+            seen: bool, broadcastable to (B, N, 1, H, W): which cells an agent says anything of.
+
+        Returns:
+            (B, C, H, W).
+        """

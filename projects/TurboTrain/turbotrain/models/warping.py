@@ -1,0 +1,40 @@
+"""Moving bird's-eye-view feature maps from one frame to another."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ['warp_bev']
+
+
+def warp_bev(
+    features: Tensor, target_from_source: Tensor, point_cloud_range: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Resample feature maps into another frame; heights, roll and pitch are ignored.
+
+    Cell (row i, column j) has its centre at ``x_min + (j + 0.5) * cell``, ``y_min + (i + 0.5) * cell``
+    in both frames.
+
+    Args:
+        features: (S, C, H, W); H runs along y, W along x.
+        target_from_source: (S, 4, 4), metres.
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres, of both frames.
+
+    Returns:
+        warped: (S, C, H, W), bilinear, 0 where the source map does not reach.
+        seen: (S, 1, H, W) bool, whether the source map reaches there.
+    """
+    x_min, y_min, _, x_max, y_max, _ = point_cloud_range
+    transform = target_from_source.to(torch.float64)
+    half = transform.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2])
+    centre = transform.new_tensor([(x_max + x_min) / 2, (y_max + y_min) / 2])
+    inverse = torch.linalg.inv(transform[:, :2, :2])
+    shift = -(inverse @ transform[:, :2, 3:])[..., 0]
+    # grid_sample counts in halves of the map from its centre: x = centre + half * normalised.
+    matrix = inverse * half[None, None, :] / half[None, :, None]
+    offset = (inverse @ centre + shift - centre) / half
+    theta = torch.cat([matrix, offset[..., None]], dim=2).to(features.dtype)
+    grid = functional.affine_grid(theta, list(features.shape), align_corners=False)
+    warped = functional.grid_sample(features, grid, align_corners=False)
+    seen = (grid.abs() <= 1).all(dim=-1)[:, None]
+    return warped * seen, seen

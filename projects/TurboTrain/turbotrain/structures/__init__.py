@@ -1,0 +1,27 @@
+"""What flows between the modules: poses, boxes, agents, trajectories, vector maps."""
+
+from .agents import INFRASTRUCTURE, VEHICLE, Agents
+from .boxes import boxes_from_world, corners_inside, corners_of
+from .poses import invert_rigid, matrix_to_pose, pose_to_matrix, transform_points, yaw_of
+from .trajectories import interpolate_missing_points
+from .vector_map import Lane, Map, MapPoint, nearest_polylines, polylines_of
+
+__all__ = [
+    'INFRASTRUCTURE',
+    'VEHICLE',
+    'Agents',
+    'Lane',
+    'Map',
+    'MapPoint',
+    'boxes_from_world',
+    'corners_inside',
+    'corners_of',
+    'interpolate_missing_points',
+    'invert_rigid',
+    'matrix_to_pose',
+    'nearest_polylines',
+    'polylines_of',
+    'pose_to_matrix',
+    'transform_points',
+    'yaw_of',
+]

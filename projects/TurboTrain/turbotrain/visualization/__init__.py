@@ -1,0 +1,6 @@
+"""Pictures of samples."""
+
+from .bev import AGENT_COLORS, draw_bev, save_figure
+from .scene import AgentView, BEVScene
+
+__all__ = ['AGENT_COLORS', 'AgentView', 'BEVScene', 'draw_bev', 'save_figure']

@@ -1,0 +1,65 @@
+"""Point clouds of several agents as one image from above."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from scipy.ndimage import gaussian_filter
+
+from .scene import AgentView
+
+__all__ = ['cloud_image']
+
+
+def cloud_image(
+    agents: Sequence[AgentView], colors: Sequence[str], limits: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Draw clouds: the colour says whose points, the opacity how many and how high.
+
+    Args:
+        agents: whose clouds.
+        colors: a colour for each agent, in any form that matplotlib knows.
+        limits: (4,) ``x_min, y_min, x_max, y_max`` in metres, ego frame; points outside are left
+            out.
+        size: width and height in pixels.
+
+    Returns:
+        (height, width, 4) float RGBA, top row first.
+    """
+    clouds = [agent.points[:, :3].astype(np.float64) for agent in agents]
+    owner = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])
+    points = np.concatenate([np.zeros((0, 3)), *clouds])
+    pixel = np.floor((points[:, :2] - limits[:2]) / (limits[2:] - limits[:2]) * size)
+    inside = np.isfinite(points).all(1) & ((pixel >= 0) & (pixel < size)).all(1)
+    points, owner, pixel = points[inside], owner[inside], pixel[inside].astype(np.int64)
+    # Returns from the ground stay dim, so that what stands on it stands out.
+    weight = 0.2 + np.clip((_height_above_ground(points) - 0.2) / 0.6, 0.0, 1.0)
+
+    width, height = size
+    cell = (height - 1 - pixel[:, 1]) * width + pixel[:, 0]
+    palette = np.array([to_rgb(color) for color in colors]).reshape(-1, 3)
+    total = _splat(cell, weight, size)
+    image = np.zeros((height, width, 4))
+    for channel in range(3):
+        mixed = _splat(cell, weight * palette[owner, channel], size)
+        image[..., channel] = mixed / np.maximum(total, 1e-9)
+    # Thin clouds get a longer exposure: a few thousand points are seen as well as a million.
+    exposure = 2.0 * np.clip(np.sqrt(4e5 / max(len(points), 1)), 1.0, 4.0)
+    image[..., 3] = 1.0 - np.exp(-exposure * total)
+    return np.clip(image, 0.0, 1.0)
+
+
+def _splat(cell: np.ndarray, weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(height, width) sum of the weights (P,) of the points in each pixel, a little softened."""
+    width, height = size
+    flat = np.bincount(cell, weight, minlength=height * width)
+    return gaussian_filter(flat.reshape(height, width).astype(np.float64), height / 1600.0)
+
+
+def _height_above_ground(points: np.ndarray, cell_size: float = 4.0) -> np.ndarray:
+    """(P,) metres of points (P, 3) above the lowest point of their square of ground."""
+    _, cell = np.unique(np.floor(points[:, :2] / cell_size), axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    lowest = np.full(cell.max(initial=-1) + 1, np.inf)
+    np.minimum.at(lowest, cell, points[:, 2])
+    return points[:, 2] - lowest[cell]

@@ -1,0 +1,214 @@
+"""The metric, driven as mmengine's test loop drives it."""
+
+import json
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import METRICS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
+
+from projects.TurboTrain.turbotrain.evaluation import CooperativeMetric
+
+CLASSES = ('vehicle', 'pedestrian')
+
+
+def make_sample(index=0, num=6, forecast=True, seed=None):
+    """A sample whose predictions are perfect: ``num`` objects apart from each other, all moving."""
+    rng = np.random.default_rng(index if seed is None else seed)
+    boxes = np.zeros((num, 7), np.float32)
+    boxes[:, 0] = np.arange(num) * 9.0 - 25.0
+    boxes[:, 1] = rng.uniform(-20, 20, num)
+    boxes[:, 3:6] = [4.5, 2.0, 1.6]
+    boxes[:, 6] = rng.uniform(-np.pi, np.pi, num)
+    steps = np.arange(1, 7, dtype=np.float32)[:, None]
+    futures = boxes[:, None, :2] + np.float32([3.0, 1.0]) * steps
+    labels = torch.arange(num) % 2
+    truth = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(torch.tensor(boxes)),
+        labels_3d=labels,
+        future_trajectories=torch.tensor(futures),
+        future_valid=torch.ones(num, 6, dtype=torch.bool),
+    )
+    predicted = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(torch.tensor(boxes)),
+        labels_3d=labels.clone(),
+        scores_3d=torch.tensor(rng.uniform(0.2, 1.0, num), dtype=torch.float32),
+    )
+    if forecast:
+        predicted.trajectories = torch.tensor(futures)[:, None].clone()
+        predicted.trajectory_scores = torch.ones(num, 1)
+    sample = Det3DDataSample(metainfo={'sample_idx': f'scenario_{index}'})
+    sample.gt_instances_3d, sample.pred_instances_3d = truth, predicted
+    return sample
+
+
+def evaluate(samples, **kwargs):
+    evaluator = Evaluator(dict(type='mmdet3d.CooperativeMetric', class_names=CLASSES, **kwargs))
+    for sample in samples:
+        evaluator.process(data_samples=[sample])
+    return evaluator.evaluate(len(samples))
+
+
+def test_perfect_predictions():
+    metrics = evaluate([make_sample(i) for i in range(3)])
+    for threshold in ('0.3', '0.5', '0.7'):
+        for kind in ('AP', 'AP_frame_order'):
+            for name in CLASSES:
+                assert metrics[f'{kind}@{threshold}/{name}'] == 100
+            assert metrics[f'm{kind}@{threshold}'] == 100
+    assert (metrics['ADE'], metrics['FDE'], metrics['MR'], metrics['EPA']) == (0, 0, 0, 100)
+    assert metrics['EPA/vehicle'] == metrics['EPA/pedestrian'] == 100
+    assert metrics['EPA_stationary'] == metrics['EPA_stationary/vehicle'] == 0
+
+
+def test_result_can_be_logged_and_written():
+    metrics = evaluate([make_sample(), make_sample(1, num=0)])
+    assert all(type(value) is float for value in metrics.values())
+    json.dumps(metrics)
+    MMLogger.get_instance('metric').log(
+        logging.INFO, ' '.join(f'{k}: {v:.4f}' for k, v in metrics.items())
+    )
+
+
+def test_prefix_is_put_before_every_name():
+    assert all(name.startswith('test/') for name in evaluate([make_sample()], prefix='test'))
+
+
+def test_half_right_forecasts():
+    """Half of the objects stand still in their forecast: half of them miss."""
+    sample = make_sample()
+    predicted = sample.pred_instances_3d
+    predicted.trajectories[::2] = predicted.bboxes_3d.bev[::2, None, None, :2]
+    metrics = evaluate([sample])
+    assert (metrics['MR'], metrics['EPA']) == (50, 50)
+    assert (metrics['EPA/vehicle'], metrics['EPA/pedestrian']) == (0, 100)
+    assert metrics['FDE'] == pytest.approx(0.5 * 6 * 10**0.5, rel=1e-5)
+
+
+def test_forecasting_options():
+    sample = make_sample()
+    sample.pred_instances_3d.scores_3d[:] = torch.tensor([0.1, 0.9, 0.9, 0.9, 0.9, 0.9])
+    sample.pred_instances_3d.trajectories[1::2] += 50.0
+    assert evaluate([sample], forecasting_classes=['vehicle'])['EPA'] == 100
+    assert 'EPA/pedestrian' not in evaluate([sample], forecasting_classes=['vehicle'])
+    metrics = evaluate([sample], forecasting_score_threshold=0.5)
+    assert metrics['EPA/vehicle'] == pytest.approx(200 / 3)
+    assert metrics['AP@0.5/vehicle'] == 100
+    assert evaluate([sample], miss_threshold=100.0)['MR'] == 0
+
+
+def test_boxes_across_the_border_do_not_count():
+    sample = make_sample(num=2)
+    inside, across = torch.tensor([68.1, 38.9]), torch.tensor([69.0, 0.0])
+    for instances in (sample.gt_instances_3d, sample.pred_instances_3d):
+        instances.bboxes_3d.tensor[:, :2] = torch.stack([inside, across])
+        instances.bboxes_3d.tensor[:, 6] = 0.0
+    metrics = evaluate([sample])
+    assert metrics['AP@0.5/vehicle'] == 100
+    assert np.isnan(metrics['AP@0.5/pedestrian'])
+    assert metrics['mAP@0.5'] == 100
+    assert np.isnan(metrics['EPA/pedestrian'])
+
+
+def test_border_is_inside():
+    sample = make_sample(num=1)
+    for instances in (sample.gt_instances_3d, sample.pred_instances_3d):
+        instances.bboxes_3d.tensor[0] = torch.tensor([2.0, 1.0, 0.0, 4.0, 2.0, 2.0, 0.0])
+    assert evaluate([sample], eval_range=(0, 0, 4, 2))['AP@0.5/vehicle'] == 100
+    assert np.isnan(evaluate([sample], eval_range=(0, 0, 3.9, 2))['AP@0.5/vehicle'])
+
+
+def test_nothing_predicted_and_nothing_there():
+    blind = make_sample()
+    blind.pred_instances_3d = make_sample(num=0).pred_instances_3d
+    metrics = evaluate([blind])
+    assert (metrics['AP@0.5/vehicle'], metrics['EPA'], metrics['EPA_stationary']) == (0, 0, 0)
+    assert np.isnan(metrics['ADE'])
+    assert all(np.isnan(value) for value in evaluate([make_sample(num=0)]).values())
+
+
+def test_detection_only():
+    metrics = evaluate([make_sample(i, forecast=False) for i in range(2)])
+    assert metrics['mAP@0.7'] == 100
+    assert all(name.startswith(('AP', 'mAP')) for name in metrics)
+    with pytest.raises(ValueError, match=r"scenario_1.*'trajectories'"):
+        evaluate([make_sample(0), make_sample(1, forecast=False)])
+
+
+def test_error_names_scenario_and_frame_where_known():
+    sample = make_sample(4)
+    sample.set_metainfo({'scenario': '2023-04-07_1', 'frame': 35})
+    del sample.pred_instances_3d.scores_3d
+    with pytest.raises(KeyError, match='2023-04-07_1, frame 35: pred_instances_3d lacks .*scores'):
+        evaluate([sample])
+
+
+@pytest.mark.parametrize('key', ['bboxes_3d', 'labels_3d', 'future_trajectories', 'future_valid'])
+def test_missing_key_is_named(key):
+    sample = make_sample(4)
+    del sample.gt_instances_3d[key]
+    with pytest.raises(KeyError, match=f'scenario_4: gt_instances_3d lacks .*{key}'):
+        evaluate([sample])
+
+
+def test_missing_instances_are_named():
+    sample = make_sample(4)
+    del sample.gt_instances_3d
+    with pytest.raises(KeyError, match='scenario_4: gt_instances_3d is missing'):
+        evaluate([sample])
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('scores_3d', torch.full((6,), torch.nan), 'scores_3d holds NaN'),
+        ('labels_3d', torch.full((6,), 2), 'holds label 2; class_names has 2'),
+        ('trajectories', torch.zeros(6, 1, 5, 2), r'shape \(6, 1, 5, 2\), expected'),
+    ],
+)
+def test_wrong_prediction_is_named(key, value, message):
+    sample = make_sample(4)
+    sample.pred_instances_3d[key] = value
+    with pytest.raises(ValueError, match=f'scenario_4: pred_instances_3d.*{message}'):
+        evaluate([sample])
+
+
+def test_future_that_is_not_valid_may_be_nan():
+    sample = make_sample()
+    sample.gt_instances_3d.future_valid[0, 3:] = False
+    sample.gt_instances_3d.future_trajectories[0, 3:] = torch.nan
+    assert evaluate([sample])['EPA'] == 100
+    sample.gt_instances_3d.future_valid[:] = True
+    with pytest.raises(ValueError, match='future_trajectories holds NaN'):
+        evaluate([sample])
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        ({'class_names': 'vehicle'}, 'class_names'),
+        ({'class_names': []}, 'class_names'),
+        ({'class_names': CLASSES, 'iou_thresholds': (0.0,)}, 'iou_thresholds'),
+        ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1, 1, 1)}, 'eval_range'),
+        ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1)}, 'eval_range'),
+        ({'class_names': CLASSES, 'forecasting_classes': ['bus']}, 'forecasting_classes'),
+    ],
+)
+def test_wrong_option_is_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        METRICS.build(dict(type='CooperativeMetric', **kwargs))
+
+
+def test_records_are_small_and_travel_between_processes():
+    metric = CooperativeMetric(CLASSES)
+    metric.process(None, [make_sample().to_dict()])
+    blob = pickle.dumps(metric.results)
+    assert len(blob) < 6000
+    again = metric.compute_metrics(pickle.loads(blob))
+    assert again == metric.compute_metrics(metric.results)

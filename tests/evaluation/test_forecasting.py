@@ -1,0 +1,170 @@
+"""Forecasting metrics against ViP3D's numbers, an independent reference, and their properties."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from projects.TurboTrain.turbotrain.evaluation import (
+    ForecastFrame,
+    displacement_errors,
+    evaluate_forecasts,
+    match_centers,
+    standing_still,
+)
+from tests.evaluation.scenes import random_forecast
+from tests.golden import load_golden
+
+
+def golden_frames():
+    """The frames of ViP3D's fixture, futures found by the objects' ids in later frames."""
+    golden = load_golden()['eval']['vip3d']
+    num_steps = golden['horizon_steps']
+    infos = sorted(golden['infos'].values(), key=lambda info: info['timestamp'])
+    tables = [
+        {i: box[:2] for i, box in zip(f['instance_inds'], f['gt_bboxes_3d'], strict=True)}
+        for f in infos
+    ]
+    frames = []
+    for now, info in enumerate(infos):
+        predicted = golden['results'].get(info['sample_token'])
+        if predicted is None:
+            continue
+        ids = info['instance_inds']
+        futures = np.zeros((len(ids), num_steps, 2))
+        valid = np.zeros((len(ids), num_steps), dtype=bool)
+        for row, i in enumerate(ids):
+            for step, table in enumerate(tables[now + 1 : now + 1 + num_steps]):
+                if i in table:
+                    futures[row, step], valid[row, step] = table[i], True
+        frames.append(
+            ForecastFrame(
+                centers=np.array([p['translation'] for p in predicted]),
+                trajectories=np.array([p['pred_future_trajs'] for p in predicted]),
+                gt_centers=np.array([tables[now][i] for i in ids]),
+                gt_trajectories=futures,
+                gt_valid=valid,
+            )
+        )
+    return frames
+
+
+def test_golden_vip3d():
+    golden = load_golden()['eval']['vip3d']
+    frames = golden_frames()
+    result = evaluate_forecasts(frames)
+    assert len(frames) == golden['frames_scored']
+    assert result.ade == pytest.approx(golden['metrics']['minADE'])
+    assert result.fde == pytest.approx(golden['metrics']['minFDE'])
+    assert result.miss_rate == pytest.approx(golden['metrics']['MR'])
+    assert result.epa == pytest.approx(golden['metrics']['EPA'])
+    counts = golden['counts']
+    assert (result.matched, result.false_positives) == (counts['matched'], counts['unmatched'])
+    assert (result.hits, result.ground_truth) == (counts['hit'], counts['gt_valid_end'])
+
+
+def test_matching_is_the_best_assignment():
+    """Against every assignment tried out, with a greedy trap: near-by objects in a row."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        gt = rng.uniform(0, 4, (4, 2))
+        centers = gt + rng.normal(0, 0.8, (4, 2))
+        distance = np.linalg.norm(centers[:, None] - gt, axis=-1)
+        cost = np.where(distance > 2.0, 1e4, distance)
+        best = min(cost[range(4), list(p)].sum() for p in permutations(range(4)))
+        row, gt_row = match_centers(centers, gt, 2.0)
+        assert distance[row, gt_row].sum() + 1e4 * (4 - len(row)) == pytest.approx(best)
+        assert (distance[row, gt_row] <= 2.0).all()
+
+
+def test_best_mode_for_average_and_final_apart():
+    truth = np.zeros((1, 2, 2))
+    modes = np.array([[[[0.0, 0.0], [4.0, 0.0]], [[9.0, 0.0], [1.0, 0.0]]]])
+    average, final = displacement_errors(modes, truth, np.ones((1, 2), bool))
+    assert (average[0], final[0]) == (2.0, 1.0)
+
+
+def test_invalid_steps_are_ignored():
+    truth = np.zeros((3, 2, 2))
+    truth[~np.array([[True, False], [False, True], [False, False]])] = np.nan
+    valid = ~np.isnan(truth[..., 0])
+    average, final = displacement_errors(np.full((3, 1, 2, 2), 3.0), truth, valid)
+    np.testing.assert_allclose(average, [18**0.5, 18**0.5, np.nan])
+    np.testing.assert_allclose(final, [np.nan, 18**0.5, np.nan])
+
+
+def test_perfect_forecasts():
+    frame = random_forecast(np.random.default_rng(1))
+    perfect = replace(frame, centers=frame.gt_centers, trajectories=frame.gt_trajectories[:, None])
+    result = evaluate_forecasts([perfect])
+    assert (result.ade, result.fde, result.miss_rate, result.epa) == (0, 0, 0, 1)
+
+
+def test_order_of_frames_and_of_objects_changes_nothing():
+    rng = np.random.default_rng(2)
+    frames = [random_forecast(rng) for _ in range(5)]
+    order = rng.permutation(len(frames[0].centers))
+    shuffled = replace(
+        frames[0], centers=frames[0].centers[order], trajectories=frames[0].trajectories[order]
+    )
+    a, b = evaluate_forecasts(frames), evaluate_forecasts([*frames[:0:-1], shuffled])
+    assert (a.ade, a.fde) == (pytest.approx(b.ade), pytest.approx(b.fde))
+    assert (a.epa, a.hits, a.matched) == (b.epa, b.hits, b.matched)
+
+
+def test_false_positive_costs_its_weight():
+    frame = random_forecast(np.random.default_rng(3))
+    extra = replace(
+        frame,
+        centers=np.concatenate([frame.centers, [[200.0, 0.0]]]),
+        trajectories=np.concatenate([frame.trajectories, frame.trajectories[:1]]),
+    )
+    before = evaluate_forecasts([frame], false_positive_weight=0.25)
+    after = evaluate_forecasts([extra], false_positive_weight=0.25)
+    assert before.epa - after.epa == pytest.approx(0.25 / before.ground_truth)
+    assert after.ade == before.ade
+
+
+def test_epa_is_at_least_zero():
+    frame = random_forecast(np.random.default_rng(4))
+    far = replace(frame, centers=frame.centers + 500.0)
+    result = evaluate_forecasts([far])
+    assert result.epa == 0
+    assert result.hits == 0
+    assert np.isnan(result.ade)
+
+
+def test_frames_without_ground_truth_are_skipped():
+    frame = random_forecast(np.random.default_rng(5))
+    empty = replace(
+        frame,
+        gt_centers=frame.gt_centers[:0],
+        gt_trajectories=frame.gt_trajectories[:0],
+        gt_valid=frame.gt_valid[:0],
+    )
+    assert evaluate_forecasts([frame, empty]) == evaluate_forecasts([frame])
+    nothing = evaluate_forecasts([empty])
+    assert np.isnan([nothing.ade, nothing.fde, nothing.miss_rate, nothing.epa]).all()
+
+
+def test_unknown_end_is_neither_hit_nor_false():
+    frame = random_forecast(np.random.default_rng(6), num_gt=1)
+    frame = replace(
+        frame,
+        centers=frame.gt_centers,
+        trajectories=frame.gt_trajectories[:, None],
+        gt_valid=np.array([[True, True, True, True, True, False]]),
+    )
+    result = evaluate_forecasts([frame])
+    assert (result.hits, result.false_positives, result.ground_truth) == (0, 0, 0)
+    assert np.isnan(result.epa)
+    assert result.ade == 0
+
+
+def test_standing_still_stands_still():
+    frame = random_forecast(np.random.default_rng(7))
+    still = standing_still(frame)
+    assert still.trajectories.shape == (len(frame.centers), 1, 6, 2)
+    assert (still.trajectories == frame.centers[:, None, None]).all()
+    assert evaluate_forecasts([still]).epa < evaluate_forecasts([frame]).epa

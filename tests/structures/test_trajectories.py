@@ -1,0 +1,21 @@
+import numpy as np
+
+from projects.TurboTrain.turbotrain.structures import interpolate_missing_points
+from tests.golden import load_golden
+
+
+def test_golden_interpolation():
+    case = load_golden()['v2xpnp']['interpolate']
+    filled = interpolate_missing_points(case['traj'], case['mask'])
+    positions, mask = case['out']
+    np.testing.assert_allclose(filled, positions, atol=1e-12)
+    assert np.all(mask)
+
+
+def test_observed_points_stay_and_a_row_of_nothing_stays():
+    rng = np.random.default_rng(0)
+    tracks, mask = rng.normal(size=(6, 9, 3)), rng.random((6, 9)) < 0.5
+    mask[0] = False
+    filled = interpolate_missing_points(tracks, mask)
+    np.testing.assert_array_equal(filled[mask], tracks[mask])
+    np.testing.assert_array_equal(filled[0], tracks[0])

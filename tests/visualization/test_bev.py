@@ -1,0 +1,215 @@
+"""The picture from above: its size, its colours, where things are drawn, and its errors."""
+
+from dataclasses import replace
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE, pose_to_matrix
+from projects.TurboTrain.turbotrain.visualization import (
+    AGENT_COLORS,
+    AgentView,
+    BEVScene,
+    draw_bev,
+    save_figure,
+)
+
+ORANGE, WHITE = '#FF5F2E', '#F2F5F8'
+VIEW = (-40.0, -20.0, 40.0, 20.0)
+
+
+def wall(x, y, count=4000):
+    """A dense block of points above a patch of ground."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([x - 4, y - 4, 0.0, 0.0], [x + 4, y + 4, 3.0, 1.0], (count, 4))
+    points[0, 2] = -1.0
+    return points.astype(np.float32)
+
+
+def make_scene():
+    rng = np.random.default_rng(1)
+    agents = [
+        AgentView(
+            name=f'agent {i}',
+            kind=VEHICLE if i < 2 else INFRASTRUCTURE,
+            ego_from_agent=pose_to_matrix(np.array([x, y, 0.0, 0.0, 30.0 * i, 0.0])),
+            points=wall(x, -y),
+        )
+        for i, (x, y) in enumerate([(-25, -10), (-8, 10), (8, -10), (25, 10)])
+    ]
+    boxes = np.column_stack(
+        [
+            rng.uniform(-35, 35, 5),
+            rng.uniform(-3, 3, 5),
+            np.full(5, 4.5),
+            np.full(5, 2.0),
+            rng.uniform(-3, 3, 5),
+        ]
+    )
+    steps = np.arange(1, 7)[:, None] * [1.0, 0.3]
+    futures = boxes[:, None, :2] + steps
+    futures[0, 2:] = np.nan
+    polylines = np.zeros((3, 10, 7))
+    polylines[:, :, 0] = np.linspace(-40, 40, 10)
+    polylines[:, :, 1] = np.array([-2.0, 0.0, 2.0])[:, None]
+    polylines[:, :, 6] = np.array([5, 1, 5])[:, None]
+    return BEVScene(
+        title='scenario, frame 000010',
+        agents=tuple(agents),
+        gt_boxes=boxes,
+        gt_pasts=boxes[:, None, :2] - steps[:3][::-1],
+        gt_futures=futures,
+        pred_boxes=boxes + 0.3,
+        pred_scores=np.linspace(0.2, 1.0, 5),
+        pred_futures=np.stack([futures[1:2].repeat(5, 0), boxes[:, None, :2] + steps], axis=1),
+        pred_mode_scores=np.tile([0.3, 0.7], (5, 1)),
+        polylines=polylines,
+        polyline_mask=np.ones((3, 10)),
+    )
+
+
+def pixels(figure):
+    """(H, W, 3) of what was drawn, in [0, 1]."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255.0
+
+
+def near(image, color, tolerance=0.06):
+    """(H, W) bool: pixels of about this colour."""
+    return (np.abs(image - to_rgb(color)) < tolerance).all(axis=-1)
+
+
+@pytest.mark.parametrize('size', [(1600, 900), (800, 600), (641, 479)])
+def test_picture_has_the_size_asked_for(tmp_path, size):
+    path = tmp_path / 'new' / 'scene.png'
+    save_figure(draw_bev(make_scene(), VIEW, size), path)
+    assert path.read_bytes().startswith(b'\x89PNG')
+    assert matplotlib.image.imread(path).shape[:2] == size[::-1]
+
+
+def test_every_agent_has_its_colour_where_its_points_are():
+    """Half of the block's area at least, in the right place and nowhere near the others."""
+    scene = make_scene()
+    figure = draw_bev(replace(scene, gt_boxes=scene.gt_boxes[:0], gt_pasts=None, gt_futures=None))
+    axes = figure.axes[0]
+    image = pixels(figure)
+    for agent, color in zip(scene.agents, AGENT_COLORS, strict=True):
+        hits = near(image, color, tolerance=0.2)
+        low, high = agent.points[:, :2].min(0), agent.points[:, :2].max(0)
+        (x0, y0), (x1, y1) = axes.transData.transform([low, high]).round().astype(int)
+        block = hits[len(image) - y1 : len(image) - y0, x0:x1]
+        assert block.mean() > 0.3
+        for other in AGENT_COLORS:
+            if other != color:
+                assert (
+                    near(image, other, 0.2)[len(image) - y1 : len(image) - y0, x0:x1].mean() < 0.01
+                )
+
+
+def test_boxes_are_drawn_where_they_are():
+    """One box each, alone in the picture: its outline passes through the middle of its sides."""
+    for key, color in (('gt_boxes', WHITE), ('pred_boxes', ORANGE)):
+        box = np.array([[5.0, -3.0, 20.0, 10.0, np.pi / 6]])
+        fields = {key: box} | ({'pred_scores': np.ones(1)} if key == 'pred_boxes' else {})
+        figure = draw_bev(BEVScene('box', (), **fields), VIEW)
+        image = pixels(figure)
+        forward = 10.0 * np.array([np.cos(np.pi / 6), np.sin(np.pi / 6)])
+        x, y = figure.axes[0].transData.transform([5.0, -3.0] + forward).round().astype(int)
+        row = len(image) - y
+        assert near(image, color, 0.25)[row - 3 : row + 3, x - 3 : x + 3].any()
+
+
+def test_opacity_follows_the_score():
+    box = np.array([[0.0, 0.0, 10.0, 5.0, 0.0]])
+    bright, faint = (
+        pixels(draw_bev(BEVScene('', (), pred_boxes=box, pred_scores=np.array([score])), VIEW))
+        for score in (1.0, 0.1)
+    )
+    middle = np.s_[200:700, 400:1200, 0]
+    assert bright[middle].sum() > faint[middle].sum()
+
+
+def test_view_range_keeps_its_proportions():
+    axes = draw_bev(BEVScene('', ()), VIEW, (900, 900)).axes[0]
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    assert x0 <= -40 < 40 <= x1
+    assert y0 <= -20 < 20 <= y1
+    extent = axes.get_window_extent()
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(extent.width / extent.height)
+
+
+def test_deterministic_and_leaves_matplotlib_alone():
+    backend, settings = matplotlib.get_backend(), dict(matplotlib.rcParams)
+    first, second = (pixels(draw_bev(make_scene(), VIEW, (640, 360))) for _ in range(2))
+    assert (first == second).all()
+    assert matplotlib.get_backend() == backend
+    assert dict(matplotlib.rcParams) == settings
+
+
+def test_points_that_are_not_finite_are_left_out():
+    scene = make_scene()
+    ego = scene.agents[0]
+    with_nan = replace(ego, points=np.concatenate([ego.points, np.full((5, 4), np.nan, 'f4')]))
+    pictures = [
+        pixels(draw_bev(replace(scene, agents=(agent,)), VIEW, (640, 360)))[60:300]
+        for agent in (ego, with_nan)
+    ]
+    assert (pictures[0] == pictures[1]).all()
+
+
+def test_more_agents_than_colours():
+    scene = make_scene()
+    draw_bev(replace(scene, agents=scene.agents * 2), VIEW, (640, 360))
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('gt_boxes', np.zeros((2, 7)), r'gt_boxes has shape \(2, 7\), expected \(2, 5\)'),
+        ('gt_futures', np.zeros((2, 6, 2)), r'gt_futures has shape .* expected \(5,'),
+        ('pred_scores', np.zeros(3), r'pred_scores has shape \(3,\), expected \(5,\)'),
+        ('pred_mode_scores', np.zeros((5, 3)), r'pred_mode_scores .* expected \(5, 2\)'),
+        ('polyline_mask', np.zeros((3, 9)), r'polyline_mask .* expected \(3, 10\)'),
+    ],
+)
+def test_wrong_shape_is_named(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        replace(make_scene(), **{field: value})
+
+
+def test_wrong_agent_and_wrong_view_are_named():
+    with pytest.raises(ValueError, match="agent 'x': kind"):
+        AgentView('x', 7, np.eye(4))
+    with pytest.raises(ValueError, match="agent 'x': ego_from_agent"):
+        AgentView('x', VEHICLE, np.eye(3))
+    with pytest.raises(ValueError, match="agent 'x': points"):
+        AgentView('x', VEHICLE, np.eye(4), np.zeros((5, 2)))
+    with pytest.raises(ValueError, match='view_range'):
+        draw_bev(BEVScene('', ()), (10, 0, -10, 5))
+
+
+def test_cut_lanes_are_drawn_whole():
+    """A line cut into two polylines shows no gap; two lines side by side stay apart."""
+    scene = make_scene()
+    polylines = scene.polylines.copy()
+    polylines[:, :, 6] = 5
+    polylines[0, :, 0] = np.linspace(-30, 0, 10)
+    polylines[1, :, 0] = np.linspace(3.3, 33.3, 10)
+    polylines[:2, :, 1], polylines[2, :, 1] = 0.0, 9.0
+    figure = draw_bev(
+        BEVScene('', (), polylines=polylines, polyline_mask=scene.polyline_mask), VIEW
+    )
+    image = pixels(figure)
+    background = image[0, 0]
+
+    def drawn(x, y):
+        column, row = figure.axes[0].transData.transform([x, y]).round().astype(int)
+        patch = image[len(image) - row - 3 : len(image) - row + 3, column - 1 : column + 2]
+        return (np.abs(patch - background) > 0.05).any()
+
+    assert drawn(-15.0, 0.0)
+    assert drawn(1.65, 0.0)
+    assert not drawn(34.5, 4.0)

@@ -1,0 +1,75 @@
+"""Simulate a small cooperative data set in the V2XPnP-Seq format.
+
+Example:
+    python tools/simulate.py --out data/mini_v2xpnp
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from projects.TurboTrain.turbotrain.simulation import (
+    SensorOptions,
+    SetOptions,
+    SumoError,
+    simulate_dataset,
+)
+
+
+def parse_arguments() -> argparse.Namespace:
+    sets, sensors = SetOptions(), SensorOptions()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True, help='root of the set')
+    parser.add_argument('--seed', type=int, default=sets.seed, help='default %(default)s')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='processes; they do not change the result (default: all cores)')
+    split = ('TRAIN', 'VAL', 'TEST')
+    parser.add_argument('--intersections', type=int, nargs=3, metavar=split,
+                        default=sets.intersections, help='scenarios (default %(default)s)')
+    parser.add_argument('--corridors', type=int, nargs=3, metavar=split,
+                        default=sets.corridors, help='scenarios (default %(default)s)')
+    parser.add_argument('--duration', type=float, default=sensors.duration,
+                        help='seconds of a scenario (default %(default)s)')
+    parser.add_argument('--frame-stride', type=int, default=sensors.frame_stride,
+                        help='10 Hz frames between two clouds (default %(default)s)')
+    parser.add_argument('--beam-step', type=int, default=sensors.beam_step,
+                        help='use every n-th LiDAR beam (default %(default)s)')
+    parser.add_argument('--azimuth-step', type=int, default=sensors.azimuth_step,
+                        help='use every n-th LiDAR firing of 0.2 degrees (default %(default)s)')
+    parser.add_argument('--min-points', type=int, default=sensors.min_points,
+                        help='points an object needs to be labelled (default %(default)s)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    begin = time.perf_counter()
+    try:
+        options = SetOptions(
+            seed=arguments.seed,
+            intersections=tuple(arguments.intersections),
+            corridors=tuple(arguments.corridors),
+            sensors=SensorOptions(
+                arguments.duration, arguments.frame_stride, arguments.beam_step,
+                arguments.azimuth_step, arguments.min_points,
+            ),
+        )
+        summary = simulate_dataset(arguments.out, options, arguments.workers)
+    except (ValueError, FileExistsError, SumoError, RuntimeError) as error:
+        sys.exit(f'error: {error}')
+    size = sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file())
+    print(f'{arguments.out}: {len(summary["scenarios"])} scenarios, {size / 1e6:.0f} MB, '
+          f'{time.perf_counter() - begin:.0f} s')
+    for kind in ('intersection', 'corridor'):
+        if kind in summary:
+            print(f'{kind}: ' + ', '.join(f'{k} {v:g}' for k, v in summary[kind].items()))
+
+
+if __name__ == '__main__':
+    main()

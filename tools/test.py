@@ -1,0 +1,36 @@
+"""Test a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import dump
+
+from projects.TurboTrain.turbotrain.engine.launch import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test a model')
+    add_common_arguments(parser, checkpoint=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    checkpoint = str(Path(args.checkpoint).resolve())
+    cfg = load_config(args)
+    cfg.load_from = checkpoint
+    metrics = build_runner(cfg).test()
+    if is_main_process():
+        dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)
+
+
+if __name__ == '__main__':
+    main()

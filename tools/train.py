@@ -1,0 +1,44 @@
+"""Train a config: ``python tools/train.py configs/turbotrain/pretrain_v2xpnp.py``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from projects.TurboTrain.turbotrain.engine.launch import (
+    add_common_arguments,
+    build_runner,
+    enable_amp,
+    load_config,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without one, from the newest in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    checkpoint = None if args.resume in (None, 'auto') else str(Path(args.resume).resolve())
+    cfg = load_config(args)
+    if args.amp:
+        enable_amp(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = checkpoint
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
