@@ -1,4 +1,4 @@
-"""Small scenes written in the format of V2XPnP-Seq: boxes on straight paths, points on their walls."""
+"""Small scenes in the format of V2XPnP-Seq: boxes on straight paths, points on their walls."""
 
 from pathlib import Path
 
@@ -37,9 +37,7 @@ def write_scenario(
     start = np.column_stack([rng.uniform(-25, 35, objects), rng.uniform(-20, 20, objects)])
     yaw = rng.uniform(-180, 180, objects)
     speed = np.where(np.arange(objects) % 2, rng.uniform(2, 8, objects), 0.0)
-    extent = np.column_stack([
-        rng.uniform(1.8, 2.6, objects), rng.uniform(0.8, 1.1, objects), rng.uniform(0.7, 0.9, objects)
-    ])  # fmt: skip
+    extent = rng.uniform([1.8, 0.8, 0.7], [2.6, 1.1, 0.9], (objects, 3))
     surface = rng.uniform(-1, 1, (objects, 60, 3))
     surface[:, :, 0] = np.sign(surface[:, :, 0])
     ground = np.column_stack([rng.uniform(-40, 50, 800), rng.uniform(-35, 35, 800), np.zeros(800)])

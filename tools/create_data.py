@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,7 +21,7 @@ SPLITS = dict(train='train', val='val', validate='val', test='test')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Parse all annotations once, into info files')
     parser.add_argument('dataset', choices=['v2xpnp'], help='layout of the dataset')
-    parser.add_argument('--root-path', required=True, type=Path, help='folder with train/, val/, ...')
+    parser.add_argument('--root-path', required=True, type=Path, help='folder of train/, val/, ...')
     parser.add_argument('--out-dir', type=Path, help='where to write; the root path by default')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
     return parser.parse_args()
@@ -37,7 +38,7 @@ def main() -> None:
         start = time.perf_counter()
         try:
             infos = build_infos(
-                str(args.root_path), folder, args.workers, lambda x, total: tqdm(x, folder, total)
+                str(args.root_path), folder, args.workers, partial(tqdm, desc=folder)
             )
         except DataFileError as error:
             sys.exit(f'error: {error}')

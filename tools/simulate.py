@@ -27,23 +27,59 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, required=True, help='root of the set')
     parser.add_argument('--seed', type=int, default=sets.seed, help='default %(default)s')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
-                        help='processes; they do not change the result (default: all cores)')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='processes; they do not change the result (default: all cores)',
+    )
     split = ('TRAIN', 'VAL', 'TEST')
-    parser.add_argument('--intersections', type=int, nargs=3, metavar=split,
-                        default=sets.intersections, help='scenarios (default %(default)s)')
-    parser.add_argument('--corridors', type=int, nargs=3, metavar=split,
-                        default=sets.corridors, help='scenarios (default %(default)s)')
-    parser.add_argument('--duration', type=float, default=sensors.duration,
-                        help='seconds of a scenario (default %(default)s)')
-    parser.add_argument('--frame-stride', type=int, default=sensors.frame_stride,
-                        help='10 Hz frames between two clouds (default %(default)s)')
-    parser.add_argument('--beam-step', type=int, default=sensors.beam_step,
-                        help='use every n-th LiDAR beam (default %(default)s)')
-    parser.add_argument('--azimuth-step', type=int, default=sensors.azimuth_step,
-                        help='use every n-th LiDAR firing of 0.2 degrees (default %(default)s)')
-    parser.add_argument('--min-points', type=int, default=sensors.min_points,
-                        help='points an object needs to be labelled (default %(default)s)')
+    parser.add_argument(
+        '--intersections',
+        type=int,
+        nargs=3,
+        metavar=split,
+        default=sets.intersections,
+        help='scenarios (default %(default)s)',
+    )
+    parser.add_argument(
+        '--corridors',
+        type=int,
+        nargs=3,
+        metavar=split,
+        default=sets.corridors,
+        help='scenarios (default %(default)s)',
+    )
+    parser.add_argument(
+        '--duration',
+        type=float,
+        default=sensors.duration,
+        help='seconds of a scenario (default %(default)s)',
+    )
+    parser.add_argument(
+        '--frame-stride',
+        type=int,
+        default=sensors.frame_stride,
+        help='10 Hz frames between two clouds (default %(default)s)',
+    )
+    parser.add_argument(
+        '--beam-step',
+        type=int,
+        default=sensors.beam_step,
+        help='use every n-th LiDAR beam (default %(default)s)',
+    )
+    parser.add_argument(
+        '--azimuth-step',
+        type=int,
+        default=sensors.azimuth_step,
+        help='use every n-th LiDAR firing of 0.2 degrees (default %(default)s)',
+    )
+    parser.add_argument(
+        '--min-points',
+        type=int,
+        default=sensors.min_points,
+        help='points an object needs to be labelled (default %(default)s)',
+    )
     return parser.parse_args()
 
 
@@ -56,16 +92,21 @@ def main() -> None:
             intersections=tuple(arguments.intersections),
             corridors=tuple(arguments.corridors),
             sensors=SensorOptions(
-                arguments.duration, arguments.frame_stride, arguments.beam_step,
-                arguments.azimuth_step, arguments.min_points,
+                arguments.duration,
+                arguments.frame_stride,
+                arguments.beam_step,
+                arguments.azimuth_step,
+                arguments.min_points,
             ),
         )
         summary = simulate_dataset(arguments.out, options, arguments.workers)
     except (ValueError, FileExistsError, SumoError, RuntimeError) as error:
         sys.exit(f'error: {error}')
     size = sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file())
-    print(f'{arguments.out}: {len(summary["scenarios"])} scenarios, {size / 1e6:.0f} MB, '
-          f'{time.perf_counter() - begin:.0f} s')
+    print(
+        f'{arguments.out}: {len(summary["scenarios"])} scenarios, {size / 1e6:.0f} MB, '
+        f'{time.perf_counter() - begin:.0f} s'
+    )
     for kind in ('intersection', 'corridor'):
         if kind in summary:
             print(f'{kind}: ' + ', '.join(f'{k} {v:g}' for k, v in summary[kind].items()))

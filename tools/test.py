@@ -1,17 +1,17 @@
 """Test a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
-    build_runner,
+    launch,
     load_config,
 )
 
@@ -27,8 +27,8 @@ def main() -> None:
     checkpoint = str(Path(args.checkpoint).resolve())
     cfg = load_config(args)
     cfg.load_from = checkpoint
-    metrics = build_runner(cfg).test()
-    if is_main_process():
+    metrics = launch(cfg, 'test')
+    if int(os.environ.get('RANK', 0)) == 0:
         dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)
 
 

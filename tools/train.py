@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
-    build_runner,
     enable_amp,
+    launch,
     load_config,
 )
 
@@ -37,7 +37,7 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = checkpoint
-    build_runner(cfg).train()
+    launch(cfg, 'train')
 
 
 if __name__ == '__main__':

@@ -73,7 +73,9 @@ def test_golden_range_mask_in_the_plane(rule):
 
 def test_corners_equal_mmdet3ds():
     rng = np.random.default_rng(0)
-    boxes = np.column_stack([rng.uniform(-9, 9, (20, 3)), rng.uniform(1, 5, (20, 3)), rng.uniform(-4, 4, 20)])
+    boxes = np.column_stack(
+        [rng.uniform(-9, 9, (20, 3)), rng.uniform(1, 5, (20, 3)), rng.uniform(-4, 4, 20)]
+    )
     theirs = LiDARInstance3DBoxes(torch.tensor(boxes)).corners.numpy()
     for own, other in zip(corners_of(boxes), theirs, strict=True):
         assert np.linalg.norm(own[:, None] - other[None], axis=-1).min(axis=0).max() < 1e-5

@@ -38,7 +38,5 @@ model = dict(
         feat_channels=channels,
         anchor_generator=dict(ranges=[[-51.2, -25.6, -1.78, 51.2, 25.6, -1.78]]),
     ),
-    trajectory_head=dict(
-        in_channels=channels, point_cloud_range=model_range, feat_channels=128
-    ),
+    trajectory_head=dict(in_channels=channels, point_cloud_range=model_range, feat_channels=128),
 )

@@ -2,10 +2,10 @@
 _base_ = [
     '../../_base_/datasets/mini_v2xpnp.py',
     '../../_base_/models/cooperative_pillars_mini.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/schedules/finetune_mini.py',
     '../../_base_/default_runtime.py',
 ]
-load_from = 'work_dirs/pretrain_mini_v2xpnp/epoch_15.pth'
+load_from = 'work_dirs/pretrain_mini_v2xpnp/epoch_1.pth'
 custom_hooks = [
     dict(
         type='TransferReportHook',

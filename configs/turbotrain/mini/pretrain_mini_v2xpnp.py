@@ -2,7 +2,7 @@
 _base_ = [
     '../../_base_/datasets/mini_v2xpnp.py',
     '../../_base_/models/cooperative_pillars_mini.py',
-    '../../_base_/schedules/pretrain_15e.py',
+    '../../_base_/schedules/pretrain_mini.py',
     '../../_base_/default_runtime.py',
 ]
 model = dict(

@@ -25,7 +25,8 @@ class PCGrad:
     Each task's gradient loses its component along every other task's gradient that it conflicts
     with, where the other is always the original one:
 
-    .. math:: g_i \leftarrow g_i - \frac{g_i \cdot g_j}{|g_j|^2} g_j \quad\text{if } g_i\cdot g_j < 0
+    .. math:: g_i \leftarrow g_i - \frac{g_i \cdot g_j}{|g_j|^2} g_j
+              \quad\text{if } g_i \cdot g_j < 0
 
     and the results are summed. With two tasks this is TurboTrain's suppressing step as we read it
     (the paper's exact projection is not public). With more tasks the paper visits the others in

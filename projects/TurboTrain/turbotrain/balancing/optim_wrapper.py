@@ -74,7 +74,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """mmengine's context; on the way it takes note of the model's losses."""
+        """Mmengine's context; on the way it takes note of the model's losses."""
         module = model.module if is_model_wrapper(model) else model
         hook = module.register_forward_hook(self._note_losses)
         try:

@@ -33,7 +33,9 @@ def task_losses(
         if len(owners) != 1:
             belongs = f'to more than one task ({", ".join(owners)})' if owners else 'to no task'
             listed = '; '.join(f'{task}: {", ".join(p)}' for task, p in tasks.items())
-            raise ValueError(f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}')
+            raise ValueError(
+                f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
+            )
         scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()
         sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
     return {task: sums[task] for task in tasks if task in sums}

@@ -34,5 +34,7 @@ def resolve_class_map(class_map: str | dict[str, list[str]]) -> dict[str, tuple[
     for name, members in class_map.items():
         for member in members:
             if owner.setdefault(member, name) != name:
-                raise ValueError(f'class_map puts {member!r} into both {owner[member]!r} and {name!r}')
+                raise ValueError(
+                    f'class_map puts {member!r} into both {owner[member]!r} and {name!r}'
+                )
     return {name: tuple(members) for name, members in class_map.items()}

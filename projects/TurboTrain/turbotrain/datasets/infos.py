@@ -91,8 +91,10 @@ class Infos:
         key = ((scenario * len(ranks)) + rank) * (last_frame + 1) + frames
         found = _find(keys, key)
         known = (found >= 0) & (rank >= 0) & (frames >= 0) & (frames <= last_frame)
-        positions = self.object_centre[observation[found]] if len(observation) else np.zeros(
-            (*found.shape, 3)
+        positions = (
+            self.object_centre[observation[found]]
+            if len(observation)
+            else np.zeros((*found.shape, 3))
         )
         return np.where(known[..., None], positions, 0.0), known
 
@@ -210,16 +212,18 @@ def load_infos(path: str) -> Infos:
     Raises:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
-    remedy = f"make it anew with 'python tools/create_data.py v2xpnp --root-path {Path(path).parent}'"
+    remedy = (
+        f"make it anew with 'python tools/create_data.py v2xpnp --root-path {Path(path).parent}'"
+    )
     try:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(str(file['header']))
             if header.get('format') != _FORMAT:
                 raise DataFileError(path, f"key 'header': not a {_FORMAT} file; {remedy}")
             if header.get('version') != INFO_VERSION:
+                found = header.get('version')
                 raise DataFileError(
-                    path,
-                    f"key 'version': expected {INFO_VERSION}, got {header.get('version')}; {remedy}",
+                    path, f"key 'version': expected {INFO_VERSION}, got {found!r}; {remedy}"
                 )
             return Infos(**{f.name: file[f.name] for f in fields(Infos)})
     except FileNotFoundError:

@@ -126,8 +126,10 @@ class V2XPnPDataset(BaseDataset):
             for agent in agents if self.ego == 'every' else agents[:1]:
                 egos.append(rows[infos.agent[rows] == agent])
         if not egos:
-            raise ValueError(f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
-                             f'{self.mode!r}')
+            raise ValueError(
+                f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
+                f'{self.mode!r}'
+            )
         return [dict(row=int(row)) for row in np.concatenate(egos)]
 
     def _in_mode_order(self, agents: np.ndarray) -> list[int]:

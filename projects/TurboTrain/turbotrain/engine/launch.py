@@ -3,13 +3,14 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-__all__ = ['ROOT', 'add_common_arguments', 'build_runner', 'enable_amp', 'load_config']
+__all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config']
 
 ROOT = Path(__file__).resolve().parents[4]
 _AMP = dict(
@@ -70,14 +71,21 @@ def enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.type = _AMP[kind]
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner; without a GPU several processes talk through gloo."""
+def launch(cfg: Config, task: str) -> Any:
+    """Build the runner and have it ``train`` or ``test``; several CPU processes talk through gloo.
+
+    Returns:
+        What the runner's method returns.
+    """
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own set-up would pick a CUDA device for each process.
         if cfg.launcher != 'pytorch':
             raise RuntimeError(f'launcher {cfg.launcher!r} needs GPUs; on CPUs use pytorch')
         torch.distributed.init_process_group('gloo')
-        cfg.setdefault(
-            'model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None)
-        )
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        return getattr(runner, task)()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -12,8 +12,8 @@ def warp_bev(
 ) -> tuple[Tensor, Tensor]:
     """Resample feature maps into another frame; heights, roll and pitch are ignored.
 
-    Cell (row i, column j) has its centre at ``x_min + (j + 0.5) * cell``, ``y_min + (i + 0.5) * cell``
-    in both frames.
+    Cell (row i, column j) has its centre at ``x_min + (j + 0.5) * cell`` and
+    ``y_min + (i + 0.5) * cell`` in both frames.
 
     Args:
         features: (S, C, H, W); H runs along y, W along x.

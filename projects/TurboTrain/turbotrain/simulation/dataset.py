@@ -70,17 +70,22 @@ def plan_scenarios(options: SetOptions) -> list[ScenarioPlan]:
         number = 0
         for split, count in zip(SPLITS, counts, strict=True):
             for _ in range(count):
-                kind: SiteKind = 'corridor' if corridor else (
-                    'tee' if number % 3 == 1 else 'four_way'
+                kind: SiteKind = (
+                    'corridor' if corridor else ('tee' if number % 3 == 1 else 'four_way')
                 )
                 day = '2023-04-07' if corridor else f'2023-03-{17 + number % 12:02d}'
                 hour, minute, second = rng.integers((9, 0, 0), (18, 60, 60)).tolist()
                 row, place = divmod(number, SITES_PER_ROW)
-                plans.append(ScenarioPlan(
-                    name=f'{day}-{hour:02d}-{minute:02d}-{second:02d}_{number + 1}_0',
-                    split=split, kind=kind, index=len(plans), seed=options.seed,
-                    offset=(place * SITE_SPACING, row * SITE_SPACING),
-                ))
+                plans.append(
+                    ScenarioPlan(
+                        name=f'{day}-{hour:02d}-{minute:02d}-{second:02d}_{number + 1}_0',
+                        split=split,
+                        kind=kind,
+                        index=len(plans),
+                        seed=options.seed,
+                        offset=(place * SITE_SPACING, row * SITE_SPACING),
+                    )
+                )
                 number += 1
     return plans
 
@@ -152,7 +157,8 @@ def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> d
         group = [record for record in records if (record.plan.kind == 'corridor') == corridor]
         write_vector_map(root / 'map' / file, [lane for item in group for lane in item.lanes])
         if group:
-            summary['corridor' if corridor else 'intersection'] = visible_shares(group, options.sensors)
+            kind = 'corridor' if corridor else 'intersection'
+            summary[kind] = visible_shares(group, options.sensors)
     for split in SPLITS:
         (root / split).mkdir(exist_ok=True)
         group = sorted((r for r in records if r.plan.split == split), key=lambda r: r.plan.name)
@@ -164,9 +170,7 @@ def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> d
     return summary
 
 
-def visible_shares(
-    records: Iterable[ScenarioRecord], sensors: SensorOptions
-) -> dict[str, float]:
+def visible_shares(records: Iterable[ScenarioRecord], sensors: SensorOptions) -> dict[str, float]:
     """How much of what is labelled the ego sees alone, and all agents see together.
 
     The ego is agent 1. Counted are objects within +-50 m x +-40 m of it (its frame) that any agent
@@ -196,7 +200,8 @@ def visible_shares(
             ego_from_site = invert_rigid(pose_to_matrix(record.agent_poses[frame, 0]))
             places = np.pad(record.places[frame], ((0, 0), (0, 1)))
             local = np.abs(transform_points(ego_from_site, places)[:, :2])
-            counted = (local <= LABEL_RANGE).all(1) & (near[0] >= 0) & (near >= sensors.min_points).any(0)
+            listed = (near >= sensors.min_points).any(0)
+            counted = (local <= LABEL_RANGE).all(1) & (near[0] >= 0) & listed
             labelled += int(counted.sum())
             ego_seen += int((near[0, counted] >= VISIBLE_POINTS).sum())
             all_seen += int((near.clip(min=0).sum(0)[counted] >= VISIBLE_POINTS).sum())

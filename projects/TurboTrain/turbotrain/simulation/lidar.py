@@ -36,7 +36,7 @@ class LidarPattern:
             azimuth_step: use every n-th firing (0.2 degrees).
             phase: where the turn starts, in steps, 0 to 1.
         """
-        elevation = np.deg2rad(self.elevations[beam_step // 2::beam_step])
+        elevation = np.deg2rad(self.elevations[beam_step // 2 :: beam_step])
         step = np.deg2rad(AZIMUTH_STEP * azimuth_step)
         shift = (np.arange(len(elevation)) % 4)[:, None] / 4 + phase
         azimuth = (np.arange(round(2 * np.pi / step)) + shift) * step
@@ -46,9 +46,13 @@ class LidarPattern:
 
 
 # A vehicle's 128 beams, densest near the horizon (after the kind of RoboSense's Ruby; our choice).
-DENSE_128 = LidarPattern(tuple(np.concatenate([
-    np.linspace(-25.0, -7.2, 40), np.linspace(-7.0, 3.0, 74), np.linspace(3.5, 15.0, 14)
-]).tolist()))
+DENSE_128 = LidarPattern(
+    tuple(
+        np.concatenate(
+            [np.linspace(-25.0, -7.2, 40), np.linspace(-7.0, 3.0, 74), np.linspace(3.5, 15.0, 14)]
+        ).tolist()
+    )
+)
 # Roadside LiDARs with evenly spread beams (Ouster OS1-128 and OS1-64: 45 degrees).
 EVEN_128 = LidarPattern(tuple(np.linspace(-22.5, 22.5, 128).tolist()))
 EVEN_64 = LidarPattern(tuple(np.linspace(-22.5, 22.5, 64).tolist()))

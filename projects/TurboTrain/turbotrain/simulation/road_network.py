@@ -11,7 +11,11 @@ from .site_layout import LANE_WIDTH, PARKING_WIDTH, SIDEWALK_WIDTH, SiteLayout
 from .sumo_programs import run_sumo_program
 
 __all__ = [
-    'NetworkLane', 'build_network', 'read_junction_outline', 'read_network', 'resample_polyline',
+    'NetworkLane',
+    'build_network',
+    'read_junction_outline',
+    'read_network',
+    'resample_polyline',
     'to_map_lanes',
 ]
 
@@ -64,11 +68,18 @@ def build_network(layout: SiteLayout, folder: Path) -> Path:
             (f'in{k}', f'n{k}', 'c', arm.lanes_in, axis[::-1]),
             (f'out{k}', 'c', f'n{k}', arm.lanes_out, axis),
         ):
-            edge = ElementTree.SubElement(edges, 'edge', {
-                'id': name, 'from': start, 'to': stop, 'numLanes': str(count + 2),
-                'speed': f'{layout.speed:.2f}',
-                'shape': ' '.join(f'{x:.3f},{y:.3f}' for x, y in shape),
-            })
+            edge = ElementTree.SubElement(
+                edges,
+                'edge',
+                {
+                    'id': name,
+                    'from': start,
+                    'to': stop,
+                    'numLanes': str(count + 2),
+                    'speed': f'{layout.speed:.2f}',
+                    'shape': ' '.join(f'{x:.3f},{y:.3f}' for x, y in shape),
+                },
+            )
             lanes = [{'allow': 'pedestrian', 'width': str(SIDEWALK_WIDTH)}]
             lanes.append({'disallow': 'all', 'width': str(PARKING_WIDTH)})
             lanes += [{'disallow': 'pedestrian', 'width': str(LANE_WIDTH)}] * count
@@ -78,15 +89,23 @@ def build_network(layout: SiteLayout, folder: Path) -> Path:
     ElementTree.ElementTree(nodes).write(node_file)
     ElementTree.ElementTree(edges).write(edge_file)
     network = folder / 'site.net.xml'
-    run_sumo_program('netconvert', [
-        '--node-files', str(node_file), '--edge-files', str(edge_file),
-        '--output-file', str(network), '--offset.disable-normalization', 'true',
-        '--no-turnarounds', 'true', '--walkingareas', 'true',
-        '--crossings.guess', 'true' if layout.signalled else 'false',
-        '--default.junctions.radius', '6', '--junctions.corner-detail', '5',
-        '--junctions.internal-link-detail', '12', '--tls.cycle.time', '44',
-        '--no-warnings', 'true',
-    ])
+    run_sumo_program(
+        'netconvert',
+        {
+            'node-files': node_file,
+            'edge-files': edge_file,
+            'output-file': network,
+            'offset.disable-normalization': True,
+            'no-turnarounds': True,
+            'walkingareas': True,
+            'crossings.guess': layout.signalled,
+            'default.junctions.radius': 6,
+            'junctions.corner-detail': 5,
+            'junctions.internal-link-detail': 12,
+            'tls.cycle.time': 44,
+            'no-warnings': True,
+        },
+    )
     return network
 
 
@@ -97,7 +116,7 @@ def _lane_type(edge: ElementTree.Element, lane: ElementTree.Element) -> int:
 
 
 def read_network(path: Path) -> list[NetworkLane]:
-    """Read the lanes of a SUMO network in the file's order; walking areas (polygons) are left out."""
+    """Read the lanes of a SUMO network in the file's order; walking areas are left out."""
     root = ElementTree.parse(path).getroot()
     successors: dict[str, list[str]] = {}
     for link in root.iter('connection'):
@@ -112,19 +131,22 @@ def read_network(path: Path) -> list[NetworkLane]:
         members = edge.findall('lane')
         for lane in members:
             points = [point.split(',')[:2] for point in lane.get('shape', '').split()]
-            lanes.append(NetworkLane(
-                lane_id=lane.get('id', ''),
-                edge_id=edge.get('id', ''),
-                index=int(lane.get('index', 0)),
-                lanes_in_edge=len(members),
-                type=_lane_type(edge, lane),
-                width=float(lane.get('width', LANE_WIDTH)),
-                centre=np.array(points, dtype=np.float64),
-                successors=tuple(successors.get(lane.get('id', ''), ())),
-            ))
+            lanes.append(
+                NetworkLane(
+                    lane_id=lane.get('id', ''),
+                    edge_id=edge.get('id', ''),
+                    index=int(lane.get('index', 0)),
+                    lanes_in_edge=len(members),
+                    type=_lane_type(edge, lane),
+                    width=float(lane.get('width', LANE_WIDTH)),
+                    centre=np.array(points, dtype=np.float64),
+                    successors=tuple(successors.get(lane.get('id', ''), ())),
+                )
+            )
     known = {lane.lane_id for lane in lanes}
-    if not all(target in known for lane in lanes if lane.type == DRIVING
-               for target in lane.successors):
+    if not all(
+        target in known for lane in lanes if lane.type == DRIVING for target in lane.successors
+    ):
         raise ValueError(f'{path}: a connection leads into a lane that the file does not have')
     return lanes
 
@@ -171,8 +193,9 @@ def to_map_lanes(
     roads: dict[str, int] = {}
     for lane in lanes:
         roads.setdefault(lane.edge_id, first_road_id + len(roads))
-    names = {lane.lane_id: f'{roads[lane.edge_id]}_{lane.index - lane.lanes_in_edge}'
-             for lane in lanes}
+    names = {
+        lane.lane_id: f'{roads[lane.edge_id]}_{lane.index - lane.lanes_in_edge}' for lane in lanes
+    }
     entries: dict[str, list[str]] = {lane.lane_id: [] for lane in lanes}
     exits: dict[str, list[str]] = {lane.lane_id: [] for lane in lanes}
     for lane in lanes:
@@ -188,13 +211,15 @@ def to_map_lanes(
     result = []
     for lane in lanes:
         centre = resample_polyline(lane.centre, MAP_STEP)
-        result.append(Lane(
-            road_id=roads[lane.edge_id],
-            lane_id=lane.index - lane.lanes_in_edge,
-            type=lane.type,
-            polyline=points(centre),
-            entry_lanes=entries[lane.lane_id],
-            exit_lanes=exits[lane.lane_id],
-            boundary=points(_outline(centre, lane.width)) if lane.type == DRIVING else [],
-        ))
+        result.append(
+            Lane(
+                road_id=roads[lane.edge_id],
+                lane_id=lane.index - lane.lanes_in_edge,
+                type=lane.type,
+                polyline=points(centre),
+                entry_lanes=entries[lane.lane_id],
+                exit_lanes=exits[lane.lane_id],
+                boundary=points(_outline(centre, lane.width)) if lane.type == DRIVING else [],
+            )
+        )
     return result

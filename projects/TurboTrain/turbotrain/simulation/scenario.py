@@ -10,6 +10,7 @@ from ..structures.vector_map import Lane
 from .agents import Agent, choose_window, roadside_agents, vehicle_agents
 from .lidar import Scene, scan
 from .meshes import Mesh, user_mesh
+from .overlaps import without_overlaps
 from .road_network import (
     NetworkLane,
     build_network,
@@ -143,7 +144,8 @@ def _build_stage(
     with tempfile.TemporaryDirectory() as folder:
         network = build_network(layout, Path(folder))
         lanes, outline = read_network(network), read_junction_outline(network)
-        traffic = simulate_traffic(layout, network, options.duration + SPARE_SECONDS, rng)
+        seconds = options.duration + SPARE_SECONDS
+        traffic = without_overlaps(simulate_traffic(layout, network, seconds, rng))
     chosen = choose_window(traffic, options.frames, plan.kind == 'corridor')
     if chosen is None:
         return None
@@ -171,9 +173,10 @@ def _record(
         (folder / str(agent.id)).mkdir(parents=True)
     for row, frame in enumerate(recorded):
         here = np.flatnonzero(tracks.present[:, frame])
-        scene = Scene(stage.static, [
-            meshes[i].placed(*tracks.centre[i, frame], tracks.yaw[i, frame]) for i in here
-        ])
+        scene = Scene(
+            stage.static,
+            [meshes[i].placed(*tracks.centre[i, frame], tracks.yaw[i, frame]) for i in here],
+        )
         for column, agent in enumerate(agents):
             rng = np.random.default_rng([plan.seed, plan.index, ATTEMPTS + column, frame])
             directions = agent.pattern.directions(

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ['SumoError', 'run_sumo_program', 'sumo_home']
@@ -27,12 +27,12 @@ def sumo_home() -> Path:
     return Path(sumo.SUMO_HOME)
 
 
-def run_sumo_program(name: str, arguments: Sequence[str]) -> None:
+def run_sumo_program(name: str, options: Mapping[str, str | float | Path]) -> None:
     """Run one program of SUMO and wait for it.
 
     Args:
         name: ``'netconvert'`` or ``'sumo'``.
-        arguments: the program's command line.
+        options: the program's long options and their values.
 
     Raises:
         SumoError: with the end of what the program said, if it fails.
@@ -41,6 +41,7 @@ def run_sumo_program(name: str, arguments: Sequence[str]) -> None:
     program = home / 'bin' / (f'{name}.exe' if os.name == 'nt' else name)
     if not program.is_file():
         raise SumoError(f'{program}: not found; reinstall the package eclipse-sumo')
+    arguments = [item for key, value in options.items() for item in (f'--{key}', _text(value))]
     done = subprocess.run(
         [str(program), *arguments],
         env={**os.environ, 'SUMO_HOME': str(home)},
@@ -49,4 +50,9 @@ def run_sumo_program(name: str, arguments: Sequence[str]) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise SumoError(f'{name} failed ({done.returncode}): {(done.stderr or done.stdout)[-1500:]}')
+        said = (done.stderr or done.stdout)[-1500:]
+        raise SumoError(f'{name} ended with code {done.returncode}: {said}')
+
+
+def _text(value: str | float | Path) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

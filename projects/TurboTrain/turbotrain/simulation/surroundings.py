@@ -120,8 +120,10 @@ def _is_free(
     distance = np.linalg.norm(ways[near, None] - grid[None], axis=-1).min(1)
     if (distance < reach[near]).any():
         return False
-    return not any(other.contains(grid, 0.4).any() or block.contains(other.grid(1.5), 0.4).any()
-                   for other in others)
+    return not any(
+        other.contains(grid, 0.4).any() or block.contains(other.grid(1.5), 0.4).any()
+        for other in others
+    )
 
 
 def park_vehicles(layout: SiteLayout, frames: int, rng: np.random.Generator) -> Tracks:
@@ -139,8 +141,12 @@ def park_vehicles(layout: SiteLayout, frames: int, rng: np.random.Generator) -> 
                     shift = rng.uniform(-0.08, 0.08)
                     left = side * (arm.kerb(side) - PARKING_WIDTH / 2 + shift)
                     heading = float(arm.heading_at(middle)) + (np.pi if side > 0 else 0.0)
-                    states.append((*arm.point(middle, np.array(left)).tolist(),
-                                   heading + rng.uniform(-0.02, 0.02)))
+                    states.append(
+                        (
+                            *arm.point(middle, np.array(left)).tolist(),
+                            heading + rng.uniform(-0.02, 0.02),
+                        )
+                    )
                     users.append(user)
                 along += length + rng.uniform(0.7, 1.8)
     table = np.repeat(np.array(states).reshape(-1, 1, 3), frames, axis=1)
@@ -175,9 +181,19 @@ def static_mesh(
                     parts += _tree(*arm.point(middle, np.array(left)).tolist(), rng)
                 elif draw < 0.6:
                     x, y = arm.point(middle, np.array(left)).tolist()
-                    parts.append(_block(Footprint(
-                        x, y, rng.uniform(5.0, 11.0), 0.25, float(arm.heading_at(middle)),
-                        rng.uniform(0.9, 2.2)), 0.4))
+                    parts.append(
+                        _block(
+                            Footprint(
+                                x,
+                                y,
+                                rng.uniform(5.0, 11.0),
+                                0.25,
+                                float(arm.heading_at(middle)),
+                                rng.uniform(0.9, 2.2),
+                            ),
+                            0.4,
+                        )
+                    )
     return merge(parts)
 
 

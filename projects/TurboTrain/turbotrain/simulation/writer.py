@@ -14,7 +14,10 @@ import numpy as np
 from ..structures import vector_map
 
 __all__ = [
-    'write_annotation', 'write_cloud', 'write_trajectories', 'write_vector_map',
+    'write_annotation',
+    'write_cloud',
+    'write_trajectories',
+    'write_vector_map',
 ]
 
 MAP_MODULE = 'opencood.data_utils.datasets.map.map_types'
@@ -77,10 +80,17 @@ def _camera_lines(pose: np.ndarray, yaw: float) -> list[str]:
     cords[2] -= 0.3
     cords[4] = (cords[4] + yaw + 180.0) % 360.0 - 180.0
     tables = {
-        'extrinsic': ((sin, 0.0, cos, 0.0), (-cos, 0.0, sin, 0.0), (0.0, -1.0, 0.0, -0.3),
-                      (0.0, 0.0, 0.0, 1.0)),
-        'intrinsic': ((FOCAL_LENGTH, 0.0, width / 2), (0.0, FOCAL_LENGTH, height / 2),
-                      (0.0, 0.0, 1.0)),
+        'extrinsic': (
+            (sin, 0.0, cos, 0.0),
+            (-cos, 0.0, sin, 0.0),
+            (0.0, -1.0, 0.0, -0.3),
+            (0.0, 0.0, 0.0, 1.0),
+        ),
+        'intrinsic': (
+            (FOCAL_LENGTH, 0.0, width / 2),
+            (0.0, FOCAL_LENGTH, height / 2),
+            (0.0, 0.0, 1.0),
+        ),
     }
     lines = ['  cords:', *_items(cords, '  ')]
     for key, rows in tables.items():
@@ -104,8 +114,13 @@ def write_trajectories(
     """
     content = {
         index: OrderedDict(
-            (key, {'trajectory': np.array(line, dtype=np.float64),
-                   'trajectory_mask': np.array(mask, dtype=bool)})
+            (
+                key,
+                {
+                    'trajectory': np.array(line, dtype=np.float64),
+                    'trajectory_mask': np.array(mask, dtype=bool),
+                },
+            )
             for key, (line, mask) in sorted(tracks.items())
         )
         for index, tracks in enumerate(scenarios)
@@ -116,15 +131,20 @@ def write_trajectories(
 def write_vector_map(path: Path, lanes: Sequence[vector_map.Lane]) -> None:
     """Write a vector map whose only globals are the released files' Map, Lane and MapPoint."""
     with _map_types() as released:
-        content = released.Map(map_features=[
-            released.Lane(
-                road_id=lane.road_id, lane_id=lane.lane_id, type=lane.type,
-                polyline=[released.MapPoint(p.x, p.y, p.z) for p in lane.polyline],
-                entry_lanes=list(lane.entry_lanes), exit_lanes=list(lane.exit_lanes),
-                boundary=[released.MapPoint(p.x, p.y, p.z) for p in lane.boundary],
-            )
-            for lane in lanes
-        ])
+        content = released.Map(
+            map_features=[
+                released.Lane(
+                    road_id=lane.road_id,
+                    lane_id=lane.lane_id,
+                    type=lane.type,
+                    polyline=[released.MapPoint(p.x, p.y, p.z) for p in lane.polyline],
+                    entry_lanes=list(lane.entry_lanes),
+                    exit_lanes=list(lane.exit_lanes),
+                    boundary=[released.MapPoint(p.x, p.y, p.z) for p in lane.boundary],
+                )
+                for lane in lanes
+            ]
+        )
         path.write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
 
 
@@ -136,7 +156,7 @@ def _map_types() -> Iterator[types.ModuleType]:
     package has to exist too. ``sys.modules`` is left as it was.
     """
     parts = MAP_MODULE.split('.')
-    names = ['.'.join(parts[:count + 1]) for count in range(len(parts))]
+    names = ['.'.join(parts[: count + 1]) for count in range(len(parts))]
     before = {name: sys.modules.get(name) for name in names}
     module = types.ModuleType(MAP_MODULE)
     for cls in (vector_map.MapPoint, vector_map.Lane, vector_map.Map):

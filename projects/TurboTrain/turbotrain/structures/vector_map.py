@@ -97,7 +97,11 @@ def _cut(points: list[MapPoint], line_type: int) -> list[np.ndarray]:
 
 
 def nearest_polylines(
-    polylines: np.ndarray, mask: np.ndarray, centres: np.ndarray, headings: np.ndarray, count: int = 5
+    polylines: np.ndarray,
+    mask: np.ndarray,
+    centres: np.ndarray,
+    headings: np.ndarray,
+    count: int = 5,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The polylines nearest to each object, in the object's own frame.
 
@@ -131,13 +135,13 @@ def nearest_polylines(
 
     cos, sin = np.cos(headings), np.sin(headings)
     object_from_map = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
-    xy = np.einsum(
-        'mij,mklj->mkli', object_from_map, chosen[..., :2] - centres[:, None, None]
-    )
+    xy = np.einsum('mij,mklj->mkli', object_from_map, chosen[..., :2] - centres[:, None, None])
     direction = np.einsum('mij,mklj->mkli', object_from_map, chosen[..., 3:5])
     previous = np.concatenate([xy[:, :, :1], xy[:, :, :-1]], axis=2)
     features = np.concatenate([xy, direction, chosen[..., 6:7], previous], axis=-1)
     out[:, :found] = features * chosen_mask[..., None]
     out_mask[:, :found] = chosen_mask
-    means[:, :found] = np.einsum('mij,mkj->mki', object_from_map, middle[nearest] - centres[:, None])
+    means[:, :found] = np.einsum(
+        'mij,mkj->mki', object_from_map, middle[nearest] - centres[:, None]
+    )
     return out, out_mask, means

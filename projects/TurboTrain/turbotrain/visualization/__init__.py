@@ -1,6 +1,7 @@
 """Pictures of samples."""
 
 from .bev import AGENT_COLORS, draw_bev, save_figure
+from .samples import scene_of
 from .scene import AgentView, BEVScene
 
-__all__ = ['AGENT_COLORS', 'AgentView', 'BEVScene', 'draw_bev', 'save_figure']
+__all__ = ['AGENT_COLORS', 'AgentView', 'BEVScene', 'draw_bev', 'save_figure', 'scene_of']

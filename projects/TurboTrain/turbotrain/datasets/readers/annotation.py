@@ -56,7 +56,7 @@ def read_annotation(path: str) -> Annotation:
     """
     try:
         with open(path, 'rb') as file:
-            content = yaml.load(file, Loader=_Loader)  # noqa: S506 - a safe loader
+            content = yaml.load(file, Loader=_Loader)
     except OSError as error:
         raise DataFileError(path, f'cannot be read ({error.strerror})') from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -116,5 +116,7 @@ def _numbers(path: str, mapping: dict, key: str, count: int, where: str = '') ->
         and all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
     )
     if not good:
-        raise DataFileError(path, f'key {name!r}: expected {count} finite numbers, got {value!r:.80}')
+        raise DataFileError(
+            path, f'key {name!r}: expected {count} finite numbers, got {value!r:.80}'
+        )
     return [float(v) for v in value]

@@ -84,6 +84,7 @@ def read_trajectories(path: str) -> dict[int, dict[int, dict[str, np.ndarray]]]:
             for key, ndim in (('trajectory', 2), ('trajectory_mask', 1)):
                 if np.ndim(entry.get(key)) != ndim:
                     raise DataFileError(
-                        path, f'key [{scenario}][{track}][{key!r}]: expected an array of {ndim} axes'
+                        path,
+                        f'key [{scenario}][{track}][{key!r}]: expected an array of {ndim} axes',
                     )
     return content

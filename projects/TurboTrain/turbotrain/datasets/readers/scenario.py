@@ -59,7 +59,9 @@ def scan_scenario(scenario_dir: str) -> list[AgentFrame]:
                 continue
             path = os.path.join(folder.path, name)
             if not stem.isdecimal():
-                raise DataFileError(path, "expected a frame number as its name, as in '000012.yaml'")
+                raise DataFileError(
+                    path, "expected a frame number as its name, as in '000012.yaml'"
+                )
             cloud = stem + CLOUD_SUFFIX
             found.append(
                 AgentFrame(
@@ -70,5 +72,7 @@ def scan_scenario(scenario_dir: str) -> list[AgentFrame]:
                 )
             )
     if not found:
-        raise DataFileError(scenario_dir, "has no agent folder ('1', '2', '-1', ...) with annotations")
+        raise DataFileError(
+            scenario_dir, "has no agent folder ('1', '2', '-1', ...) with annotations"
+        )
     return sorted(found, key=lambda row: (row.agent, row.frame))

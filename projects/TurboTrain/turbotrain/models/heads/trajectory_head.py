@@ -95,13 +95,13 @@ class TrajectoryHead(BaseModule):
 
     def _sample(self, bev: Tensor, boxes: list[Tensor]) -> Tensor:
         """(sum M_b, G * C) features of the map on the grid of each box."""
-        width = max(len(b) for b in boxes)
+        width = max([len(b) for b in boxes] + [1])
         padded = torch.stack([functional.pad(b[:, :7], (0, 0, 0, width - len(b))) for b in boxes])
         flat = padded.flatten(0, 1)
         at = _rotate(self.grid.expand(len(flat), -1, -1), flat[:, 6]) + flat[:, None, :2]
         low, high = self.limits[:2], self.limits[3:5]
         normalised = (at - low) / (high - low) * 2 - 1
-        grid = normalised.view(len(boxes), width, -1, 2).to(bev.dtype)
+        grid = normalised.view(len(boxes), width, len(self.grid), 2).to(bev.dtype)
         sampled = functional.grid_sample(bev, grid, align_corners=False).permute(0, 2, 3, 1)
         return torch.cat([s[: len(b)].flatten(1) for s, b in zip(sampled, boxes, strict=True)])
 

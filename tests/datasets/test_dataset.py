@@ -1,0 +1,192 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+
+from projects.TurboTrain.turbotrain.datasets import EpochSampler, build_infos, save_infos
+from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+from tests.datasets.conftest import PIPELINE
+from tests.scenes import write_scenario
+
+
+def assert_same(a: dict, b: dict, atol: float = 0.0) -> None:
+    torch.testing.assert_close(a['inputs']['points'], b['inputs']['points'], rtol=0, atol=atol)
+    one, other = a['data_samples'], b['data_samples']
+    assert one.num_points == other.num_points
+    np.testing.assert_array_equal(one.agents.ids, other.agents.ids)
+    np.testing.assert_array_equal(one.agents.valid, other.agents.valid)
+    np.testing.assert_allclose(
+        one.agents.ego_from_agent, other.agents.ego_from_agent, rtol=0, atol=max(atol, 1e-12)
+    )
+    for key, value in one.gt_instances_3d.items():
+        theirs = other.gt_instances_3d[key]
+        if key == 'bboxes_3d':
+            value, theirs = value.tensor, theirs.tensor
+        torch.testing.assert_close(value, theirs, rtol=0, atol=atol)
+
+
+def test_sample_has_what_the_design_says(make_dataset):
+    sample = make_dataset()[8]
+    points, data = sample['inputs']['points'], sample['data_samples']
+    agents, truth = data.agents, data.gt_instances_3d
+    assert points.dtype == torch.float32
+    assert points.shape == (sum(data.num_points), 4)
+    assert len(data.num_points) == len(agents) * agents.num_frames == 4 * 5
+    assert agents.ids.tolist() == [1, 2, -1, -2]
+    assert agents.kinds.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(agents.time_offsets, [-2, -1.5, -1, -0.5, 0])
+    np.testing.assert_allclose(agents.ego_from_agent[0, -1], np.eye(4), atol=1e-12)
+    m = len(truth.bboxes_3d)
+    assert truth.future_trajectories.shape == (m, 6, 2)
+    assert truth.history_trajectories.shape == (m, 5, 2)
+    assert truth.labels_3d.dtype == truth.track_ids.dtype == torch.int64
+    # The current position of the past is the box's own.
+    torch.testing.assert_close(
+        truth.history_trajectories[:, -1], truth.bboxes_3d.tensor[:, :2], atol=1e-4, rtol=0
+    )
+
+
+def test_points_lie_on_the_boxes_seen_by_every_agent(make_dataset):
+    keep_all = [dict(type='LoadCooperativePoints', body_mask=None), *PIPELINE[1:]]
+    sample = make_dataset(pipeline=keep_all)[8]
+    data = sample['data_samples']
+    boxes = data.gt_instances_3d.bboxes_3d
+    clouds = sample['inputs']['points'].split(data.num_points)
+    current = clouds[data.agents.num_frames - 1 :: data.agents.num_frames]
+    boxes = boxes.enlarged_box(0.1).tensor.numpy()
+    for cloud in current:
+        inside = points_in_rbbox(cloud.numpy(), boxes, origin=(0.5, 0.5, 0)).sum(axis=0)
+        assert (inside >= 60).all()  # 60 points on each box's walls
+
+
+def test_missing_history_and_future_are_masked_not_invented(make_dataset):
+    dataset = make_dataset()
+    first, last = dataset[0]['data_samples'], dataset[11]['data_samples']
+    assert (first.frame, last.frame) == (0, 55)
+    assert first.agents.valid.tolist() == [[False] * 4 + [True]] * 4
+    assert first.num_points[:4] == [0, 0, 0, 0]
+    assert not first.gt_instances_3d.history_valid[:, :-1].any()
+    assert not last.gt_instances_3d.future_valid.any()
+    assert last.agents.valid.all()
+
+
+def test_futures_are_where_the_boxes_will_be(make_dataset):
+    dataset = make_dataset()
+    now, later = dataset[2]['data_samples'], dataset[6]['data_samples']
+    truth, future = now.gt_instances_3d, later.gt_instances_3d
+    np.testing.assert_array_equal(truth.track_ids, future.track_ids)
+    now_from_later = (
+        np.linalg.inv(dataset.get_data_info(2)['world_from_ego'])
+        @ (dataset.get_data_info(6)['world_from_ego'])
+    )
+    boxes = future.bboxes_3d.gravity_center.numpy()
+    expected = boxes @ now_from_later[:3, :3].T + now_from_later[:3, 3]
+    np.testing.assert_allclose(truth.future_trajectories[:, 3], expected[:, :2], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'agents'), [('vc', [1, 2, -1, -2]), ('ic', [-1, -2, 1, 2]), ('v2v', [1, 2])]
+)
+def test_modes(make_dataset, mode, agents):
+    assert make_dataset(mode=mode)[0]['data_samples'].agents.ids.tolist() == agents
+
+
+def test_every_vehicle_is_the_ego_in_turn(make_dataset):
+    dataset = make_dataset(ego='every')
+    egos = [dataset.get_data_info(i)['agents'].ids[0] for i in range(len(dataset))]
+    # Two vehicles, then one, then two; 12 frames each.
+    assert egos == [1] * 12 + [2] * 12 + [2] * 12 + [1] * 12 + [2] * 12
+
+
+def test_corridors_are_dropped(make_dataset):
+    names = {make_dataset(drop_corridors=True).get_data_info(i)['scenario'] for i in range(24)}
+    assert names == {'2023-03-17-16-12-12_3_0', '2023-03-18-16-12-12_4_0'}
+
+
+def test_agents_out_of_range_are_not_heard(make_dataset):
+    agents = make_dataset(comm_range=15.0)[0]['data_samples'].agents
+    assert agents.ids.tolist() == [1, -1]
+    assert make_dataset(max_agents=3)[0]['data_samples'].agents.ids.tolist() == [1, 2, -1]
+
+
+def test_classes_outside_the_map_are_dropped(make_dataset):
+    dataset = make_dataset(class_map=dict(car=['Car'], walker=['Pedestrian']))
+    truth = dataset[0]['data_samples'].gt_instances_3d
+    assert truth.track_ids.tolist() == [0, 2, 6, 8]
+    assert truth.labels_3d.tolist() == [0, 1, 0, 1]
+    assert dataset.metainfo['classes'] == ('car', 'walker')
+
+
+def test_moving_the_world_changes_no_sample(make_dataset, tmp_path: Path):
+    still, moved = tmp_path / 'still', tmp_path / 'moved'
+    write_scenario(still, frames=range(0, 30, 5))
+    motion = pose_to_matrix([300, -200, 4, 3, 111, -2])
+    write_scenario(moved, frames=range(0, 30, 5), world_motion=motion)
+    # The clouds are float32 on disk: millimetres.
+    assert_same(make_dataset(still)[5], make_dataset(moved)[5], atol=2e-3)
+
+
+def test_workers_and_order_change_nothing(make_dataset):
+    dataset = make_dataset(
+        ego='every',
+        pipeline=[
+            dict(type='LoadCooperativePoints'),
+            dict(type='CooperativeGlobalAugmentation'),
+            dict(type='ProjectPointsToEgo'),
+            dict(type='PackCooperativeInputs'),
+        ],
+    )
+
+    def epoch(number: int, workers: int) -> list[dict]:
+        sampler = EpochSampler(dataset, shuffle=True, seed=3)
+        sampler.set_epoch(number)
+        loader = DataLoader(
+            dataset, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=lambda x: x
+        )
+        return list(loader)
+
+    alone, shared, next_epoch = epoch(0, 0), epoch(0, 2), epoch(1, 0)
+    for a, b in zip(alone, shared, strict=True):
+        assert a['data_samples'].sample_idx == b['data_samples'].sample_idx
+        assert_same(a, b)
+    by_index = {s['data_samples'].sample_idx: s for s in alone}
+    other = next_epoch[0]
+    same = by_index[other['data_samples'].sample_idx]
+    assert not torch.equal(other['inputs']['points'], same['inputs']['points'])
+
+
+def test_collates_samples_with_different_numbers_of_agents(make_dataset):
+    dataset = make_dataset()
+    batch = pseudo_collate([dataset[0], dataset[12]])
+    assert [len(p) for p in batch['inputs']['points']] == [
+        sum(s.num_points) for s in batch['data_samples']
+    ]
+
+
+def test_a_missing_root_names_the_folder_and_both_commands(make_dataset, tmp_path):
+    from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
+
+    with pytest.raises(FileNotFoundError) as error:
+        V2XPnPDataset('infos.npz', str(tmp_path / 'nowhere'), pipeline=[])
+    message = str(error.value)
+    assert str(tmp_path / 'nowhere') in message
+    assert 'tools/simulate.py' in message
+    assert 'tools/create_data.py' in message
+
+
+def test_a_frame_that_an_agent_lacks_is_masked(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(0, 30, 5))
+    (folder / '2' / '000015.yaml').unlink()
+    (folder / '-1' / '000025.bin').unlink()
+    agents = make_dataset(tmp_path)[5]['data_samples'].agents
+    assert agents.ids.tolist() == [1, 2, -1, -2]
+    assert agents.valid[1].tolist() == [True, True, False, True, True]
+    assert agents.valid[2].tolist() == [True, True, True, True, False]
+    # Without an annotation now, it is not there at all.
+    (folder / '2' / '000025.yaml').unlink()
+    save_infos(str(tmp_path / 'infos.npz'), build_infos(str(tmp_path), 'train'))
+    assert make_dataset(tmp_path)[5]['data_samples'].agents.ids.tolist() == [1, -1, -2]

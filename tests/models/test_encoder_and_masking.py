@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from projects.TurboTrain.turbotrain.models import BEVCellMasking, DensePillarEncoder
+
+RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
+
+
+def clouds(*counts: int, spread: float = 10.0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([spread, spread / 2, 2.0, 1.0])
+    return [(torch.rand(n, 4, generator=generator) * 2 - 1) * scale for n in counts]
+
+
+@pytest.fixture
+def encoder() -> DensePillarEncoder:
+    torch.manual_seed(0)
+    return DensePillarEncoder(RANGE, [0.5, 0.5], out_channels=8)
+
+
+def test_pillar_features_equal_a_loop(encoder):
+    cloud = clouds(300)[0]
+    maps = encoder([cloud])[0]
+    assert maps.shape == (8, 16, 32)
+    low, high = torch.tensor(RANGE[:3]), torch.tensor(RANGE[3:])
+    inside = cloud[((cloud[:, :3] > low) & (cloud[:, :3] < high)).all(1)]
+    expected = torch.zeros_like(maps)
+    cells = ((inside[:, :2] - low[:2]) / 0.5).floor().long()
+    for cell in cells.unique(dim=0):
+        own = inside[(cells == cell).all(1)]
+        xy = (own[:, :2] - (low[:2] + (cell + 0.5) * 0.5)) / 0.25
+        local = torch.cat([xy, (own[:, 2:3] + 1) / 2], dim=1)
+        features = torch.cat([local, own[:, 3:], local - local.mean(0)], dim=1)
+        expected[:, cell[1], cell[0]] = encoder.layers(features).amax(0)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_order_of_points_and_other_clouds_change_nothing(encoder):
+    a, b = clouds(200, 150)
+    together = encoder([a, b])
+    shuffled = a[torch.randperm(len(a), generator=torch.Generator().manual_seed(1))]
+    torch.testing.assert_close(encoder([shuffled])[0], together[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(encoder([b])[0], together[1])
+
+
+def test_moving_by_whole_pillars_moves_the_map(encoder):
+    (cloud,) = clouds(200, spread=4.0)
+    moved = cloud + torch.tensor([1.0, -0.5, 0.0, 0.0])
+    torch.testing.assert_close(
+        encoder([moved])[0], encoder([cloud])[0].roll((-1, 2), (1, 2)), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_empty_clouds_and_points_outside_are_nothing(encoder):
+    far = torch.tensor([[100.0, 0, 0, 0], [0, 0, 5.0, 0], [-8.0, 0, 0, 0]])
+    maps = encoder([torch.zeros(0, 4), far])
+    assert maps.shape == (2, 8, 16, 32)
+    assert not maps.any()
+    maps.sum().backward()
+
+
+def test_a_range_that_is_no_multiple_of_pillars_is_refused():
+    with pytest.raises(ValueError, match='multiple of the pillar size'):
+        DensePillarEncoder(RANGE, [0.3, 0.5])
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.5, 0.7, 0.99, 1.0])
+def test_hides_that_share_of_each_clouds_cells(ratio):
+    torch.manual_seed(0)
+    given = clouds(400, 0, 1, 700)
+    visible, hidden = BEVCellMasking(ratio, cell_size=0.8)(given)
+    for cloud, left, mask in zip(given, visible, hidden, strict=True):
+        torch.testing.assert_close(left, cloud[~mask])
+        cells = (cloud[:, :2] / 0.8).floor()
+        taken = cells[mask].unique(dim=0)
+        assert len(taken) == int(len(cells.unique(dim=0)) * ratio)
+        # A cell is hidden whole or not at all.
+        both = set(map(tuple, taken.tolist())) & set(map(tuple, cells[~mask].tolist()))
+        assert not both
+
+
+def test_clouds_are_masked_independently():
+    torch.manual_seed(0)
+    (cloud,) = clouds(500)
+    _, hidden = BEVCellMasking(0.5)([cloud, cloud])
+    assert not torch.equal(*hidden)
+
+
+def test_nothing_of_hidden_points_reaches_the_encoder(encoder):
+    torch.manual_seed(0)
+    (cloud,) = clouds(500)
+    masking = BEVCellMasking(0.7)
+    torch.manual_seed(5)
+    visible, hidden = masking([cloud])
+    # Move hidden points within their cells, up and down, and change their intensity.
+    altered = cloud.clone()
+    cell = (cloud[:, :2] / 0.8).floor()
+    inner = cell * 0.8 + torch.rand(len(cloud), 2) * 0.79 + 0.005
+    altered[hidden[0], :2] = inner[hidden[0]]
+    altered[hidden[0], 2:] = torch.rand(int(hidden[0].sum()), 2)
+    torch.manual_seed(5)
+    again, same = masking([altered])
+    assert torch.equal(hidden[0], same[0])
+    assert torch.equal(encoder(visible), encoder(again))
+
+
+@pytest.mark.parametrize('kwargs', [dict(ratio=1.2), dict(ratio=-0.1), dict(cell_size=0.0)])
+def test_impossible_arguments_are_refused(kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        BEVCellMasking(**kwargs)

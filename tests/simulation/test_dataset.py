@@ -1,0 +1,91 @@
+"""A set depends on its options only, and never looks complete when it is not."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from projects.TurboTrain.turbotrain.simulation import (
+    SensorOptions,
+    SetOptions,
+    simulate_dataset,
+    sumo_programs,
+)
+from projects.TurboTrain.turbotrain.simulation import dataset as dataset_module
+from projects.TurboTrain.turbotrain.simulation.dataset import plan_scenarios
+
+from .conftest import TINY
+
+
+def digests(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob('*')
+        if path.is_file()
+    }
+
+
+def test_same_bytes_with_any_number_of_workers(tiny_set, tmp_path):
+    simulate_dataset(tmp_path / 'again', TINY, workers=1)
+    assert digests(tmp_path / 'again') == digests(tiny_set)
+
+
+def test_plan_names_and_places():
+    plans = plan_scenarios(SetOptions())
+    assert len({plan.name for plan in plans}) == len(plans) == 19
+    assert len({(plan.kind == 'corridor', plan.offset) for plan in plans}) == len(plans)
+    assert {plan.kind for plan in plans} == {'four_way', 'tee', 'corridor'}
+    for plan in plans:
+        assert plan.name.startswith('2023-04-07-') == (plan.kind == 'corridor')
+    other = plan_scenarios(replace(SetOptions(), seed=1))
+    assert [plan.name for plan in other] != [plan.name for plan in plans]
+
+
+def test_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / 'thesis.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='not a simulated set'):
+        simulate_dataset(tmp_path, TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
+
+
+def test_interrupted_run_looks_incomplete(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset_module, '_run', stop)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_dataset(tmp_path, TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ['.partial']
+    with pytest.raises(KeyboardInterrupt):  # the leftover does not stand in the way
+        simulate_dataset(tmp_path, TINY)
+
+
+def test_missing_sumo_is_said(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__('sys').modules, 'sumo', None)
+    with pytest.raises(sumo_programs.SumoError, match='pip install eclipse-sumo'):
+        simulate_dataset(tmp_path / 'set', TINY)
+    assert not (tmp_path / 'set').exists()
+
+
+def test_failing_sumo_program_is_said():
+    with pytest.raises(sumo_programs.SumoError, match='netconvert ended with code'):
+        sumo_programs.run_sumo_program('netconvert', {'node-files': 'nowhere.xml'})
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'seed': -1}, 'seed'),
+        ({'corridors': (1, 2)}, 'corridors'),
+        ({'intersections': (0, 0, 0), 'corridors': (0, 0, 0)}, 'at least one scenario'),
+    ],
+)
+def test_set_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        SetOptions(**options)
+
+
+@pytest.mark.parametrize('options', [{'frame_stride': 0}, {'beam_step': 0}, {'duration': 0.3}])
+def test_sensor_options_are_checked(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        SensorOptions(**options)

@@ -1,0 +1,93 @@
+"""The main job on the simulated mini dataset: simulate, pretrain, fine-tune, test, draw.
+
+It types the commands that the README explains, times each, and writes
+``work_dirs/demo/summary.json``.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path('data/mini_v2xpnp')
+CONFIGS = Path('configs/turbotrain/mini')
+PRETRAIN, FINETUNE = CONFIGS / 'pretrain_mini_v2xpnp.py', CONFIGS / 'finetune_mini_v2xpnp.py'
+CHECKPOINT = 'work_dirs/finetune_mini_v2xpnp/epoch_1.pth'
+OUT = Path('work_dirs/demo')
+PICTURE = OUT / 'sample.png'
+STEPS = {
+    'simulate': ['tools/simulate.py', '--out', DATA],
+    'create_data': ['tools/create_data.py', 'v2xpnp', '--root-path', DATA],
+    'pretrain': ['tools/train.py', PRETRAIN],
+    'finetune': ['tools/train.py', FINETUNE],
+    'test': ['tools/test.py', FINETUNE, CHECKPOINT],
+    'picture': ['tools/visualize.py', FINETUNE, CHECKPOINT, '--index', '20', '--out', PICTURE],
+}
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    (ROOT / OUT).mkdir(parents=True, exist_ok=True)
+    seconds = {}
+    for step, words in STEPS.items():
+        command = ['python', *map(str, words)]
+        print(f'\n==> {" ".join(command)}', flush=True)
+        start = time.perf_counter()
+        code = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=False).returncode
+        seconds[step] = round(time.perf_counter() - start, 1)
+        if code:
+            sys.exit(f'the step {step!r} failed (exit code {code}); its own message is above')
+        print(f'<== {step}: {seconds[step]:.1f} s', flush=True)
+
+    summary = summarise() | dict(seconds=seconds, picture=str(PICTURE))
+    (ROOT / OUT / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    print_summary(summary)
+
+
+def summarise() -> dict[str, float]:
+    """Collect what the steps left behind."""
+    simulated = json.loads((ROOT / DATA / 'summary.json').read_text())['intersection']
+    metrics = json.loads((ROOT / 'work_dirs/finetune_mini_v2xpnp/metrics.json').read_text())
+    losses = reconstruction_losses(ROOT / 'work_dirs/pretrain_mini_v2xpnp')
+    first, last = sum(losses[:2]) / 2, sum(losses[-2:]) / 2
+    return {
+        'reconstruction_loss_first': round(first, 4),
+        'reconstruction_loss_last': round(last, 4),
+        'reconstruction_loss_drop': round(1 - last / first, 4),
+        'AP@0.5': round(metrics['AP@0.5/vehicle'], 2),
+        **{key: round(metrics[key], 3) for key in ('ADE', 'FDE', 'MR', 'EPA', 'EPA_stationary')},
+        'visible_ego': simulated['visible_ego'],
+        'visible_all': simulated['visible_all'],
+    }
+
+
+def reconstruction_losses(work_dir: Path) -> list[float]:
+    """The newest run's loss, each entry the mean of ten iterations."""
+    newest = max(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    entries = [json.loads(line) for line in newest.read_text().splitlines()]
+    return [entry['loss'] for entry in entries if 'loss' in entry]
+
+
+def print_summary(summary: dict) -> None:
+    print('\nstep           seconds')
+    for step, seconds in summary['seconds'].items():
+        print(f'{step:<14} {seconds:>7.1f}')
+    print(f'{"total":<14} {sum(summary["seconds"].values()):>7.1f}\n')
+    print(
+        f'{summary["visible_ego"]:.0%} of the road users near an intersection are seen by the ego, '
+        f'{summary["visible_all"]:.0%} by all agents together\n'
+        f'reconstruction loss: {summary["reconstruction_loss_first"]:.3f} -> '
+        f'{summary["reconstruction_loss_last"]:.3f} ({-summary["reconstruction_loss_drop"]:.0%})\n'
+        f'AP@0.5 of vehicles: {summary["AP@0.5"]:.1f} %\n'
+        f'EPA: {summary["EPA"]:.1f} % (were everything to stand still: '
+        f'{summary["EPA_stationary"]:.1f} %), ADE {summary["ADE"]:.2f} m, '
+        f'FDE {summary["FDE"]:.2f} m, MR {summary["MR"]:.1f} %\n'
+        f'picture: {summary["picture"]}'
+    )
+
+
+if __name__ == '__main__':
+    main()
