@@ -13,6 +13,7 @@ from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     launch,
     load_config,
+    run_tool,
 )
 
 
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -11,6 +11,7 @@ from projects.TurboTrain.turbotrain.engine.launch import (
     enable_amp,
     launch,
     load_config,
+    run_tool,
 )
 
 
@@ -41,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

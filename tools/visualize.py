@@ -12,7 +12,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
-from projects.TurboTrain.turbotrain.engine.launch import add_common_arguments, load_config
+from projects.TurboTrain.turbotrain.engine.launch import (
+    add_common_arguments,
+    load_config,
+    run_tool,
+)
 from projects.TurboTrain.turbotrain.visualization import draw_bev, save_figure, scene_of
 
 
@@ -51,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

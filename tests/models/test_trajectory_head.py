@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from projects.TurboTrain.turbotrain.models import TrajectoryHead
+from projects.TurboTrain.turbotrain.models.heads.trajectory_head import _rotate
+from tests.golden import load_golden
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
 
@@ -29,6 +31,12 @@ def trained(head: TrajectoryHead) -> TrajectoryHead:
     torch.nn.init.normal_(head.mlp[-1].weight, std=0.3)
     torch.nn.init.normal_(head.mlp[-1].bias)
     return head.eval()
+
+
+def test_golden_rotation():
+    case = load_golden()['v2xpnp']['rotate_2d']
+    vectors, angle = torch.tensor([[case['p']]]), torch.tensor([case['angle']])
+    torch.testing.assert_close(_rotate(vectors, angle)[0], torch.tensor(case['out']))
 
 
 def test_untrained_it_forecasts_that_everything_stands_still():
@@ -75,7 +83,7 @@ def test_no_object_and_no_known_future_have_a_loss_of_zero_with_a_graph():
 
 
 def test_unknown_steps_do_not_count():
-    head, given = make_head(position_noise=0.0, yaw_noise=0.0), boxes(4)
+    head, given = make_head(position_noise=0.0, yaw_noise=0.0, reversal_probability=0.0), boxes(4)
     future = given[:, None, :2] + torch.tensor([3.0, 4.0]) * torch.ones(6, 1)
     valid = torch.ones(4, 6, dtype=torch.bool)
     bev = torch.randn(1, 4, 32, 32)

@@ -9,7 +9,8 @@ load = [
 ]
 train_pipeline = [
     *load,
-    dict(type='CooperativeGlobalAugmentation'),
+    # Roads stay along the anchors, and traffic on the right, in the few steps there are.
+    dict(type='CooperativeGlobalAugmentation', flip_probability=0.0, rotation=0.15),
     dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
     dict(type='PackCooperativeInputs'),
 ]
@@ -19,7 +20,7 @@ test_pipeline = [
     dict(type='PackCooperativeInputs'),
 ]
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=1,
     num_workers=1,
     dataset=dict(data_root=data_root, num_history=2, pipeline=train_pipeline),
 )
@@ -29,5 +30,8 @@ val_dataloader = dict(
 test_dataloader = dict(
     num_workers=1, dataset=dict(data_root=data_root, num_history=2, pipeline=test_pipeline)
 )
-val_evaluator = dict(eval_range=(-51.2, -25.6, 51.2, 25.6))
+val_evaluator = dict(
+    eval_range=(-51.2, -25.6, 51.2, 25.6),
+    forecasting_score_threshold=0.3,  # best EPA on the validation split
+)
 test_evaluator = val_evaluator

@@ -36,7 +36,33 @@ model = dict(
     bbox_head=dict(
         in_channels=channels,
         feat_channels=channels,
-        anchor_generator=dict(ranges=[[-51.2, -25.6, -1.78, 51.2, 25.6, -1.78]]),
+        # Mean sizes of the simulated road users.
+        anchor_generator=dict(
+            ranges=[[-51.2, -25.6, -2.0, 51.2, 25.6, -2.0]],
+            sizes=[[4.7, 1.9, 1.6], [0.9, 0.7, 1.7], [6.5, 2.2, 2.6]],
+        ),
     ),
-    trajectory_head=dict(in_channels=channels, point_cloud_range=model_range, feat_channels=128),
+    trajectory_head=dict(
+        in_channels=channels,
+        point_cloud_range=model_range,
+        feat_channels=128,
+        # The few steps hardly teach front from rear: paths must not rely on it.
+        reversal_probability=0.5,
+        loss_weight=2.0,
+    ),
+    # Cells of 0.8 m leave anchors further from objects than the full model's thresholds allow.
+    train_cfg=dict(
+        assigner=[
+            dict(
+                type='Max3DIoUAssigner',
+                iou_calculator=dict(type='BboxOverlapsNearest3D'),
+                pos_iou_thr=positive,
+                neg_iou_thr=negative,
+                min_pos_iou=negative,
+                ignore_iof_thr=-1,
+            )
+            for positive, negative in ((0.5, 0.35), (0.3, 0.15), (0.5, 0.35))
+        ]
+    ),
+    test_cfg=dict(score_thr=0.1),
 )

@@ -1,6 +1,7 @@
 # Stage 2 on the mini dataset: one pass.
 _base_ = './finetune_30e.py'
 lr = 2e-3
+optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_epochs=1, val_interval=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),

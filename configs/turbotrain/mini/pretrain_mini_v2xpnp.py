@@ -18,6 +18,7 @@ model = dict(
         point_cloud_range={{_base_.model_range}},
     ),
 )
+train_dataloader = dict(dataset=dict(ego='first'))
 val_dataloader = None
 val_evaluator = None
 test_dataloader = None

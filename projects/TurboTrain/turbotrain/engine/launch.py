@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-__all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config']
+from ..datasets.readers import DataFileError
+
+__all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config', 'run_tool']
 
 ROOT = Path(__file__).resolve().parents[4]
 _AMP = dict(
@@ -83,9 +87,23 @@ def launch(cfg: Config, task: str) -> Any:
             raise RuntimeError(f'launcher {cfg.launcher!r} needs GPUs; on CPUs use pytorch')
         torch.distributed.init_process_group('gloo')
         cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+    source = cfg.get('load_from')
+    if source and '://' not in source and not Path(source).is_file():
+        raise FileNotFoundError(
+            f'load_from: there is no checkpoint {source!r}. Stage 2 starts from stage 1: run the '
+            'pretrain config first, or name its checkpoint with --cfg-options load_from=FILE.'
+        )
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         return getattr(runner, task)()
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
+    try:
+        main()
+    except (FileNotFoundError, DataFileError) as error:
+        sys.exit(f'error: {error}')

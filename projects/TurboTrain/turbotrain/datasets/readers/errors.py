@@ -4,9 +4,15 @@ __all__ = ['DataFileError']
 
 
 class DataFileError(ValueError):
-    """A file of a dataset that is not as its format says; names the file and what was expected."""
+    """A file of a dataset that is not as its format says; names the file and what was expected.
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f'{path}: {problem}')
+    It survives the way from a worker process, which rebuilds it from its arguments or its text.
+    """
+
+    def __init__(self, path: str, problem: str = '') -> None:
+        super().__init__(path, problem)
         self.path = path
         self.problem = problem
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.problem}' if self.problem else self.path

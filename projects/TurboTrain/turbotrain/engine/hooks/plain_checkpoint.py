@@ -1,5 +1,6 @@
 """Checkpoints of tensors and plain values only."""
 
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
@@ -12,9 +13,10 @@ __all__ = ['PlainCheckpointHook']
 class PlainCheckpointHook(Hook):
     """Keep out of checkpoints what ``torch.load(weights_only=True)`` refuses.
 
-    mmengine puts the log's history there as objects of its own, with their methods. Since torch 2.6
-    such a file cannot be read without being allowed to run code, not even to resume from it. Here
-    the history becomes lists of numbers on the way out, and objects again on the way in.
+    mmengine puts the log's history there as objects of its own, with their methods, and NumPy's
+    scalars. Since torch 2.6 such a file cannot be read without being allowed to run code, not even
+    to resume from it. Here they become numbers on the way out, and the history is made objects
+    again on the way in.
     """
 
     priority = 'VERY_LOW'
@@ -24,6 +26,10 @@ class PlainCheckpointHook(Hook):
         scalars = checkpoint['message_hub']['log_scalars']
         for key, buffer in scalars.items():
             scalars[key] = dict(zip(('values', 'counts'), map(_floats, buffer.data), strict=True))
+        info = checkpoint['message_hub']['runtime_info']
+        for key, value in info.items():
+            if isinstance(value, np.generic):
+                info[key] = value.item()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Lists to objects."""

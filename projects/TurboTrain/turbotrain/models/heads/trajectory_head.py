@@ -16,8 +16,8 @@ _BOX_FEATURES = 3
 class TrajectoryHead(BaseModule):
     """Future positions of boxes, read off the map round each of them.
 
-    The map is sampled on a grid that turns with the box and reaches behind and ahead of it, since a
-    moving object's past lies behind it. Features, size and class go through a small perceptron to
+    The map is sampled on a grid that turns with the box and reaches far behind and ahead of it,
+    since a moving object's past lies behind it. Features, size and class go through a small perceptron to
     the steps of the path in the box's own frame. It needs a map and boxes and nothing else, so that
     it goes on any LiDAR detector. Untrained, it forecasts that everything stands still.
 
@@ -34,6 +34,8 @@ class TrajectoryHead(BaseModule):
         grid_y: positions across it.
         position_noise: standard deviation (m) of the noise on boxes in training.
         yaw_noise: standard deviation (rad) of it.
+        reversal_probability: share of the boxes that are turned round in training, since detectors
+            take the rear for the front.
         loss_weight: of ``loss_trajectory``.
     """
 
@@ -44,10 +46,11 @@ class TrajectoryHead(BaseModule):
         point_cloud_range: list[float],
         num_steps: int = 6,
         feat_channels: int = 128,
-        grid_x: tuple[float, ...] = (-12.0, -9.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0),
+        grid_x: tuple[float, ...] = (-12.0, -8.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0, 5.0, 8.0, 12.0),
         grid_y: tuple[float, ...] = (-1.5, 0.0, 1.5),
         position_noise: float = 0.2,
         yaw_noise: float = 0.05,
+        reversal_probability: float = 0.2,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
@@ -56,6 +59,7 @@ class TrajectoryHead(BaseModule):
         self.num_steps = num_steps
         self.position_noise = position_noise
         self.yaw_noise = yaw_noise
+        self.reversal_probability = reversal_probability
         self.loss_weight = loss_weight
         grid = torch.cartesian_prod(torch.tensor(grid_x), torch.tensor(grid_y))
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
@@ -146,9 +150,10 @@ class TrajectoryHead(BaseModule):
 
     def _disturb(self, boxes: Tensor) -> Tensor:
         noise = torch.randn(len(boxes), 3, device=boxes.device)
+        reversed_ = torch.rand(len(boxes), device=boxes.device) < self.reversal_probability
         disturbed = boxes.clone()
         disturbed[:, :2] += self.position_noise * noise[:, :2]
-        disturbed[:, 6] += self.yaw_noise * noise[:, 2]
+        disturbed[:, 6] += self.yaw_noise * noise[:, 2] + torch.pi * reversed_
         return disturbed
 
 

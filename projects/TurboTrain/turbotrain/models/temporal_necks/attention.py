@@ -1,5 +1,6 @@
 """Attention over time at each BEV cell, as in V2XPnP."""
 
+import torch
 from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from .base import BaseTemporalNeck
 
 __all__ = ['TemporalAttentionNeck']
 
+_PERIODS = (1.0, 2.0, 4.0, 8.0)  # seconds
+
 
 @MODELS.register_module()
 class TemporalAttentionNeck(BaseTemporalNeck):
@@ -15,8 +18,8 @@ class TemporalAttentionNeck(BaseTemporalNeck):
 
     .. math:: F' = F_0 + W_o \sum_t \mathrm{softmax}_t(q_0 \cdot k_t / \sqrt{d})\, v_t
 
-    with q, k, v linear in the features plus a learned embedding of their time, followed by a
-    feed-forward layer. Only the current frame asks, so that T frames become one map.
+    where q is linear, and k and v are perceptrons, in the features plus an embedding of their time;
+    a feed-forward layer follows. Only the current frame asks, so that T frames become one map.
 
     Source: V2XPnP (Zhou et al., ICCV 2025), section on temporal attention; the embedding of real
     seconds in place of frame numbers, and the sizes, are our choice.
@@ -40,11 +43,15 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         if channels % num_heads:
             raise ValueError(f'channels ({channels}) must be a multiple of num_heads ({num_heads})')
         self.num_heads = num_heads
-        self.time_embedding = nn.Sequential(
-            nn.Linear(1, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels)
-        )
+        self.time_embedding = nn.Linear(2 * len(_PERIODS), channels)
+        # As large as the features: from the start, heads tell the frames apart.
+        nn.init.normal_(self.time_embedding.weight, std=len(_PERIODS) ** -0.5)
         self.query = nn.Conv2d(channels, channels, 1)
-        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.key_value = nn.Sequential(
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, 2 * channels, 1),
+        )
         self.out = nn.Conv2d(channels, channels, 1)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
         self.feed_forward = nn.Sequential(
@@ -57,7 +64,9 @@ class TemporalAttentionNeck(BaseTemporalNeck):
     def fuse(self, features: Tensor, time_offsets: Tensor, seen: Tensor) -> Tensor:
         """See :meth:`BaseTemporalNeck.fuse`."""
         s, t, c, h, w = features.shape
-        embedded = features + self.time_embedding(time_offsets[..., None])[..., None, None]
+        phase = 2 * torch.pi * time_offsets[..., None] / time_offsets.new_tensor(_PERIODS)
+        time = self.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        embedded = features + time[..., None, None]
         query = self.query(embedded[:, -1]).view(s, 1, self.num_heads, -1, h, w)
         key, value = (
             self.key_value(embedded.flatten(0, 1))

@@ -1,0 +1,181 @@
+"""The real commands, on real files, typed somewhere else than in the project."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
+from tests.scenes import write_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+MINI = ROOT / 'configs/turbotrain/mini'
+SAMPLES = 6
+
+
+@pytest.fixture(scope='module')
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, and mini's configs pointed at six samples of it."""
+    root = tmp_path_factory.mktemp('workspace')
+    data = root / 'data'
+    for split, frames in (('train', range(0, 60, 5)), ('val', range(30)), ('test', range(30))):
+        write_scenario(data, split, frames=frames if split == 'train' else frames[::5])
+        save_infos(str(data / f'v2xpnp_infos_{split}.npz'), build_infos(str(data), split))
+    for stage in ('pretrain', 'finetune'):
+        cfg = Config.fromfile(MINI / f'{stage}_mini_v2xpnp.py')
+        cfg.custom_imports.imports.append('tests.engine.weights_hook')
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='DumpWeightsHook')]
+        cfg.train_dataloader.dataset.indices = SAMPLES
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if cfg.get(key):
+                cfg[key].dataset.data_root = str(data)
+        cfg.dump(root / f'{stage}.py')
+    return root
+
+
+def run(*words: object, cwd: Path, ok: bool = True) -> str:
+    """Run a command; its output."""
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, text=True, check=False, timeout=400,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | dict(PYTHONPATH=''),
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stdout[-4000:]
+    return done.stdout
+
+
+def train(workspace: Path, stage: str, name: str, *words: object, **kwargs) -> str:
+    return run(
+        sys.executable, ROOT / 'tools/train.py', f'{stage}.py', '--work-dir', name, *words,
+        cwd=workspace, **kwargs,
+    )  # fmt: skip
+
+
+def weights(workspace: Path, name: str, rank: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(workspace / name / f'weights_{rank}.pth', weights_only=True)
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.fixture(scope='module')
+def pretrained(workspace: Path) -> Path:
+    train(workspace, 'pretrain', 'pretrain')
+    return workspace / 'pretrain/epoch_1.pth'
+
+
+@pytest.fixture(scope='module')
+def finetuned(workspace: Path, pretrained: Path) -> str:
+    return train(
+        workspace, 'finetune', 'finetune', '--cfg-options', f'load_from={pretrained}',
+        'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    )  # fmt: skip
+
+
+def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned):
+    trunk = {'encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck'}
+    taken = next(line for line in finetuned.splitlines() if 'weights taken' in line)
+    for name in trunk:
+        assert f'{name} (' in taken
+    assert 'fresh: bbox_head, trajectory_head' in taken
+    assert 'dropped: reconstruction_head' in taken
+    state = torch.load(pretrained, weights_only=True)['state_dict']
+    assert {key.split('.')[0] for key in state} == trunk | {'reconstruction_head'}
+
+
+def test_a_trunk_that_does_not_match_is_refused(workspace, pretrained):
+    output = train(
+        workspace, 'finetune', 'mismatch', '--cfg-options', f'load_from={pretrained}',
+        'model.fusion_neck.num_convs=5', ok=False,
+    )  # fmt: skip
+    assert "of 'fusion_neck' do not match" in output
+    assert 'fusion_neck.convs.4' in output
+
+
+def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
+    words = [workspace / 'finetune.py', 'finetune/epoch_1.pth']
+    run(
+        sys.executable, ROOT / 'tools/test.py', *words, '--work-dir', 'tested', cwd=workspace
+    )  # fmt: skip
+    metrics = json.loads((workspace / 'tested/metrics.json').read_text())
+    for key in ('AP@0.5/vehicle', 'mAP@0.5', 'AP_frame_order@0.7/truck', 'EPA', 'EPA_stationary'):
+        assert key in metrics
+    run(
+        sys.executable, ROOT / 'tools/visualize.py', *words, '--index', 2, '--out', 'a.png',
+        cwd=workspace,
+    )  # fmt: skip
+    assert (workspace / 'a.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_seeds_make_runs_equal_with_any_number_of_workers(workspace, pretrained, finetuned):
+    train(
+        workspace, 'finetune', 'again', '--cfg-options', f'load_from={pretrained}',
+        'train_dataloader.num_workers=2',
+    )  # fmt: skip
+    assert_equal(weights(workspace, 'finetune'), weights(workspace, 'again'))
+    other = train(
+        workspace, 'finetune', 'other', '--cfg-options', f'load_from={pretrained}',
+        'randomness.seed=1',
+    )  # fmt: skip
+    assert 'Epoch(train)' in other
+    head = 'bbox_head.conv_cls.weight'
+    assert not torch.equal(weights(workspace, 'finetune')[head], weights(workspace, 'other')[head])
+
+
+def test_resume_reads_its_own_checkpoints(workspace, finetuned):
+    output = train(
+        workspace, 'finetune', 'finetune', '--resume', '--cfg-options', 'train_cfg.max_epochs=2'
+    )
+    assert 'resumed epoch: 1' in output
+    assert (workspace / 'finetune/epoch_2.pth').exists()
+
+
+def test_two_processes_end_with_equal_weights(workspace, pretrained):
+    run(
+        'bash', ROOT / 'tools/dist_train.sh', 'finetune.py', 2, '--work-dir', 'two',
+        '--cfg-options', f'load_from={pretrained}', 'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False', cwd=workspace,
+    )  # fmt: skip
+    first, second = weights(workspace, 'two', 0), weights(workspace, 'two', 1)
+    # The running statistics of batch norm are each process's own, as in stock training.
+    parameters = [key for key in first if 'running_' not in key]
+    assert_equal({k: first[k] for k in parameters}, {k: second[k] for k in parameters})
+    start = torch.load(pretrained, weights_only=True)['state_dict']
+    assert not torch.equal(start['fusion_neck.weight'], first['fusion_neck.weight'])
+
+
+def test_without_data_it_says_what_is_missing_and_how_to_make_it(workspace):
+    output = train(
+        workspace, 'pretrain', 'nodata', '--cfg-options',
+        'train_dataloader.dataset.data_root=/nowhere/at/all', ok=False,
+    )  # fmt: skip
+    last = output.strip().splitlines()[-1]
+    for words in ('/nowhere/at/all', 'tools/simulate.py', 'tools/create_data.py'):
+        assert words in last
+
+
+def test_amp_without_an_accelerator_is_refused(workspace):
+    if torch.cuda.is_available():
+        pytest.skip('there is an accelerator')
+    assert '--amp needs an accelerator' in train(workspace, 'pretrain', 'amp', '--amp', ok=False)
+
+
+def test_create_data_names_the_broken_file(workspace, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(0, 10, 5))
+    broken = folder / '1' / '000005.yaml'
+    broken.write_text('vehicles: {}\n')
+    output = run(
+        sys.executable, ROOT / 'tools/create_data.py', 'v2xpnp', '--root-path', tmp_path,
+        cwd=tmp_path, ok=False,
+    )  # fmt: skip
+    last = output.strip().splitlines()[-1]
+    assert str(broken) in last
+    assert 'lidar_pose' in last
+    assert not (tmp_path / 'v2xpnp_infos_train.npz').exists()
