@@ -28,6 +28,8 @@ def main() -> None:
     checkpoint = str(Path(args.checkpoint).resolve())
     cfg = load_config(args)
     cfg.load_from = checkpoint
+    # A test of weights that were never loaded would look like any other.
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='TransferReportHook', fresh=())]
     metrics = launch(cfg, 'test')
     if int(os.environ.get('RANK', 0)) == 0:
         dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mmengine.runner import find_latest_checkpoint
+
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     enable_amp,
@@ -31,13 +33,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    checkpoint = None if args.resume in (None, 'auto') else str(Path(args.resume).resolve())
+    named = None if args.resume in (None, 'auto') else str(Path(args.resume).resolve())
     cfg = load_config(args)
     if args.amp:
         enable_amp(cfg)
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = checkpoint
+        # Without anything to go on from, the run begins where the config says, stage 1 included.
+        checkpoint = named or find_latest_checkpoint(cfg.work_dir)
+        if checkpoint:
+            cfg.resume, cfg.load_from = True, checkpoint
+        else:
+            print(f'--resume: no checkpoint in {cfg.work_dir} yet; starting afresh')
     launch(cfg, 'train')
 
 

@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    sync_statistics=dict(type='SyncNormStatisticsHook'),
 )
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl'))
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=True)
@@ -17,4 +18,4 @@ visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False
-randomness = dict(seed=0, deterministic=True)
+randomness = dict(seed=0)

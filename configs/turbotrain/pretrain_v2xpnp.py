@@ -10,7 +10,7 @@ model = dict(
     type='MaskedPretrainer',
     data_preprocessor=dict(type='CooperativeDataPreprocessor'),
     detector={{_base_.model}},
-    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),  # CooPre's
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),  # CooPre's, our choice
     reconstruction_head=dict(
         type='MaskedReconstructionHead',
         in_channels=256,

@@ -7,7 +7,7 @@ from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from projects.TurboTrain.turbotrain.datasets import EpochSampler, build_infos, save_infos
+from projects.TurboTrain.turbotrain.datasets import EpochIndexSampler, build_infos, save_infos
 from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 from tests.datasets.conftest import PIPELINE
 from tests.scenes import write_scenario
@@ -142,7 +142,7 @@ def test_workers_and_order_change_nothing(make_dataset):
     )
 
     def epoch(number: int, workers: int) -> list[dict]:
-        sampler = EpochSampler(dataset, shuffle=True, seed=3)
+        sampler = EpochIndexSampler(dataset, shuffle=True, seed=3)
         sampler.set_epoch(number)
         loader = DataLoader(
             dataset, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=lambda x: x

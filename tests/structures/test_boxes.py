@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from mmdet3d.structures import LiDARInstance3DBoxes
+from mmdet3d.models.layers import nms_bev
+from mmdet3d.structures import LiDARInstance3DBoxes, xywhr2xyxyr
 
 from projects.TurboTrain.turbotrain.structures import (
     boxes_from_world,
@@ -69,6 +70,16 @@ def test_golden_range_mask_in_the_plane(rule):
     limits = [*limits[:2], -np.inf, *limits[3:5], np.inf]
     mask = corners_inside(boxes, limits) == 8
     assert mask.tolist() == load_golden()[rule]['within_range_mask_hwl']
+
+
+def test_golden_rotated_nms():
+    case = load_golden()['v2xpnp']
+    boxes = np.array([from_hwl(row) for row in case['iou']['boxes_hwl']])
+    bev = torch.tensor(boxes[:, [0, 1, 3, 4, 6]], dtype=torch.float32)
+    scores = torch.tensor(case['nms_rotated']['scores'])
+    # mmdet3d's, which the detection heads use, takes corners and an angle.
+    kept = nms_bev(xywhr2xyxyr(bev), scores, case['nms_rotated']['thr'])
+    assert sorted(kept.tolist()) == sorted(case['nms_rotated']['keep'])
 
 
 def test_corners_equal_mmdet3ds():

@@ -1,14 +1,11 @@
-# The simulated mini dataset: smaller range, shorter history, no validation during training.
+# The simulated mini dataset: smaller range, shorter history. All values are our choice.
 _base_ = './v2xpnp.py'
 data_root = 'data/mini_v2xpnp'
 point_cloud_range = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
-load = [
-    dict(type='LoadCooperativePoints', zero_intensity=True),
-    dict(type='LoadVectorMap'),
-    dict(type='ProjectPointsToEgo'),
-]
+load = [dict(type='LoadCooperativePoints', zero_intensity=True)]
 train_pipeline = [
     *load,
+    dict(type='ProjectPointsToEgo'),
     # Roads stay along the anchors, and traffic on the right, in the few steps there are.
     dict(type='CooperativeGlobalAugmentation', flip_probability=0.0, rotation=0.15),
     dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
@@ -16,7 +13,13 @@ train_pipeline = [
 ]
 test_pipeline = [
     *load,
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='LoadVectorMap'),
+    dict(type='ProjectPointsToEgo'),
+    dict(
+        type='CooperativeRangeFilter',
+        point_cloud_range=point_cloud_range,
+        label_range=[-51.2, -25.6, -15.0, 51.2, 25.6, 15.0],
+    ),
     dict(type='PackCooperativeInputs'),
 ]
 train_dataloader = dict(

@@ -7,28 +7,31 @@ class_names = ('vehicle', 'pedestrian', 'truck')
 point_cloud_range = [-70.4, -40.0, -5.0, 70.4, 40.0, 3.0]
 sequence = dict(num_history=4, num_future=6, frame_interval=5)  # 2 s and 3 s at 2 Hz
 
-load = [
-    dict(type='LoadCooperativePoints', zero_intensity=True),
-    dict(type='LoadVectorMap'),
-    dict(type='ProjectPointsToEgo'),
-]
+load = [dict(type='LoadCooperativePoints', zero_intensity=True)]
 train_pipeline = [
     *load,
+    dict(type='ProjectPointsToEgo'),
     dict(type='CooperativeGlobalAugmentation'),
     dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
     dict(type='PackCooperativeInputs'),
 ]
 test_pipeline = [
     *load,
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
+    dict(type='LoadVectorMap'),
+    dict(type='ProjectPointsToEgo'),
+    dict(
+        type='CooperativeRangeFilter',
+        point_cloud_range=point_cloud_range,
+        label_range=[-70.4, -40.0, -15.0, 70.4, 40.0, 15.0],
+    ),
     dict(type='PackCooperativeInputs'),
 ]
 
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=4,  # our choice
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True),
+    sampler=dict(type='EpochIndexSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

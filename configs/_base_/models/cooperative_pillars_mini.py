@@ -1,5 +1,6 @@
 # cooperative_pillars.py, small enough to train on two CPU cores in minutes: agents share maps of
 # 1.6 m cells, most layers work on the one fused map, which goes to the heads at 0.8 m.
+# All values are our choice.
 _base_ = './cooperative_pillars.py'
 model_range = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
 channels = 64
@@ -41,14 +42,13 @@ model = dict(
             ranges=[[-51.2, -25.6, -2.0, 51.2, 25.6, -2.0]],
             sizes=[[4.7, 1.9, 1.6], [0.9, 0.7, 1.7], [6.5, 2.2, 2.6]],
         ),
+        loss_dir=dict(loss_weight=0.5),
     ),
     trajectory_head=dict(
         in_channels=channels,
         point_cloud_range=model_range,
         feat_channels=128,
-        # The few steps hardly teach front from rear: paths must not rely on it.
-        reversal_probability=0.5,
-        loss_weight=2.0,
+        reversal_probability=0.1,
     ),
     # Cells of 0.8 m leave anchors further from objects than the full model's thresholds allow.
     train_cfg=dict(

@@ -1,4 +1,5 @@
-# Stage 2. 30 of TurboTrain's 45 epochs (our choice of the split); optimiser as in V2X-Real.
+# Stage 2. Adam as in V2X-Real; 30 of TurboTrain's 45 epochs. The split, the warm-up and the
+# clipping are our choice.
 lr = 2e-3
 optim_wrapper = dict(
     type='ConflictSuppressingOptimWrapper',

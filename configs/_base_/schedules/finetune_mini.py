@@ -1,7 +1,7 @@
-# Stage 2 on the mini dataset: one pass.
+# Stage 2 on the mini dataset: one pass. All values are our choice.
 _base_ = './finetune_30e.py'
 lr = 2e-3
-optim_wrapper = dict(optimizer=dict(lr=lr))
+optim_wrapper = dict(optimizer=dict(lr=lr), schedule=dict(free=3, suppress=1))
 train_cfg = dict(max_epochs=1, val_interval=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),

@@ -1,4 +1,5 @@
-# Stage 1. CooPre's optimiser; 15 of TurboTrain's 45 epochs (our choice of the split).
+# Stage 1. Adam as in CooPre; 15 of TurboTrain's 45 epochs. The split, one epoch of warm-up (CooPre:
+# ten) and BEV-MAE's clipping are our choice.
 lr = 2e-3
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-# Stage 1 on the mini dataset: one pass.
+# Stage 1 on the mini dataset: one pass. All values are our choice.
 _base_ = './pretrain_15e.py'
 lr = 2e-3
 train_cfg = dict(max_epochs=1)

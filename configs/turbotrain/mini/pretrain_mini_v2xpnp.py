@@ -15,6 +15,7 @@ model = dict(
         type='MaskedReconstructionHead',
         in_channels=64,
         feat_channels=64,
+        max_targets=32,
         point_cloud_range={{_base_.model_range}},
     ),
 )

@@ -79,9 +79,9 @@ class TaskGradients:
             self._buffer /= torch.distributed.get_world_size()
 
     def gram(self) -> Tensor:
-        """(K, K) float64 inner products over the parameters that at least two tasks use, on CPU."""
+        """(K, K) float64 inner products, on the CPU, over what at least two tasks use."""
         shared = self.matrix * self._by_value(self._shared())
-        return (shared @ shared.T).double().cpu()
+        return (shared @ shared.T).cpu().double()
 
     def write(self, weights: Tensor) -> None:
         """Set ``.grad``: the weighted sum where tasks share, the plain one elsewhere.

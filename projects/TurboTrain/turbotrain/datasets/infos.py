@@ -1,8 +1,8 @@
 """Info files: everything a split's annotations say, as a few flat arrays in one ``.npz``.
 
 An annotation YAML is parsed once, when the info file is made. Flat arrays hold no Python objects:
-they load without unpickling anything, cost the same for a worker process whether a split has a
-thousand samples or a million, and are shared by all workers of a node.
+they load without unpickling anything, and the workers of a process share them, since reading does
+not touch them as it would touch the reference counts of objects.
 """
 
 import json

@@ -1,21 +1,32 @@
 """Sampling that tells the dataset which epoch it is."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
-__all__ = ['EpochSampler']
+from .v2xpnp_dataset import V2XPnPDataset
+
+__all__ = ['EpochIndexSampler']
 
 
 @DATA_SAMPLERS.register_module()
-class EpochSampler(DefaultSampler):
+class EpochIndexSampler(DefaultSampler):
     """mmengine's default sampler, whose indices carry the epoch: ``epoch * len(dataset) + index``.
 
     Worker processes do not hear of a new epoch. From such an index :class:`V2XPnPDataset` seeds a
     sample's random transforms by (seed, epoch, sample), so that they do not depend on the order of
     the samples, on the number of workers, or on whether the run was resumed.
     """
+
+    def __init__(self, dataset: V2XPnPDataset, **kwargs: Any) -> None:
+        if not isinstance(dataset, V2XPnPDataset):
+            raise TypeError(
+                f'EpochIndexSampler needs a V2XPnPDataset, which understands its indices; got '
+                f'{type(dataset).__name__} (wrappers of datasets want DefaultSampler)'
+            )
+        super().__init__(dataset, **kwargs)
 
     def __iter__(self) -> Iterator[int]:
         """Indices of this epoch for this process."""

@@ -138,7 +138,7 @@ class V2XPnPDataset(BaseDataset):
         return sorted(agents, key=lambda a: (kinds.index(_kind(a)), abs(a)))
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on a sample; ``idx`` may carry the epoch (see ``EpochSampler``)."""
+        """Run the pipeline on a sample; ``idx`` may carry the epoch (see ``EpochIndexSampler``)."""
         epoch, index = divmod(idx, len(self))
         results = self.get_data_info(index)
         results['rng'] = np.random.default_rng([self.seed, epoch, index])

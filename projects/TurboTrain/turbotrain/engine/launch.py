@@ -13,10 +13,17 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..datasets.readers import DataFileError
+from .errors import UserError
+
+# torch's own default since 2.6; before, it would run whatever a checkpoint holds.
+os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
 
 __all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config', 'run_tool']
 
 ROOT = Path(__file__).resolve().parents[4]
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What --cfg-options may set without a dot; other names are shorthands inside config files.
+_SETTINGS = {'load_from', 'resume', 'work_dir', 'log_level', 'find_unused_parameters', 'sync_bn'}
 _AMP = dict(
     OptimWrapper='AmpOptimWrapper',
     ConflictSuppressingOptimWrapper='AmpConflictSuppressingOptimWrapper',
@@ -45,21 +52,37 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the command line names, and change to the project's root.
 
     Paths on the command line are relative to where it was typed; paths inside configs are relative
-    to the project's root, so that every command works from anywhere.
+    to the project's root, so that every command works from anywhere. The data set's random
+    transforms follow ``randomness.seed``.
+
+    Raises:
+        UserError: there is no such config, or an option of it that has no effect.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = Path(args.config).resolve()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no config {args.config!r}')
+        raise UserError(f'there is no config {args.config!r}')
     work_dir = Path(args.work_dir).resolve() if args.work_dir else None
     os.chdir(ROOT)
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    for key in args.cfg_options or {}:
+        if '.' not in key and key not in _SETTINGS:
+            raise UserError(
+                f'--cfg-options {key}: is a shorthand inside the config file, read already; '
+                f'set what it stands for, e.g. train_dataloader.dataset.data_root'
+            )
+    cfg.merge_from_dict(args.cfg_options or {})
     if work_dir is None:
         work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
     cfg.work_dir = str(work_dir)
+    for loader in filter(None, map(cfg.get, _LOADERS)):
+        if not loader.get('num_workers'):
+            loader.persistent_workers = False
+        if loader.dataset.type == 'V2XPnPDataset':
+            loader.dataset.setdefault('seed', cfg.randomness.seed)
+    # Bit-equal runs are promised on the CPU; on a GPU some layers have no deterministic kernel.
+    cfg.randomness.setdefault('deterministic', not torch.cuda.is_available())
     return cfg
 
 
@@ -69,9 +92,9 @@ def enable_amp(cfg: Config) -> None:
     if kind in _AMP.values():
         return
     if kind not in _AMP:
-        raise ValueError(f'--amp knows {sorted(_AMP)}, the config has optim_wrapper.type {kind!r}')
+        raise UserError(f'--amp knows {sorted(_AMP)}, the config has optim_wrapper.type {kind!r}')
     if not torch.cuda.is_available():
-        raise RuntimeError('--amp needs an accelerator: mmengine has no mixed precision on the CPU')
+        raise UserError('--amp needs an accelerator: mmengine has no mixed precision on the CPU')
     cfg.optim_wrapper.type = _AMP[kind]
 
 
@@ -80,18 +103,26 @@ def launch(cfg: Config, task: str) -> Any:
 
     Returns:
         What the runner's method returns.
+
+    Raises:
+        UserError: the checkpoint to start from is missing, or the launcher needs GPUs.
     """
+    source = cfg.get('load_from')
+    if source and '://' not in source and not Path(source).is_file():
+        hint = (
+            ' Stage 2 starts from stage 1: run the pretrain config first, or name its checkpoint '
+            'with --cfg-options load_from=FILE.'
+        )
+        fresh_start = task == 'train' and not cfg.get('resume')
+        raise UserError(f'there is no checkpoint {source!r}.{hint if fresh_start else ""}')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own set-up would pick a CUDA device for each process.
         if cfg.launcher != 'pytorch':
-            raise RuntimeError(f'launcher {cfg.launcher!r} needs GPUs; on CPUs use pytorch')
+            raise UserError(f'launcher {cfg.launcher!r} needs GPUs; on CPUs use pytorch')
         torch.distributed.init_process_group('gloo')
-        cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
-    source = cfg.get('load_from')
-    if source and '://' not in source and not Path(source).is_file():
-        raise FileNotFoundError(
-            f'load_from: there is no checkpoint {source!r}. Stage 2 starts from stage 1: run the '
-            'pretrain config first, or name its checkpoint with --cfg-options load_from=FILE.'
+        cfg.setdefault(
+            'model_wrapper_cfg',
+            dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
         )
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -105,5 +136,5 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     try:
         main()
-    except (FileNotFoundError, DataFileError) as error:
+    except (UserError, FileNotFoundError, DataFileError) as error:
         sys.exit(f'error: {error}')

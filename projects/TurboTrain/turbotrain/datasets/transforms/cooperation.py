@@ -89,17 +89,25 @@ class CooperativeRangeFilter(BaseTransform):
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres, ego frame. Points
             on the border are out, as in V2X-Real.
+        label_range: the same for objects; that of the points by default. Evaluation looks at boxes
+            in the plane alone: V2XPnP's has z from -15 to 15 m there.
         min_corners: corners of a box that must be inside for the object to stay (8 in V2XPnP, 2 in
             V2X-Real).
     """
 
-    def __init__(self, point_cloud_range: list[float], min_corners: int = 8) -> None:
+    def __init__(
+        self,
+        point_cloud_range: list[float],
+        label_range: list[float] | None = None,
+        min_corners: int = 8,
+    ) -> None:
         self.range = np.asarray(point_cloud_range, dtype=np.float32)
+        self.label_range = self.range if label_range is None else np.asarray(label_range)
         self.min_corners = min_corners
 
     def transform(self, results: dict) -> dict:
         """Filter."""
-        keep = corners_inside(results['gt_bboxes_3d'], self.range) >= self.min_corners
+        keep = corners_inside(results['gt_bboxes_3d'], self.label_range) >= self.min_corners
         for key in [key for key in results if key.startswith('gt_')]:
             results[key] = results[key][keep]
         if results['agents'].points_in_ego:

@@ -1,5 +1,6 @@
 """From paths to point clouds and map polylines."""
 
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -87,5 +88,6 @@ class LoadVectorMap(BaseTransform):
 def _polylines(path: str) -> tuple[np.ndarray, np.ndarray]:
     """A map file's polylines in the world frame; read once per process."""
     if not exists(path):
+        warnings.warn(f'{path}: there is no such map; samples go without lanes', stacklevel=2)
         return np.zeros((0, 10, 7), dtype=np.float32), np.zeros((0, 10), dtype=bool)
     return polylines_of(read_vector_map(path))

@@ -7,6 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..errors import UserError
+
 __all__ = ['TransferReportHook']
 
 
@@ -30,7 +32,7 @@ class TransferReportHook(Hook):
         """Compare before mmengine copies the weights.
 
         Raises:
-            ValueError: a tensor of another module is missing in the checkpoint or has another
+            UserError: a tensor of another module is missing in the checkpoint or has another
                 shape there.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -52,7 +54,7 @@ class TransferReportHook(Hook):
         runner.logger.info(f'weights {listed}')
         for module, problems in unmatched.items():
             if module not in self.fresh:
-                raise ValueError(
+                raise UserError(
                     f'{len(problems)} tensors of {module!r} do not match the checkpoint; the '
                     f'first: {problems[0]}. Only {self.fresh} may start fresh.'
                 )

@@ -68,10 +68,12 @@ class MaskedPretrainer(Base3DDetector):
             frames = data.agents.num_frames
             current, current_mask = sample[frames - 1 :: frames], mask[frames - 1 :: frames]
             ego_from_points = torch.from_numpy(data.agents.ego_from_features).to(bev.device)
-            moved = [
-                points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
-                for points, matrix in zip(current, ego_from_points.to(bev.dtype), strict=True)
-            ]
+            # Half precision would round metres to centimetres.
+            with torch.autocast(bev.device.type, enabled=False):
+                moved = [
+                    points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+                    for points, matrix in zip(current, ego_from_points.float(), strict=True)
+                ]
             clouds.append(torch.cat(moved))
             taken.append(torch.cat(current_mask))
         return self.reconstruction_head.loss(bev, clouds, taken)

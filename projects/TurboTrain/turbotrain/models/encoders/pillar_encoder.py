@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 __all__ = ['DensePillarEncoder']
 
-_POINT_FEATURES = 7
+_POINT_FEATURES = 9
 
 
 @MODELS.register_module()
 class DensePillarEncoder(BaseModule):
     """PointPillars' encoder with every point of a pillar and none of the padding.
 
-    Each point is described by its offset from the pillar's centre (in half pillars), its height (in
-    half heights of the range), its intensity, and its offset from the mean of the pillar's points;
+    Each point is described by its offset from the pillar's centre (in half pillars), its position
+    (in halves of the range), its intensity, and its offset from the mean of the pillar's points;
     two linear layers and a maximum over the pillar give the pillar's feature. All clouds of a batch
     go through at once. Empty pillars are 0.
 
@@ -83,15 +83,15 @@ class DensePillarEncoder(BaseModule):
         return canvas.permute(0, 3, 1, 2)
 
     def _describe(self, points: Tensor, cell: Tensor, index: Tensor, pillars: int) -> Tensor:
-        """(P, 7) features of the points, each within about [-1, 1]."""
+        """(P, 9) features of the points, each within about [-1, 1]."""
         half = self.size / 2
-        middle = (self.low[2] + self.high[2]) / 2
+        middle = (self.low + self.high) / 2
         centre = self.low[:2] + (cell + 0.5) * self.size
-        offset = (points[:, :2] - centre) / half
-        z = ((points[:, 2:3] - middle) / (self.high[2] - middle)).clamp(-2, 2)
-        local = torch.cat([offset.clamp(-2, 2), z], dim=1)
+        offset = ((points[:, :2] - centre) / half).clamp(-2, 2)
+        position = ((points[:, :3] - middle) / (self.high - middle)).clamp(-2, 2)
+        local = torch.cat([offset, position[:, 2:]], dim=1)
 
         ones = points.new_ones(len(points), 1)
         sums = points.new_zeros(pillars + 1, 4).index_add(0, index, torch.cat([local, ones], dim=1))
         mean = sums[:, :3] / sums[:, 3:].clamp(min=1)
-        return torch.cat([local, points[:, 3:4], local - mean[index]], dim=1)
+        return torch.cat([offset, position, points[:, 3:4], local - mean[index]], dim=1)

@@ -24,7 +24,8 @@ class HeterogeneousAttentionFusion(BaseFusionNeck):
     layer and ``num_convs`` residual convolutions, which look beyond the cell, follow; the latter
     stand where V2XPnP has windowed self-attention (our choice).
 
-    Sources: V2X-ViT (Xu et al., ECCV 2022), HMSA; V2XPnP (Zhou et al., ICCV 2025).
+    Sources: V2XPnP (Zhou et al., ICCV 2025); :math:`W_{msg}` as in V2X-ViT's HMSA (Xu et al.,
+    ECCV 2022), where V2XPnP names :math:`W_{att}` only.
 
     Args:
         channels: C.

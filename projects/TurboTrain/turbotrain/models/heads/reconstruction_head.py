@@ -68,8 +68,9 @@ class MaskedReconstructionHead(BaseModule):
     their number. A point is predicted relative to its cell: x and y as offsets from the cell's
     centre in cells, z from the middle of the range in heights of the range.
 
-    Source: CooPre (arXiv 2408.11241) and BEV-MAE, whose losses these are; TurboTrain's own decoder
-    is not public.
+    Source: CooPre (arXiv 2408.11241) and BEV-MAE; TurboTrain's own decoder is not public. That
+    z counts from the middle of the range, and that the number is the plain count of points up to
+    ``max_targets`` (there, points in voxels of at most 5), are our choice.
 
     Args:
         in_channels: C.

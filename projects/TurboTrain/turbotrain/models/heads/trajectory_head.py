@@ -17,9 +17,9 @@ class TrajectoryHead(BaseModule):
     """Future positions of boxes, read off the map round each of them.
 
     The map is sampled on a grid that turns with the box and reaches far behind and ahead of it,
-    since a moving object's past lies behind it. Features, size and class go through a small perceptron to
-    the steps of the path in the box's own frame. It needs a map and boxes and nothing else, so that
-    it goes on any LiDAR detector. Untrained, it forecasts that everything stands still.
+    since a moving object's past lies behind it. Features, size and class go through a small
+    perceptron to the steps of the path in the box's own frame. It needs a map and boxes and nothing
+    else, so that it goes on any LiDAR detector. Untrained, it forecasts that all stands still.
 
     Source: V2XPnP regresses waypoints of objects with an L2 loss; sampling, sizes and training on
     ground-truth boxes with noise are our choice.

@@ -21,8 +21,8 @@ class TemporalAttentionNeck(BaseTemporalNeck):
     where q is linear, and k and v are perceptrons, in the features plus an embedding of their time;
     a feed-forward layer follows. Only the current frame asks, so that T frames become one map.
 
-    Source: V2XPnP (Zhou et al., ICCV 2025), section on temporal attention; the embedding of real
-    seconds in place of frame numbers, and the sizes, are our choice.
+    Source: V2XPnP (Zhou et al., ICCV 2025), temporal attention. That only the current frame asks,
+    the embedding of real seconds in place of frame numbers, and the sizes are our choice.
 
     Args:
         channels: C.
