@@ -61,24 +61,10 @@ val_dataloader = dict(
         **sequence,
     ),
 )
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='v2xpnp_infos_test.npz',
-        class_map=class_map,
-        mode='vc',
-        drop_corridors=True,
-        pipeline=test_pipeline,
-        test_mode=True,
-        **sequence,
-    ),
-)
+test_dataloader = {
+    **val_dataloader,
+    'dataset': {**val_dataloader['dataset'], 'ann_file': 'v2xpnp_infos_test.npz'},
+}
 val_evaluator = dict(
     type='CooperativeMetric',
     class_names=class_names,

@@ -1,6 +1,7 @@
 """From a command line to a runner, on one process or many, with a GPU or without."""
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ __all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config'
 ROOT = Path(__file__).resolve().parents[4]
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What --cfg-options may set without a dot; other names are shorthands inside config files.
-_SETTINGS = {'load_from', 'resume', 'work_dir', 'log_level', 'find_unused_parameters', 'sync_bn'}
+_SETTINGS = {*inspect.signature(Runner).parameters, 'find_unused_parameters', 'sync_bn'}
 _AMP = dict(
     OptimWrapper='AmpOptimWrapper',
     ConflictSuppressingOptimWrapper='AmpConflictSuppressingOptimWrapper',
