@@ -42,14 +42,8 @@ model = dict(
             ranges=[[-51.2, -25.6, -2.0, 51.2, 25.6, -2.0]],
             sizes=[[4.7, 1.9, 1.6], [0.9, 0.7, 1.7], [6.5, 2.2, 2.6]],
         ),
-        loss_dir=dict(loss_weight=0.5),
     ),
-    trajectory_head=dict(
-        in_channels=channels,
-        point_cloud_range=model_range,
-        feat_channels=128,
-        reversal_probability=0.1,
-    ),
+    trajectory_head=dict(in_channels=channels, point_cloud_range=model_range, feat_channels=128),
     # Cells of 0.8 m leave anchors further from objects than the full model's thresholds allow.
     train_cfg=dict(
         assigner=[
