@@ -1,9 +1,21 @@
+from pathlib import Path
+
 import pytest
 from mmengine.registry import init_default_scope
 
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+from projects.TurboTrain.turbotrain.simulation import simulate_dataset
+from tests.simulation.tiny import TINY
 
 
 @pytest.fixture(autouse=True, scope='session')
 def _mmdet3d_scope():
     init_default_scope('mmdet3d')
+
+
+@pytest.fixture(scope='session')
+def tiny_set(tmp_path_factory) -> Path:
+    """One tiny simulated set for all tests."""
+    root = tmp_path_factory.mktemp('simulated') / 'tiny'
+    simulate_dataset(root, TINY, workers=2)
+    return root

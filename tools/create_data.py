@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from functools import partial
@@ -9,47 +10,90 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mmengine.config import DictAction
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from projects.TurboTrain.turbotrain.datasets import (
+    IgnoreList,
+    build_infos,
+    load_ignore_list,
+    save_infos,
+)
+from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
-SPLITS = dict(train='train', val='val', validate='val', test='test')
+SPLITS = dict(
+    train='train',
+    val='val',
+    validate='val',
+    test='test',
+    v2v_test='v2v_test',
+    test_culver_city='test_culver_city',
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Parse all annotations once, into info files')
-    parser.add_argument('dataset', choices=['v2xpnp'], help='layout of the dataset')
-    parser.add_argument('--root-path', required=True, type=Path, help='folder of train/, val/, ...')
+    parser = argparse.ArgumentParser(
+        description='Parse all annotations once, into info files. An interrupted run goes on where '
+        'it stopped when it is started again.'
+    )
+    parser.add_argument('dataset', choices=sorted(DIALECTS), help='whose conventions files follow')
+    parser.add_argument('--root-path', required=True, help='folder of train/, val/, ...')
     parser.add_argument('--out-dir', type=Path, help='where to write; the root path by default')
+    parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    parser.add_argument(
+        '--ignore-list', help='what to leave out, as check_dataset.py --fix-list writes it'
+    )
+    parser.add_argument(
+        '--backend-args',
+        nargs='+',
+        action=DictAction,
+        help="storage of the root path for mmengine's fileio, e.g. backend=petrel",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    out_dir = args.out_dir or args.root_path
-    found = [folder for folder in SPLITS if (args.root_path / folder).is_dir()]
-    if not found:
-        sys.exit(f'{args.root_path}: expected at least one of the folders {", ".join(SPLITS)}')
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for folder in found:
-        start = time.perf_counter()
-        try:
-            infos = build_infos(
-                str(args.root_path), folder, args.workers, partial(tqdm, desc=folder)
+    out_dir = args.out_dir or Path(args.root_path)
+    try:
+        there = list_folder(args.root_path, args.backend_args).folders
+        found = args.splits or [folder for folder in SPLITS if folder in there]
+        if not found:
+            sys.exit(
+                f'error: {args.root_path}: expected at least one of the folders {", ".join(SPLITS)}'
             )
-        except DataFileError as error:
-            sys.exit(f'error: {error}')
-        path = out_dir / f'{args.dataset}_infos_{SPLITS[folder]}.npz'
-        save_infos(str(path), infos)
-        missing = int((infos.cloud == '').sum())
-        print(
-            f'{path}: {len(infos.scenarios)} scenarios, {len(infos.agent)} annotations '
-            f'({missing} without a cloud), {len(infos.object_id)} labels, '
-            f'{time.perf_counter() - start:.1f} s'
-        )
+        ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for folder in found:
+            make_infos(args, folder, out_dir, ignore)
+    except DataFileError as error:
+        sys.exit(f'error: {error}')
+
+
+def make_infos(args: argparse.Namespace, folder: str, out_dir: Path, ignore: IgnoreList) -> None:
+    start = time.perf_counter()
+    path = out_dir / f'{args.dataset}_infos_{SPLITS.get(folder, folder)}.npz'
+    parts_dir = Path(f'{path}.parts')
+    infos = build_infos(
+        args.root_path,
+        folder,
+        args.dataset,
+        args.workers,
+        partial(tqdm, desc=folder),
+        ignore,
+        str(parts_dir),
+        args.backend_args,
+    )
+    save_infos(str(path), infos)
+    shutil.rmtree(parts_dir)
+    missing = int((infos.cloud == '').sum())
+    print(
+        f'{path}: {len(infos.scenarios)} scenarios, {len(infos.agent)} annotations '
+        f'({missing} without a cloud), {len(infos.object_id)} labels, '
+        f'{time.perf_counter() - start:.1f} s'
+    )
 
 
 if __name__ == '__main__':

@@ -1,3 +1,8 @@
+import json
+import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +13,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from projects.TurboTrain.turbotrain.datasets import EpochIndexSampler, build_infos, save_infos
+from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
 from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 from tests.datasets.conftest import PIPELINE
 from tests.scenes import write_scenario
@@ -190,3 +196,115 @@ def test_a_frame_that_an_agent_lacks_is_masked(make_dataset, tmp_path):
     (folder / '2' / '000025.yaml').unlink()
     save_infos(str(tmp_path / 'infos.npz'), build_infos(str(tmp_path), 'train'))
     assert make_dataset(tmp_path)[5]['data_samples'].agents.ids.tolist() == [1, -1, -2]
+
+
+@pytest.mark.parametrize(('ego', 'count'), [('first', 36), ('random', 36), ('every', 60)])
+def test_number_of_samples(make_dataset, ego, count):
+    assert len(make_dataset(ego=ego)) == count
+
+
+def test_random_egos_are_new_in_each_epoch_and_the_same_on_every_road_to_them(make_dataset):
+    dataset = make_dataset(ego='random')
+
+    def egos(epoch: int, workers: int = 0) -> list[tuple]:
+        sampler = EpochIndexSampler(dataset, shuffle=False)
+        sampler.set_epoch(epoch)
+        loader = DataLoader(
+            dataset, batch_size=None, sampler=sampler, num_workers=workers, collate_fn=lambda x: x
+        )
+        found = [s['data_samples'] for s in loader]
+        return [(s.scenario, s.frame, int(s.agents.ids[0])) for s in found]
+
+    first, second, shared = egos(0), egos(1), egos(1, workers=2)
+    assert second == shared == egos(1)
+    assert first != second
+    assert [e[:2] for e in first] == [e[:2] for e in second]
+    # Both vehicles where there are two, the only one where there is one.
+    assert {e[2] for e in first if e[0].endswith('_3_0')} == {1, 2}
+    assert {e[2] for e in first if e[0].endswith('_4_0')} == {2}
+
+
+def test_roadside_modes(make_dataset):
+    assert make_dataset(mode='i2i')[0]['data_samples'].agents.ids.tolist() == [-1, -2]
+    egos = {make_dataset(mode='ic', ego='every').get_data_info(i)['agents'].ids[0] for i in (0, 13)}
+    assert egos == {-1, -2}
+
+
+def test_unknown_choices_are_refused(make_dataset):
+    for wrong in (dict(mode='v2x'), dict(ego='second'), dict(class_map='v2xreal4')):
+        with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+            make_dataset(**wrong)
+
+
+def test_the_order_of_folders_changes_nothing(make_dataset, tmp_path, monkeypatch):
+    """Folders may be listed in any order; agents come in the mode's."""
+    write_scenario(tmp_path, frames=range(0, 30, 5))
+    usual = build_infos(str(tmp_path), 'train')
+    real = os.scandir
+
+    class Reversed:
+        def __init__(self, path):
+            with real(path) as entries:
+                self.entries = sorted(entries, key=lambda e: e.name, reverse=True)
+
+        def __enter__(self):
+            return self.entries
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(os, 'scandir', Reversed)
+    found = build_infos(str(tmp_path), 'train')
+    for name, value in vars(usual).items():
+        np.testing.assert_array_equal(value, getattr(found, name))
+
+
+def test_bad_clouds_are_errors_or_dropped_with_one_warning(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(0, 30, 5))
+    bad = folder / '2' / '000025.bin'
+    bad.write_bytes(b'12345')
+    with pytest.raises(DataFileError, match='000025.bin'):
+        make_dataset(tmp_path)[5]
+    pipeline = [dict(type='LoadCooperativePoints', on_bad_cloud='drop'), *PIPELINE[2:]]
+    dataset = make_dataset(tmp_path, pipeline=pipeline)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('default')
+        samples = [dataset[5], dataset[5]]
+    assert [str(w.message).count(str(bad)) for w in caught] == [1]
+    for sample in samples:
+        agents = sample['data_samples'].agents
+        assert agents.valid[:, -1].tolist() == [True, False, True, True]
+        np.testing.assert_array_equal(agents.ego_from_agent[1, -1], np.eye(4))
+        assert sample['data_samples'].num_points[9] == 0
+
+
+def test_range_and_corner_rules(make_dataset):
+    def kept(**rule) -> int:
+        pipeline = [
+            PIPELINE[0], PIPELINE[2], dict(type='CooperativeRangeFilter', **rule), PIPELINE[3]
+        ]  # fmt: skip
+        return len(make_dataset(pipeline=pipeline)[0]['data_samples'].gt_instances_3d)
+
+    limits = [-20, -12, -5, 20, 12, 3]
+    assert kept(point_cloud_range=limits) < kept(point_cloud_range=limits, min_corners=2)
+    assert kept(point_cloud_range=limits, label_range=[-99, -99, -9, 99, 99, 9]) == 12
+
+
+def test_own_bodies_are_dropped(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(1), agents=(1,), objects=1)
+    edge = [[2.95, 1.1, 5, 0], [-1.95, -1.1, 0, 0], [2.96, 0, 0, 0], [0, 1.11, 0, 0], [0, 0, 9, 0]]
+    np.array(edge, dtype='<f4').tofile(folder / '1' / '000000.bin')
+    points = make_dataset(tmp_path, num_history=0)[0]['inputs']['points']
+    np.testing.assert_allclose(points[:, :2], [[2.96, 0], [0, 1.11]], atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
+    """What a process adds of its own while it reads 500 samples, of 100,000 and of 1,000."""
+    script = Path(__file__).parents[2] / 'tools/benchmark/loading.py'
+    done = subprocess.run(
+        [sys.executable, script, '--memory-only'], cwd=tmp_path, text=True, check=False,
+        capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    grown = json.loads(done.stdout.splitlines()[-1])['worker_megabytes']
+    assert grown['100000'] < grown['1000'] + 5

@@ -38,13 +38,15 @@ def test_annotation(tmp_path):
     assert annotation.ids.tolist() == [7]
     assert annotation.types == ['Car']
     np.testing.assert_array_equal(annotation.centres, [[1, 2, 3.5]])
-    assert annotation.lidar_pose[4] == 1e-5
+    np.testing.assert_allclose(annotation.world_from_agent[:3, 3], [1, 2, 3])
+    assert annotation.world_from_agent[1, 0] == pytest.approx(np.deg2rad(1e-5))
 
 
 def test_exponents_without_a_point_are_floats(tmp_path):
     text = yaml.safe_dump(GOOD).replace('1.0e-05', '1e-05')
     assert '1e-05' in text
-    assert read_annotation(write_yaml(tmp_path / 'a.yaml', text)).lidar_pose[4] == 1e-5
+    found = read_annotation(write_yaml(tmp_path / 'a.yaml', text)).world_from_agent
+    assert found[1, 0] == pytest.approx(np.deg2rad(1e-5))
 
 
 def changed(path: tuple, value: object) -> dict:
@@ -63,7 +65,7 @@ def changed(path: tuple, value: object) -> dict:
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        (changed(('lidar_pose',), None), ['lidar_pose', '6 numbers']),
+        (changed(('lidar_pose',), None), ['lidar_pose', '6 finite numbers', 'missing']),
         (changed(('lidar_pose',), [1, 2, 3]), ['lidar_pose', '6 finite numbers']),
         (changed(('lidar_pose',), [1, 2, 3, 4, 5, float('nan')]), ['lidar_pose', 'finite']),
         (changed(('vehicles',), None), ['vehicles', 'missing']),

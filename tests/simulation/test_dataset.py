@@ -14,7 +14,7 @@ from projects.TurboTrain.turbotrain.simulation import (
 from projects.TurboTrain.turbotrain.simulation import dataset as dataset_module
 from projects.TurboTrain.turbotrain.simulation.dataset import plan_scenarios
 
-from .conftest import TINY
+from .tiny import TINY
 
 
 def digests(root):

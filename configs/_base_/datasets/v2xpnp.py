@@ -1,6 +1,7 @@
 # V2XPnP-Seq, mode vc: a vehicle is the ego and hears vehicles and roadside units.
 dataset_type = 'V2XPnPDataset'
 data_root = 'data/v2xpnp'
+backend_args = None  # mmengine's fileio: where infos, clouds and maps are; None is the local disk
 class_map = 'v2xreal3'  # our choice; V2XPnP's own merge of classes is not public
 class_names = ('vehicle', 'pedestrian', 'truck')
 # x and y as in V2XPnP's GT_RANGE; z is our choice: it holds the road under a roadside LiDAR.
@@ -35,6 +36,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
+        backend_args=backend_args,
         ann_file='v2xpnp_infos_train.npz',
         class_map=class_map,
         mode='vc',
@@ -52,6 +54,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
+        backend_args=backend_args,
         ann_file='v2xpnp_infos_val.npz',
         class_map=class_map,
         mode='vc',

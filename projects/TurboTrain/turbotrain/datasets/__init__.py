@@ -1,8 +1,20 @@
 """From the disk to samples."""
 
-from .infos import Infos, build_infos, load_infos, save_infos
+from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
+from .info_builder import build_infos
+from .infos import Infos, load_infos, save_infos
 from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
 from .v2xpnp_dataset import V2XPnPDataset
 
-__all__ = ['EpochIndexSampler', 'Infos', 'V2XPnPDataset', 'build_infos', 'load_infos', 'save_infos']
+__all__ = [
+    'EpochIndexSampler',
+    'IgnoreList',
+    'Infos',
+    'V2XPnPDataset',
+    'build_infos',
+    'load_ignore_list',
+    'load_infos',
+    'save_ignore_list',
+    'save_infos',
+]

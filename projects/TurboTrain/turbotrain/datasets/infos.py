@@ -5,35 +5,46 @@ they load without unpickling anything, and the workers of a process share them, 
 not touch them as it would touch the reference counts of objects.
 """
 
+import io
 import json
-import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from ..structures import pose_to_matrix
-from .readers import DataFileError, list_scenarios, read_annotation, scan_scenario
+from .readers import DataFileError, Dialect, read_bytes, resolve_dialect
 
-__all__ = ['INFO_VERSION', 'Infos', 'build_infos', 'load_infos', 'save_infos']
+__all__ = ['INFO_VERSION', 'Infos', 'load_infos', 'save_infos']
 
-INFO_VERSION = 1
+INFO_VERSION = 2
 _FORMAT = 'turbotrain-infos'
+
+
+class _Tracks(NamedTuple):
+    """Every (scenario, object, frame) once: sorted keys, and the observation each stands for."""
+
+    keys: np.ndarray
+    observation: np.ndarray
+    ranks: np.ndarray
+    frames: int
 
 
 @dataclass(frozen=True, eq=False)
 class Infos:
-    """One split: S scenarios, A clouds with their annotation ("rows"), O object observations.
+    """One split: S scenarios, A annotated moments of an agent ("rows"), O object observations.
+
+    All frames are right-handed with z up, whatever the dataset has on disk.
 
     Attributes:
+        dataset: () name of the dataset, a key of ``DIALECTS``.
         scenarios: (S,) names of the scenario folders, sorted.
         class_names: (C,) raw class names.
         scenario: (A,) int32 index into ``scenarios``. Rows are sorted by scenario, agent, frame.
         agent: (A,) int32 agent id; negative ids are infrastructure.
-        frame: (A,) int32 number of the 10 Hz frame.
+        frame: (A,) int32 number of the frame, ``dialect.frame_rate`` to a second.
         world_from_agent: (A, 4, 4) float64 LiDAR pose.
         cloud: (A,) path of the cloud relative to the data root; empty where there is none.
         object_begin: (A + 1,) int64; row a observed objects ``object_begin[a]:object_begin[a+1]``.
@@ -44,6 +55,7 @@ class Infos:
         object_extent: (O, 3) float32 half length, width and height, metres.
     """
 
+    dataset: np.ndarray
     scenarios: np.ndarray
     class_names: np.ndarray
     scenario: np.ndarray
@@ -58,23 +70,94 @@ class Infos:
     object_angle: np.ndarray
     object_extent: np.ndarray
 
-    def rows(self, scenario: int, agents: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    @property
+    def dialect(self) -> Dialect:
+        """How the dataset's files are written."""
+        return resolve_dialect(str(self.dataset))
+
+    @property
+    def left_handed_clouds(self) -> bool:
+        """Whether y of the clouds on disk has to be negated."""
+        return self.dialect.left_handed
+
+    def index(self) -> None:
+        """Make the look-up tables now, so that processes forked from this one share them."""
+        _ = self.speeds, self.agents, self._tracks
+
+    @cached_property
+    def agents(self) -> list[np.ndarray]:
+        """For each scenario the ids of its agents, ascending."""
+        bounds = np.searchsorted(self.scenario, np.arange(len(self.scenarios) + 1))
+        return [np.unique(self.agent[begin:end]) for begin, end in pairwise(bounds)]
+
+    @cached_property
+    def speeds(self) -> np.ndarray:
+        """(A,) float32 speed of each agent, m/s, from its previous pose to this one.
+
+        Recordings' own ``ego_speed`` is always 0. The first moment of an agent has the speed of its
+        second; an agent seen once stands still.
+        """
+        moved = np.linalg.norm(np.diff(self.world_from_agent[:, :3, 3], axis=0), axis=1)
+        seconds = np.diff(self.frame) / self.dialect.frame_rate
+        same = (np.diff(self.scenario) == 0) & (np.diff(self.agent) == 0)
+        step = np.where(same, moved / np.where(same, seconds, 1.0), np.nan)
+        arriving, leaving = np.concatenate([[np.nan], step]), np.concatenate([step, [np.nan]])
+        speeds = np.where(np.isnan(arriving), leaving, arriving)
+        return np.nan_to_num(speeds, nan=0.0).astype(np.float32)
+
+    def rows(
+        self, scenario: int, agents: np.ndarray, frames: np.ndarray, within: int = 1
+    ) -> np.ndarray:
         """The row of each (agent, frame) of a scenario.
 
         Args:
             scenario: index of the scenario.
             agents: (N,) agent ids.
-            frames: (T,) frame numbers.
+            frames: (T,) or (N, T) frame numbers.
+            within: take the newest row that is less than this many frames older; 1 wants the very
+                frame.
 
         Returns:
             (N, T) int64; -1 where the agent has no such frame.
         """
-        keys, encode = self._row_keys
-        wanted = encode(scenario, np.asarray(agents)[:, None], np.asarray(frames)[None, :])
-        return _find(keys, wanted)
+        keys, ranks, num_frames = self._row_keys
+        agents, frames = np.asarray(agents), np.atleast_2d(frames)
+        rank = _find(ranks, agents)[:, None]
+        base = (np.int64(scenario) * len(ranks) + rank) * num_frames
+        # Beyond the last frame a key would be the next agent's.
+        latest = np.minimum(frames, num_frames - 1)
+        row = np.searchsorted(keys, base + latest, side='right') - 1
+        oldest = base + np.maximum(frames - (within - 1), 0)
+        found = (rank >= 0) & (frames >= 0) & (row >= 0) & (keys[row] >= oldest)
+        return np.where(found, row, -1)
 
-    def track(self, scenario: int, ids: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Where objects were, or will be, by whichever agent's label says so.
+    def observations(self, scenario: int, ids: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Which label says where an object was, or will be.
+
+        Of several agents' labels vehicles' come first, in the order of their ids.
+
+        Args:
+            scenario: index of the scenario.
+            ids: (M,) object ids.
+            frames: (F,) frame numbers.
+
+        Returns:
+            (M, F) int64 index into the ``object_`` columns; -1 where no agent labelled the object.
+        """
+        tracks = self._tracks
+        rank = _find(tracks.ranks, np.asarray(ids))[:, None]
+        frames = np.asarray(frames)[None, :]
+        key = (np.int64(scenario) * len(tracks.ranks) + rank) * tracks.frames + frames
+        found = _find(tracks.keys, key)
+        known = (found >= 0) & (rank >= 0) & (frames >= 0) & (frames < tracks.frames)
+        if not len(tracks.observation):
+            return np.full(known.shape, -1)
+        return np.where(known, tracks.observation[found], -1)
+
+    def track(
+        self, scenario: int, ids: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where objects were, or will be.
 
         Args:
             scenario: index of the scenario.
@@ -85,45 +168,31 @@ class Infos:
             positions: (M, F, 3) float64, world frame, metres; 0 where unknown.
             known: (M, F) bool.
         """
-        keys, observation, ranks, last_frame = self._tracks
-        rank = _find(ranks, np.asarray(ids))[:, None]
-        frames = np.asarray(frames)[None, :]
-        key = ((scenario * len(ranks)) + rank) * (last_frame + 1) + frames
-        found = _find(keys, key)
-        known = (found >= 0) & (rank >= 0) & (frames >= 0) & (frames <= last_frame)
-        positions = (
-            self.object_centre[observation[found]]
-            if len(observation)
-            else np.zeros((*found.shape, 3))
-        )
-        return np.where(known[..., None], positions, 0.0), known
+        observation = self.observations(scenario, ids, frames)
+        positions = np.zeros((*observation.shape, 3))
+        known = observation >= 0
+        positions[known] = self.object_centre[observation[known]]
+        return positions, known
 
     @cached_property
-    def _row_keys(self) -> tuple[np.ndarray, Callable[..., np.ndarray]]:
-        first, last = int(self.agent.min()), int(self.agent.max())
-        frames = int(self.frame.max()) + 1
-
-        def encode(scenario: np.ndarray, agent: np.ndarray, frame: np.ndarray) -> np.ndarray:
-            key = (np.int64(scenario) * (last - first + 1) + (agent - first)) * frames + frame
-            known = (agent >= first) & (agent <= last) & (frame >= 0) & (frame < frames)
-            return np.where(known, key, -1)
-
-        scenario = self.scenario.astype(np.int64)
-        return (scenario * (last - first + 1) + (self.agent - first)) * frames + self.frame, encode
+    def _row_keys(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Sorted keys of all rows, the agents' ids by rank, and the number of frame numbers."""
+        ranks, rank = np.unique(self.agent, return_inverse=True)
+        num_frames = int(self.frame.max()) + 1
+        keys = (self.scenario.astype(np.int64) * len(ranks) + rank) * num_frames + self.frame
+        return keys, ranks, num_frames
 
     @cached_property
-    def _tracks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Sorted unique (scenario, object, frame) keys, and the observation each stands for."""
+    def _tracks(self) -> _Tracks:
         ranks, rank = np.unique(self.object_id, return_inverse=True)
         row = np.repeat(np.arange(len(self.agent)), np.diff(self.object_begin))
-        last_frame = int(self.frame.max())
+        num_frames = int(self.frame.max()) + 1
         key = self.scenario[row].astype(np.int64) * len(ranks) + rank
-        key = key * (last_frame + 1) + self.frame[row]
-        # Of several agents' labels vehicles' come first, in the order of their ids.
+        key = key * num_frames + self.frame[row]
         agent = self.agent[row]
         order = np.lexsort((np.abs(agent), agent < 0, key))
         keys, first = np.unique(key[order], return_index=True)
-        return keys, order[first], ranks, last_frame
+        return _Tracks(keys, order[first], ranks, num_frames)
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -132,68 +201,6 @@ def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.full(np.shape(wanted), -1)
     position = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where(keys[position] == wanted, position, -1)
-
-
-def build_infos(
-    data_root: str,
-    split: str,
-    workers: int = 1,
-    progress: Callable[..., object] | None = None,
-) -> Infos:
-    """Read all annotations of a split.
-
-    Args:
-        data_root: folder that holds the split's folder.
-        split: name of the split's folder.
-        workers: processes to read with.
-        progress: wraps the iterator over scenarios, e.g. ``tqdm``; called with ``total``.
-
-    Raises:
-        DataFileError: a folder or an annotation is not as the format says.
-    """
-    names = list_scenarios(os.path.join(data_root, split))
-    read = partial(_read_scenario, data_root, split)
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            parts = _consume(pool.map(read, names), len(names), progress)
-    else:
-        parts = _consume(map(read, names), len(names), progress)
-
-    columns = {key: [part[key] for part in parts] for key in parts[0]}
-    scenario = np.repeat(np.arange(len(names), dtype=np.int32), [len(a) for a in columns['agent']])
-    types = columns.pop('type')
-    class_names, object_class = np.unique(np.concatenate(types), return_inverse=True)
-    counts = np.concatenate(columns.pop('count'))
-    return Infos(
-        scenarios=np.array(names),
-        class_names=class_names,
-        scenario=scenario,
-        object_begin=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        object_class=object_class.astype(np.int16),
-        **{key: np.concatenate(column) for key, column in columns.items()},
-    )
-
-
-def _consume(parts: object, total: int, progress: Callable[..., object] | None) -> list[dict]:
-    return list(parts if progress is None else progress(parts, total=total))
-
-
-def _read_scenario(data_root: str, split: str, name: str) -> dict[str, np.ndarray]:
-    found = scan_scenario(os.path.join(data_root, split, name))
-    annotations = [read_annotation(row.annotation) for row in found]
-    clouds = [os.path.relpath(row.cloud, data_root) if row.cloud else '' for row in found]
-    return dict(
-        agent=np.array([row.agent for row in found], dtype=np.int32),
-        frame=np.array([row.frame for row in found], dtype=np.int32),
-        world_from_agent=pose_to_matrix(np.stack([a.lidar_pose for a in annotations])),
-        cloud=np.array(clouds),
-        count=np.array([len(a.ids) for a in annotations]),
-        type=np.array([name for a in annotations for name in a.types], dtype=np.str_),
-        object_id=np.concatenate([a.ids for a in annotations]),
-        object_centre=np.concatenate([a.centres for a in annotations]),
-        object_angle=np.concatenate([a.angles for a in annotations]).astype(np.float32),
-        object_extent=np.concatenate([a.extents for a in annotations]).astype(np.float32),
-    )
 
 
 def save_infos(path: str, infos: Infos) -> None:
@@ -206,17 +213,26 @@ def save_infos(path: str, infos: Infos) -> None:
     temporary.replace(path)
 
 
-def load_infos(path: str) -> Infos:
+def load_infos(path: str, backend_args: dict | None = None) -> Infos:
     """Read an info file.
+
+    Args:
+        path: the file.
+        backend_args: where mmengine's fileio finds it; local disk by default.
 
     Raises:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
     remedy = (
-        f"make it anew with 'python tools/create_data.py v2xpnp --root-path {Path(path).parent}'"
+        f"make it anew with 'python tools/create_data.py DATASET --root-path {Path(path).parent}'"
+        ', where DATASET is v2xpnp, v2xreal, opv2v, v2xset or v2v4real'
     )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = read_bytes(path, backend_args)
+    except DataFileError as error:
+        raise DataFileError(path, f'{error.problem}; {remedy}') from error
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(str(file['header']))
             if header.get('format') != _FORMAT:
                 raise DataFileError(path, f"key 'header': not a {_FORMAT} file; {remedy}")
@@ -225,10 +241,41 @@ def load_infos(path: str) -> Infos:
                 raise DataFileError(
                     path, f"key 'version': expected {INFO_VERSION}, got {found!r}; {remedy}"
                 )
-            return Infos(**{f.name: file[f.name] for f in fields(Infos)})
-    except FileNotFoundError:
-        raise DataFileError(path, f'is missing; {remedy}') from None
+            infos = Infos(**{f.name: file[f.name] for f in fields(Infos)})
     except DataFileError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
         raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
+    _check(path, infos, remedy)
+    return infos
+
+
+def _check(path: str, infos: Infos, remedy: str) -> None:
+    """Refuse arrays that do not fit each other before they lead to a wrong sample."""
+    rows, objects = len(infos.agent), len(infos.object_id)
+    shapes = dict(
+        scenario=(rows,),
+        frame=(rows,),
+        world_from_agent=(rows, 4, 4),
+        cloud=(rows,),
+        object_begin=(rows + 1,),
+        object_class=(objects,),
+        object_centre=(objects, 3),
+        object_angle=(objects, 3),
+        object_extent=(objects, 3),
+    )
+    for key, shape in shapes.items():
+        found = getattr(infos, key).shape
+        if found != shape:
+            raise DataFileError(path, f'key {key!r}: expected shape {shape}, got {found}; {remedy}')
+    indices = (
+        ('scenario', infos.scenario, len(infos.scenarios)),
+        ('object_class', infos.object_class, len(infos.class_names)),
+        ('object_begin', infos.object_begin, objects + 1),
+        ('frame', infos.frame, 10**9),
+    )
+    for key, values, end in indices:
+        if len(values) and (values.min() < 0 or values.max() >= end):
+            raise DataFileError(path, f'key {key!r}: expected 0 to {end - 1}; {remedy}')
+    if not rows:
+        raise DataFileError(path, f'holds no annotation; {remedy}')

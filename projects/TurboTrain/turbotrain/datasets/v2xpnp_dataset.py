@@ -1,6 +1,7 @@
 """The dataset of the V2XPnP family: one ego at one time, with the agents it hears."""
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,40 +32,54 @@ _MODES = dict(
     v2v=(VEHICLE, (VEHICLE,)),
     i2i=(INFRASTRUCTURE, (INFRASTRUCTURE,)),
 )
+_EGOS = ('first', 'every', 'random')
 
 
 @DATASETS.register_module()
 class V2XPnPDataset(BaseDataset):
-    """V2XPnP-Seq, and whatever else lies on disk in its format.
+    """V2XPnP-Seq, V2X-Real, OPV2V, V2XSet or V2V4Real.
 
     A sample is one ego at one time with the agents within communication range of it, over
     ``num_history`` past frames and the current one. Its grid of agents x frames is always full:
-    what is missing is marked invalid. ``results`` as the pipeline gets them hold ``agents``
-    (:class:`Agents`), ``cloud_paths`` (N*T paths, ``''`` where invalid), ``gt_bboxes_3d`` (M, 7) as
-    an array in the ego's frame, ``gt_labels_3d``, ``gt_track_ids`` (M,),
-    ``gt_future_trajectories`` (M, F, 2) and ``gt_history_trajectories`` (M, T, 2) in the ego's
-    current frame, metres, with ``gt_future_valid`` and ``gt_history_valid``; and ``rng``, a
-    generator seeded by the dataset's seed, the epoch and the sample alone, so that random
-    transforms draw the same with any number of workers.
+    what is missing is marked invalid. ``results`` as the pipeline gets them hold
+
+    * ``agents`` (:class:`Agents`) and ``cloud_paths`` (N*T paths, ``''`` where invalid);
+    * ``gt_bboxes_3d`` (M, 7) as an array in the ego's frame, ``gt_labels_3d``, ``gt_track_ids``
+      (M,), ``gt_future_trajectories`` (M, F, 2) and ``gt_history_trajectories`` (M, T, 2) in the
+      ego's current frame, metres, with ``gt_future_valid`` and ``gt_history_valid``;
+    * ``scenario``, ``frame``, ``world_from_ego`` (4, 4), ``map_path``, ``backend_args``,
+      ``left_handed_clouds``;
+    * ``observe``, which looks the same agents up at another time (see :meth:`observe`);
+    * ``rng``, a generator seeded by the dataset's seed, the epoch and the sample alone, so that
+      random transforms draw the same with any number of workers.
 
     Args:
-        ann_file: info file, relative to ``data_root``.
+        ann_file: info file, relative to ``data_root``. It says which of the datasets it is of.
         data_root: root of the dataset.
         class_map: name of a map in ``class_maps.py``, or class name -> raw class names.
         mode: ``vc`` (a vehicle is the ego, all co-operate), ``ic`` (a roadside unit is the ego),
             ``v2v`` (vehicles only) or ``i2i`` (roadside units only).
         ego: ``first`` takes the first agent of the mode's order as the ego (as V2X-Real does at
-            test), ``every`` makes a sample of each agent of the ego's kind (our choice to train).
+            test), ``every`` makes a sample of each agent of the ego's kind (our choice to train),
+            ``random`` draws one of them for every moment, anew in each epoch (needs
+            ``EpochIndexSampler``).
         comm_range: agents further away than this (m, in the plane, now) are not heard, and
             neither are their labels.
         max_agents: at most this many agents, the ego included.
         num_history: past frames.
         num_future: future positions.
-        frame_interval: recorded frames from one step to the next; 5 of 10 Hz are 0.5 s.
-        frame_rate: recorded frames per second.
+        frame_interval: frame numbers from one step to the next; 5 of 10 Hz are 0.5 s.
+        pad_history: where an agent has no cloud, repeat its next later one instead of leaving the
+            place empty.
         drop_corridors: leave out the vehicle-to-vehicle corridor scenarios, as V2X-Real does at
             test in every mode but ``v2v``.
         seed: seeds the samples' generators.
+        backend_args: where mmengine's fileio finds infos, clouds and maps; local disk by default.
+
+    Raises:
+        ValueError: an argument is not among the known ones, or no scenario suits the mode.
+        FileNotFoundError: there is no folder ``data_root``.
+        DataFileError: the info file is missing, damaged or of another version.
     """
 
     def __init__(
@@ -79,22 +94,24 @@ class V2XPnPDataset(BaseDataset):
         num_history: int = 4,
         num_future: int = 6,
         frame_interval: int = 5,
-        frame_rate: float = 10.0,
+        pad_history: bool = False,
         drop_corridors: bool = False,
         seed: int = 0,
+        backend_args: dict | None = None,
         **kwargs: Any,
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
-        if ego not in ('first', 'every'):
-            raise ValueError(f"ego must be 'first' or 'every', got {ego!r}")
+        if ego not in _EGOS:
+            raise ValueError(f'ego must be one of {_EGOS}, got {ego!r}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
         self.past = np.arange(-num_history, 1) * frame_interval
         self.future = np.arange(1, num_future + 1) * frame_interval
-        self.frame_rate = frame_rate
+        self.frame_interval, self.pad_history = frame_interval, pad_history
         self.drop_corridors = drop_corridors
         self.seed = seed
+        self.backend_args = backend_args
         self._class_map = resolve_class_map(class_map)
         super().__init__(
             ann_file=ann_file,
@@ -104,33 +121,45 @@ class V2XPnPDataset(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """One entry per sample: the row of its ego in the info file."""
-        if not os.path.isdir(self.data_root):
+        """One entry per sample: the rows in the info file of those that may be its ego."""
+        if self.backend_args is None and not os.path.isdir(self.data_root):
             raise FileNotFoundError(
                 f"data_root {self.data_root!r} is not a folder. 'python tools/simulate.py --out "
                 f"{self.data_root}' makes a simulated set there; data/README.md says where the "
                 f"recorded one comes from. Then 'python tools/create_data.py v2xpnp --root-path "
                 f"{self.data_root}' makes the info files."
             )
-        self.infos = load_infos(self.ann_file)
+        self.infos = infos = load_infos(self.ann_file, self.backend_args)
+        infos.index()
         label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
-        self._labels = np.array([label_of.get(str(n), -1) for n in self.infos.class_names] + [-1])
+        self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
 
-        infos, egos = self.infos, []
+        entries = []
         for scenario, name in enumerate(infos.scenarios):
             if self.drop_corridors and name.startswith(_CORRIDOR_PREFIX):
                 continue
-            rows = np.flatnonzero((infos.scenario == scenario) & (infos.cloud != ''))
+            begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
+            rows = begin + np.flatnonzero(infos.cloud[begin:end] != '')
             agents = self._in_mode_order(np.unique(infos.agent[rows]))
             agents = [a for a in agents if _kind(a) == _MODES[self.mode][0]]
-            for agent in agents if self.ego == 'every' else agents[:1]:
-                egos.append(rows[infos.agent[rows] == agent])
-        if not egos:
+            egos = agents[:1] if self.ego == 'first' else agents
+            per_ego = [rows[infos.agent[rows] == ego] for ego in egos]
+            if self.ego == 'random':
+                entries += self._by_moment(per_ego)
+            else:
+                entries += [dict(rows=[int(row)]) for rows in per_ego for row in rows]
+        if not entries:
             raise ValueError(
                 f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
                 f'{self.mode!r}'
             )
-        return [dict(row=int(row)) for row in np.concatenate(egos)]
+        return entries
+
+    def _by_moment(self, per_ego: list[np.ndarray]) -> list[dict]:
+        moments: dict[int, list[int]] = {}
+        for row in np.concatenate([np.zeros(0, dtype=np.int64), *per_ego]).tolist():
+            moments.setdefault(int(self.infos.frame[row]), []).append(row)
+        return [dict(rows=moments[frame]) for frame in sorted(moments)]
 
     def _in_mode_order(self, agents: np.ndarray) -> list[int]:
         kinds = _MODES[self.mode][1]
@@ -139,57 +168,107 @@ class V2XPnPDataset(BaseDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on a sample; ``idx`` may carry the epoch (see ``EpochIndexSampler``)."""
-        epoch, index = divmod(idx, len(self))
-        results = self.get_data_info(index)
-        results['rng'] = np.random.default_rng([self.seed, epoch, index])
-        return self.pipeline(results)
+        return self.pipeline(self.get_data_info(idx))
 
     def get_data_info(self, idx: int) -> dict:
         """Everything the annotations say of one sample, in the ego's frame."""
-        results = super().get_data_info(idx)
-        infos, row = self.infos, results['row']
+        epoch, index = divmod(idx, len(self))
+        results = super().get_data_info(index)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        egos = results.pop('rows')
+        row = egos[rng.integers(len(egos))] if len(egos) > 1 else egos[0]
+
+        infos = self.infos
         scenario, frame = int(infos.scenario[row]), int(infos.frame[row])
         world_from_ego = infos.world_from_agent[row]
-        ego_from_world = invert_rigid(world_from_ego)
-
-        rows = self._agent_rows(row)
-        valid = (rows >= 0) & (infos.cloud[rows] != '')
-        ego_from_agent = np.where(
-            valid[..., None, None], ego_from_world @ infos.world_from_agent[rows], np.eye(4)
-        )
-        ids = infos.agent[rows[:, -1]].astype(np.int64)
-        results['agents'] = Agents(
-            ids=ids,
-            kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
-            time_offsets=(self.past / self.frame_rate).astype(np.float32),
-            ego_from_agent=ego_from_agent,
-            valid=valid,
-        )
-        results['cloud_paths'] = [
-            os.path.join(self.data_root, path) if ok else ''
-            for path, ok in zip(infos.cloud[rows].ravel(), valid.ravel(), strict=True)
-        ]
+        ids = self._heard(row)
+        observe = partial(self.observe, scenario, frame, ids, world_from_ego)
+        agents, cloud_paths = observe(np.zeros(len(ids)))
         name = str(infos.scenarios[scenario])
         site = 'corridor' if name.startswith(_CORRIDOR_PREFIX) else 'intersection'
         results.update(
+            rng=rng,
+            agents=agents,
+            cloud_paths=cloud_paths,
+            observe=observe,
             scenario=name,
             frame=frame,
             world_from_ego=world_from_ego,
             map_path=os.path.join(self.data_root, 'map', _MAP_FILES[site]),
+            backend_args=self.backend_args,
+            left_handed_clouds=infos.left_handed_clouds,
         )
-        results.update(self._objects(scenario, frame, rows[:, -1], world_from_ego))
+        labelled = infos.rows(scenario, ids, [frame])[:, 0]
+        results.update(self._objects(scenario, frame, labelled, world_from_ego))
         return results
 
-    def _agent_rows(self, ego_row: int) -> np.ndarray:
-        """(N, T) rows of the agents that are heard, the ego first; -1 where there is none."""
+    def _heard(self, ego_row: int) -> np.ndarray:
+        """(N,) ids of the agents that are heard, the ego first."""
         infos = self.infos
-        scenario, frame = infos.scenario[ego_row], infos.frame[ego_row]
-        now = np.flatnonzero((infos.scenario == scenario) & (infos.frame == frame))
-        offset = infos.world_from_agent[now, :2, 3] - infos.world_from_agent[ego_row, :2, 3]
-        heard = infos.agent[now][np.hypot(*offset.T) <= self.comm_range]
+        scenario, frame = int(infos.scenario[ego_row]), int(infos.frame[ego_row])
+        known = infos.agents[scenario]
+        rows = infos.rows(scenario, known, [frame])[:, 0]
+        known, rows = known[rows >= 0], rows[rows >= 0]
+        offset = infos.world_from_agent[rows, :2, 3] - infos.world_from_agent[ego_row, :2, 3]
         ego = int(infos.agent[ego_row])
-        agents = [ego] + [a for a in self._in_mode_order(heard) if a != ego]
-        return infos.rows(scenario, np.array(agents[: self.max_agents]), frame + self.past)
+        others = self._in_mode_order(known[np.hypot(*offset.T) <= self.comm_range])
+        ids = [ego] + [agent for agent in others if agent != ego]
+        return np.array(ids[: self.max_agents], dtype=np.int64)
+
+    def observe(
+        self,
+        scenario: int,
+        frame: int,
+        ids: np.ndarray,
+        world_from_ego: np.ndarray,
+        delays: np.ndarray,
+    ) -> tuple[Agents, list[str]]:
+        """What agents have seen up to some time before now.
+
+        Args:
+            scenario: index of the scenario.
+            frame: the current frame.
+            ids: (N,) the agents' ids, the ego first.
+            world_from_ego: (4, 4) the ego's pose now.
+            delays: (N,) seconds, rounded down to frames, by which each agent's clouds come late.
+                The newest cloud counts that is old enough and less than one step older than that.
+
+        Returns:
+            The agents, and the paths of their N*T clouds, ``''`` where there is none.
+        """
+        infos = self.infos
+        rate = infos.dialect.frame_rate
+        # A delay such as 0.3 s is a hair less than 3 frames in floating point.
+        delay_frames = np.floor(delays * rate + 1e-6).astype(np.int64)
+        frames = frame + self.past - delay_frames[:, None]
+        rows = np.where(
+            (delay_frames > 0)[:, None],
+            infos.rows(scenario, ids, frames, within=self.frame_interval),
+            infos.rows(scenario, ids, frames),
+        )
+        valid = (rows >= 0) & (infos.cloud[rows] != '')
+        if self.pad_history:
+            rows, valid = _repeat_later(rows, valid)
+        now = np.where(rows[:, -1] >= 0, rows[:, -1], 0)
+        age = np.where(rows[:, -1] >= 0, frame - infos.frame[now], delay_frames)
+        agents = Agents(
+            ids=ids,
+            kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
+            time_offsets=(self.past / rate).astype(np.float32),
+            ego_from_agent=np.where(
+                valid[..., None, None],
+                invert_rigid(world_from_ego) @ infos.world_from_agent[rows],
+                np.eye(4),
+            ),
+            valid=valid,
+            speeds=np.where(rows[:, -1] >= 0, infos.speeds[now], 0.0).astype(np.float32),
+            delays=(age / rate).astype(np.float32),
+        )
+        paths = [
+            os.path.join(self.data_root, path) if ok else ''
+            for path, ok in zip(infos.cloud[rows].ravel(), valid.ravel(), strict=True)
+        ]
+        return agents, paths
 
     def _objects(
         self, scenario: int, frame: int, rows: np.ndarray, world_from_ego: np.ndarray
@@ -224,3 +303,12 @@ class V2XPnPDataset(BaseDataset):
 
 def _kind(agent: int) -> int:
     return INFRASTRUCTURE if agent < 0 else VEHICLE
+
+
+def _repeat_later(rows: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill each empty place of (N, T) from the next later one that is not empty, if any."""
+    steps = np.where(valid, np.arange(valid.shape[1]), valid.shape[1])
+    source = np.minimum.accumulate(steps[:, ::-1], axis=1)[:, ::-1]
+    filled = source < valid.shape[1]
+    rows = np.take_along_axis(rows, source.clip(max=valid.shape[1] - 1), axis=1)
+    return np.where(filled, rows, -1), filled

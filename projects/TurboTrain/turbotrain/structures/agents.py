@@ -23,6 +23,8 @@ class Agents:
         ego_from_agent: (N, T, 4, 4) float64, from each agent's LiDAR frame at each time to the
             ego's LiDAR frame at the current time; the identity where ``valid`` is false.
         valid: (N, T) bool, whether there is a cloud.
+        speeds: (N,) float32 m/s when the newest cloud was taken, from poses.
+        delays: (N,) float32 s, by how much each agent's clouds are older than ``time_offsets`` say.
         points_in_ego: whether the clouds have been moved into the ego's frame already.
     """
 
@@ -31,17 +33,22 @@ class Agents:
     time_offsets: np.ndarray
     ego_from_agent: np.ndarray
     valid: np.ndarray
+    speeds: np.ndarray
+    delays: np.ndarray
     points_in_ego: bool = False
 
     def __post_init__(self) -> None:
         """Check that all fields describe the same agents and frames."""
         n, t = len(self.ids), len(self.time_offsets)
-        found = (self.kinds.shape, self.ego_from_agent.shape, self.valid.shape)
-        if found != ((n,), (n, t, 4, 4), (n, t)):
-            raise ValueError(
-                f'{n} agent ids and {t} time offsets want kinds, ego_from_agent and valid of '
-                f'shapes {((n,), (n, t, 4, 4), (n, t))}, got {found}'
-            )
+        wanted = dict(
+            kinds=(n,), ego_from_agent=(n, t, 4, 4), valid=(n, t), speeds=(n,), delays=(n,)
+        )
+        for name, shape in wanted.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(
+                    f'{name}: {n} agents and {t} frames want shape {shape}, got {found}'
+                )
 
     def __len__(self) -> int:
         """Number of agents."""
@@ -77,4 +84,11 @@ class Agents:
             ``motion`` in their own frames.
         """
         moved = motion @ self.ego_from_agent @ np.linalg.inv(motion)
-        return replace(self, ego_from_agent=moved)
+        scale = np.abs(np.linalg.det(motion[:3, :3])) ** (1 / 3)
+        return replace(self, ego_from_agent=moved, speeds=(self.speeds * scale).astype(np.float32))
+
+    def only(self, keep: np.ndarray) -> 'Agents':
+        """The same agents without the clouds where ``keep`` (N, T) is false."""
+        valid = self.valid & keep
+        transforms = np.where(valid[..., None, None], self.ego_from_agent, np.eye(4))
+        return replace(self, valid=valid, ego_from_agent=transforms)

@@ -1,19 +1,27 @@
 """One file per thing on disk."""
 
 from .annotation import Annotation, read_annotation
-from .errors import DataFileError
+from .dialects import DIALECTS, Dialect, resolve_dialect
+from .errors import DataFileError, MissingFileError
+from .files import list_folder, read_bytes
 from .pickles import read_trajectories, read_vector_map
 from .point_cloud import read_point_cloud
 from .scenario import AgentFrame, list_scenarios, scan_scenario
 
 __all__ = [
+    'DIALECTS',
     'AgentFrame',
     'Annotation',
     'DataFileError',
+    'Dialect',
+    'MissingFileError',
+    'list_folder',
     'list_scenarios',
     'read_annotation',
+    'read_bytes',
     'read_point_cloud',
     'read_trajectories',
     'read_vector_map',
+    'resolve_dialect',
     'scan_scenario',
 ]

@@ -1,45 +1,37 @@
 """Annotation YAML of one agent at one time, in the OpenCOOD family's layout."""
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import yaml
 
+from ...structures import matrix_to_pose, pose_to_matrix
+from .dialects import DIALECTS, Dialect
 from .errors import DataFileError
+from .files import read_bytes
+from .yaml_loader import SafeArrayLoader
 
 __all__ = ['Annotation', 'read_annotation']
 
-_Base = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-
-
-class _Loader(_Base):
-    """PyYAML's safe loader, with floats such as ``1e-05`` read as floats."""
-
-
-_Loader.add_implicit_resolver(
-    'tag:yaml.org,2002:float',
-    re.compile(r'^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)$|^[-+]?\d[\d_]*\.[\d_]*$'),
-    list('-+0123456789.'),
-)
+_MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one agent's YAML says of one moment; all in the world frame.
+    """What one agent's YAML says of one moment; all in the world frame, right-handed, z up.
 
     Attributes:
-        lidar_pose: (6,) ``[x, y, z, roll, yaw, pitch]``, metres and degrees.
+        world_from_agent: (4, 4) float64 pose of the LiDAR.
         ids: (M,) int64 object ids, shared by all agents and frames of a scenario.
         types: M raw class names.
-        centres: (M, 3) box centres (``location + center``), metres.
+        centres: (M, 3) box centres, metres.
         angles: (M, 3) ``[roll, yaw, pitch]``, degrees.
         extents: (M, 3) half length, width and height, metres.
     """
 
-    lidar_pose: np.ndarray
+    world_from_agent: np.ndarray
     ids: np.ndarray
     types: list[str]
     centres: np.ndarray
@@ -47,24 +39,33 @@ class Annotation:
     extents: np.ndarray
 
 
-def read_annotation(path: str) -> Annotation:
+def read_annotation(
+    path: str,
+    dialect: Dialect = DIALECTS['v2xpnp'],
+    agent: int = 0,
+    backend_args: dict | None = None,
+) -> Annotation:
     """Read an annotation file.
+
+    Args:
+        path: the file.
+        dialect: how the dataset writes poses and objects.
+        agent: id of the agent whose file it is.
+        backend_args: where mmengine's fileio finds it; local disk by default.
 
     Raises:
         DataFileError: the file is missing, is no YAML, lacks a key, or a value has not the type
             and length it must have.
     """
+    text = read_bytes(path, backend_args)
     try:
-        with open(path, 'rb') as file:
-            content = yaml.load(file, Loader=_Loader)
-    except OSError as error:
-        raise DataFileError(path, f'cannot be read ({error.strerror})') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(text, Loader=SafeArrayLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataFileError(path, f'is not valid YAML ({error})') from error
     if not isinstance(content, dict):
         raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
 
-    pose = _numbers(path, content, 'lidar_pose', 6)
+    world_from_agent = _pose(path, content)
     vehicles = content.get('vehicles', _MISSING)
     if vehicles is _MISSING:
         raise DataFileError(path, "key 'vehicles' is missing; expected a mapping of objects by id")
@@ -75,15 +76,10 @@ def read_annotation(path: str) -> Annotation:
     ids, types, rows = [], [], []
     for key, entry in vehicles.items():
         where = f'vehicles.{key}'
-        try:
-            ids.append(int(key))
-        except (TypeError, ValueError):
-            raise DataFileError(path, f'key {where!r}: an object id must be an integer') from None
         if not isinstance(entry, dict):
             raise DataFileError(path, f'key {where!r}: expected a mapping, got {entry!r:.60}')
-        if not isinstance(entry.get('obj_type'), str):
-            raise DataFileError(path, f"key '{where}.obj_type': expected a class name")
-        types.append(entry['obj_type'])
+        ids.append(_object_id(path, key, entry, dialect, agent))
+        types.append(_object_type(path, entry, where, dialect))
         rows.append(
             _numbers(path, entry, 'location', 3, where)
             + _numbers(path, entry, 'center', 3, where)
@@ -91,12 +87,19 @@ def read_annotation(path: str) -> Annotation:
             + _numbers(path, entry, 'extent', 3, where)
         )
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
+    poses = np.concatenate([table[:, :3] + table[:, 3:6], table[:, 6:9]], axis=1)
+    if dialect.objects_in_agent:
+        poses = matrix_to_pose(world_from_agent @ pose_to_matrix(poses))
+    if dialect.left_handed:
+        world_from_agent = _MIRROR_Y @ world_from_agent @ _MIRROR_Y
+        # y, roll and yaw change their sign in the mirror; pitch does not.
+        poses = poses * [1, -1, 1, -1, -1, 1]
     return Annotation(
-        lidar_pose=np.array(pose),
+        world_from_agent=world_from_agent,
         ids=np.array(ids, dtype=np.int64),
         types=types,
-        centres=table[:, :3] + table[:, 3:6],
-        angles=table[:, 6:9],
+        centres=poses[:, :3],
+        angles=poses[:, 3:],
         extents=table[:, 9:],
     )
 
@@ -104,12 +107,59 @@ def read_annotation(path: str) -> Annotation:
 _MISSING = object()
 
 
-def _numbers(path: str, mapping: dict, key: str, count: int, where: str = '') -> list[float]:
+def _pose(path: str, content: dict) -> np.ndarray:
+    """``lidar_pose``: six numbers, or a 4x4 matrix as a list of rows or an array."""
+    value = content.get('lidar_pose', _MISSING)
+    expected = '6 finite numbers [x, y, z, roll, yaw, pitch] or a rigid 4x4 matrix'
+    if value is _MISSING:
+        raise DataFileError(path, f"key 'lidar_pose' is missing; expected {expected}")
+    try:
+        numbers = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape == (6,) and np.isfinite(numbers).all():
+        return pose_to_matrix(numbers)
+    if numbers.shape == (4, 4) and np.isfinite(numbers).all():
+        rotation = numbers[:3, :3]
+        rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
+        if rigid and np.linalg.det(rotation) > 0 and np.allclose(numbers[3], [0, 0, 0, 1]):
+            return numbers
+    raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {value!r:.80}")
+
+
+def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -> int:
+    where = f'vehicles.{key}'
+    try:
+        own = int(key)
+    except (TypeError, ValueError):
+        raise DataFileError(path, f'key {where!r}: an object id must be an integer') from None
+    if abs(own) >= 2**62:
+        raise DataFileError(path, f'key {where!r}: an object id of that size is no id')
+    if not dialect.association_ids or 'ass_id' not in entry:
+        return own
+    shared = entry['ass_id']
+    if not isinstance(shared, int) or abs(shared) >= 2**62:
+        raise DataFileError(path, f"key '{where}.ass_id': expected an integer, got {shared!r:.60}")
+    return own + 100 * agent if shared == -1 else shared
+
+
+def _object_type(path: str, entry: dict, where: str, dialect: Dialect) -> str:
+    kind = entry.get('obj_type', dialect.default_type)
+    if not isinstance(kind, str):
+        raise DataFileError(
+            path, f"key '{where}.obj_type': expected a class name, got {kind!r:.60}"
+        )
+    return kind
+
+
+def _numbers(path: str, mapping: dict, key: str, count: int, where: str) -> list[float]:
     """The ``count`` finite numbers under ``key``."""
-    name = f'{where}.{key}' if where else key
+    name = f'{where}.{key}'
     value: Any = mapping.get(key, _MISSING)
     if value is _MISSING:
         raise DataFileError(path, f'key {name!r} is missing; expected {count} numbers')
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     good = (
         isinstance(value, list)
         and len(value) == count

@@ -1,6 +1,6 @@
-"""The error that every reader raises."""
+"""The errors that readers raise."""
 
-__all__ = ['DataFileError']
+__all__ = ['DataFileError', 'MissingFileError']
 
 
 class DataFileError(ValueError):
@@ -16,3 +16,7 @@ class DataFileError(ValueError):
 
     def __str__(self) -> str:
         return f'{self.path}: {self.problem}' if self.problem else self.path
+
+
+class MissingFileError(DataFileError):
+    """The file is not there at all."""

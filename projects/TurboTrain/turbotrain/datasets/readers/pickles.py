@@ -1,5 +1,6 @@
 """The dataset's two kinds of pickle, read by an unpickler that can build nothing else."""
 
+import io
 import pickle
 from collections import OrderedDict
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from ...structures import Lane, Map, MapPoint
 from .errors import DataFileError
+from .files import read_bytes
 
 __all__ = ['read_trajectories', 'read_vector_map']
 
@@ -39,24 +41,22 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f'{module}.{name} is not allowed in this file') from None
 
 
-def _load(path: str, allowed: dict[tuple[str, str], type]) -> object:
+def _load(path: str, allowed: dict[tuple[str, str], type], backend_args: dict | None) -> object:
+    content = read_bytes(path, backend_args)
     try:
-        with open(path, 'rb') as file:
-            return _Unpickler(file, allowed).load()
-    except OSError as error:
-        raise DataFileError(path, f'cannot be read ({error.strerror})') from error
+        return _Unpickler(io.BytesIO(content), allowed).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataFileError(path, f'is not a pickle of the expected kind ({error})') from error
 
 
-def read_vector_map(path: str) -> Map:
+def read_vector_map(path: str, backend_args: dict | None = None) -> Map:
     """Read ``v2x_intersection_vector_map.pkl`` or ``v2v_corridors_vector_map.pkl``.
 
     Raises:
         DataFileError: the file is missing, damaged, names a class that is not one of V2XPnP's map
             types, or holds no map.
     """
-    content = _load(path, _MAP_GLOBALS)
+    content = _load(path, _MAP_GLOBALS, backend_args)
     if not isinstance(content, Map) or not isinstance(content.map_features, list):
         raise DataFileError(path, f'expected a Map with a list map_features, got {content!r:.60}')
     for i, lane in enumerate(content.map_features):
@@ -65,7 +65,9 @@ def read_vector_map(path: str) -> Map:
     return content
 
 
-def read_trajectories(path: str) -> dict[int, dict[int, dict[str, np.ndarray]]]:
+def read_trajectories(
+    path: str, backend_args: dict | None = None
+) -> dict[int, dict[int, dict[str, np.ndarray]]]:
     """Read ``trajectory_database*.pkl``.
 
     Returns:
@@ -76,7 +78,7 @@ def read_trajectories(path: str) -> dict[int, dict[int, dict[str, np.ndarray]]]:
         DataFileError: the file is missing, damaged, names a class it has no need of, or an entry
             lacks a key.
     """
-    content = _load(path, _TRAJECTORY_GLOBALS)
+    content = _load(path, _TRAJECTORY_GLOBALS, backend_args)
     if not isinstance(content, dict):
         raise DataFileError(path, f'expected a mapping of scenarios, got {type(content).__name__}')
     for scenario, tracks in content.items():

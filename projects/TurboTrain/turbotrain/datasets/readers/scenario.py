@@ -1,14 +1,19 @@
 """The folders of one scenario: agents and the frames each of them recorded."""
 
 import os
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .errors import DataFileError
+from .files import list_folder
 
 __all__ = ['AgentFrame', 'list_scenarios', 'scan_scenario']
 
-CLOUD_SUFFIX = '.bin'
+CLOUD_SUFFIXES = ('.bin', '.pcd')  # in the order of preference
 _NOT_ANNOTATIONS = ('additional', 'camera_gt')
+_AGENT = re.compile(r'-?[0-9]{1,9}')
+_FRAME = re.compile(r'[0-9]{1,9}')
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class AgentFrame:
 
     Attributes:
         agent: its id; negative ids are infrastructure.
-        frame: the number of the 10 Hz frame, as in the file's name.
+        frame: the number of the frame, as in the file's name.
         annotation: path of the YAML.
         cloud: path of the point cloud, or ``''`` when there is none.
     """
@@ -28,51 +33,54 @@ class AgentFrame:
     cloud: str
 
 
-def list_scenarios(split_dir: str) -> list[str]:
+def list_scenarios(split_dir: str, backend_args: dict | None = None) -> list[str]:
     """Names of a split's scenario folders, sorted.
 
     Raises:
         DataFileError: the folder is missing or holds no scenario.
     """
-    if not os.path.isdir(split_dir):
-        raise DataFileError(split_dir, 'is not a folder; expected one folder per scenario in it')
-    names = sorted(e.name for e in os.scandir(split_dir) if e.is_dir() and e.name[0] != '.')
+    names = list_folder(split_dir, backend_args).folders
     if not names:
         raise DataFileError(split_dir, 'has no scenario folders')
     return names
 
 
-def scan_scenario(scenario_dir: str) -> list[AgentFrame]:
+def scan_scenario(scenario_dir: str, backend_args: dict | None = None) -> list[AgentFrame]:
     """List what every agent recorded, sorted by agent id and frame.
 
     Raises:
         DataFileError: there is no agent, or an annotation's name is not a frame number.
     """
     found = []
-    for folder in os.scandir(scenario_dir):
-        if not folder.is_dir() or not folder.name.lstrip('-').isdecimal():
-            continue
-        names = {entry.name for entry in os.scandir(folder.path)}
+    for agent in filter(_AGENT.fullmatch, list_folder(scenario_dir, backend_args).folders):
+        folder = os.path.join(scenario_dir, agent)
+        names = set(list_folder(folder, backend_args).files)
         for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix != '.yaml' or any(word in stem for word in _NOT_ANNOTATIONS):
                 continue
-            path = os.path.join(folder.path, name)
-            if not stem.isdecimal():
+            path = os.path.join(folder, name)
+            if not _FRAME.fullmatch(stem):
                 raise DataFileError(
                     path, "expected a frame number as its name, as in '000012.yaml'"
                 )
-            cloud = stem + CLOUD_SUFFIX
+            clouds = [stem + suffix for suffix in CLOUD_SUFFIXES if stem + suffix in names]
             found.append(
                 AgentFrame(
-                    agent=int(folder.name),
+                    agent=int(agent),
                     frame=int(stem),
                     annotation=path,
-                    cloud=os.path.join(folder.path, cloud) if cloud in names else '',
+                    cloud=os.path.join(folder, clouds[0]) if clouds else '',
                 )
             )
     if not found:
         raise DataFileError(
             scenario_dir, "has no agent folder ('1', '2', '-1', ...) with annotations"
         )
-    return sorted(found, key=lambda row: (row.agent, row.frame))
+    found.sort(key=lambda row: (row.agent, row.frame, row.annotation))
+    for one, other in pairwise(found):
+        if (one.agent, one.frame) == (other.agent, other.frame):
+            raise DataFileError(
+                other.annotation, f'expected one annotation per frame; {one.annotation} is the same'
+            )
+    return found

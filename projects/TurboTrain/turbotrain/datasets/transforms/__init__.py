@@ -5,11 +5,21 @@ from .cooperation import (
     CooperativeRangeFilter,
     ProjectPointsToEgo,
 )
+from .degradation import (
+    CooperativeAgentDropout,
+    CooperativeDelay,
+    CooperativePacketLoss,
+    CooperativePoseNoise,
+)
 from .formatting import PackCooperativeInputs
 from .loading import LoadCooperativePoints, LoadVectorMap
 
 __all__ = [
+    'CooperativeAgentDropout',
+    'CooperativeDelay',
     'CooperativeGlobalAugmentation',
+    'CooperativePacketLoss',
+    'CooperativePoseNoise',
     'CooperativeRangeFilter',
     'LoadCooperativePoints',
     'LoadVectorMap',

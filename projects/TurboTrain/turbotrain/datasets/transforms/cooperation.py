@@ -7,6 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...structures import corners_inside, transform_points
+from .point_kernels import keep_inside, move
 
 __all__ = ['CooperativeGlobalAugmentation', 'CooperativeRangeFilter', 'ProjectPointsToEgo']
 
@@ -24,10 +25,8 @@ class ProjectPointsToEgo(BaseTransform):
         agents = results['agents']
         if not agents.points_in_ego:
             transforms = agents.ego_from_agent.reshape(-1, 4, 4).astype(np.float32)
-            results['points'] = [
-                transform_points(matrix, points)
-                for matrix, points in zip(transforms, results['points'], strict=True)
-            ]
+            for matrix, points in zip(transforms, results['points'], strict=True):
+                move(points, matrix)
             results['agents'] = replace(agents, points_in_ego=True)
         return results
 
@@ -67,8 +66,8 @@ class CooperativeGlobalAugmentation(BaseTransform):
         motion[:3, :3] *= factor
 
         results['agents'] = results['agents'].moved(motion)
-        moved = motion.astype(np.float32)
-        results['points'] = [transform_points(moved, points) for points in results['points']]
+        for points in results['points']:
+            move(points, motion.astype(np.float32))
         boxes = transform_points(motion, results['gt_bboxes_3d'])
         boxes[:, 3:6] *= factor
         boxes[:, 6] = mirror * boxes[:, 6] + angle
@@ -111,9 +110,7 @@ class CooperativeRangeFilter(BaseTransform):
         for key in [key for key in results if key.startswith('gt_')]:
             results[key] = results[key][keep]
         if results['agents'].points_in_ego:
-            low, high = self.range[:3], self.range[3:]
             results['points'] = [
-                points[((points[:, :3] > low) & (points[:, :3] < high)).all(1)]
-                for points in results['points']
+                points[: keep_inside(points, self.range)] for points in results['points']
             ]
         return results

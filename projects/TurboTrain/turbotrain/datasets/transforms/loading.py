@@ -1,17 +1,18 @@
 """From paths to point clouds and map polylines."""
 
 import warnings
-from functools import lru_cache
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
-from mmengine.fileio import exists
 
-from ...structures import invert_rigid, polylines_of, transform_points
-from ..readers import read_point_cloud, read_vector_map
+from ...structures import Map, invert_rigid, polylines_of, transform_points
+from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
+from .point_kernels import keep_outside_body
 
 __all__ = ['LoadCooperativePoints', 'LoadVectorMap']
+
+_NO_POINTS = np.zeros((0, 4), dtype=np.float32)
 
 
 @TRANSFORMS.register_module()
@@ -19,38 +20,56 @@ class LoadCooperativePoints(BaseTransform):
     """Load the clouds of all agents and frames.
 
     Adds ``points``: N*T float32 arrays (P, 4), agent-major (all frames of the ego first), each in
-    its own agent's frame; an invalid cloud is an array of no points.
+    its own agent's right-handed frame; an invalid cloud is an array of no points.
 
     Args:
         zero_intensity: set intensity to 0, as V2X-Real's loader does.
         body_mask: ``[x_min, y_min, x_max, y_max]`` (m): points there, in each agent's own frame,
             are the agent's own body and dropped, as V2X-Real does. None keeps them.
-        backend_args: mmengine fileio's; local disk by default.
+        on_bad_cloud: ``error`` raises for a cloud that cannot be read; ``drop`` marks it invalid
+            and warns once for each file.
+
+    Raises:
+        DataFileError: a cloud cannot be read and ``on_bad_cloud`` is ``error``.
     """
 
     def __init__(
         self,
         zero_intensity: bool = True,
         body_mask: tuple[float, float, float, float] | None = (-1.95, -1.1, 2.95, 1.1),
-        backend_args: dict | None = None,
+        on_bad_cloud: str = 'error',
     ) -> None:
+        if on_bad_cloud not in ('error', 'drop'):
+            raise ValueError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
         self.zero_intensity = zero_intensity
-        self.body_mask = body_mask
-        self.backend_args = backend_args
+        self.body_mask = None if body_mask is None else np.array(body_mask, dtype=np.float32)
+        self.on_bad_cloud = on_bad_cloud
 
     def transform(self, results: dict) -> dict:
         """Load."""
-        results['points'] = [self._load(path) for path in results['cloud_paths']]
+        agents, clouds = results['agents'], []
+        readable = np.ones(agents.valid.size, dtype=bool)
+        for i, path in enumerate(results['cloud_paths']):
+            try:
+                clouds.append(self._load(path, results) if path else _NO_POINTS)
+            except DataFileError as error:
+                if self.on_bad_cloud == 'error':
+                    raise
+                # The text is the same each time, so that Python shows it once.
+                warnings.warn(f'{error}; the cloud is left out', stacklevel=2)
+                clouds.append(_NO_POINTS)
+                readable[i] = False
+        results['points'] = clouds
+        if not readable.all():
+            results['agents'] = agents.only(readable.reshape(agents.valid.shape))
         return results
 
-    def _load(self, path: str) -> np.ndarray:
-        if not path:
-            return np.zeros((0, 4), dtype=np.float32)
-        points = read_point_cloud(path, self.backend_args)
+    def _load(self, path: str, results: dict) -> np.ndarray:
+        points = read_point_cloud(path, results['backend_args'])
+        if results['left_handed_clouds']:
+            points[:, 1] *= -1.0
         if self.body_mask is not None:
-            x_min, y_min, x_max, y_max = self.body_mask
-            x, y = points[:, 0], points[:, 1]
-            points = points[~((x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max))]
+            points = points[: keep_outside_body(points, self.body_mask)]
         if self.zero_intensity:
             points[:, 3] = 0.0
         return points
@@ -69,11 +88,11 @@ class LoadVectorMap(BaseTransform):
 
     def __init__(self, radius: float = 80.0) -> None:
         self.radius = radius
+        self._maps: dict[str, tuple[np.ndarray, ...]] = {}
 
     def transform(self, results: dict) -> dict:
         """Load."""
-        polylines, mask = _polylines(results['map_path'])
-        middle = (polylines[..., :2] * mask[..., None]).sum(1) / mask.sum(1).clip(1)[:, None]
+        polylines, mask, middle = self._read(results['map_path'], results['backend_args'])
         near = np.hypot(*(middle - results['world_from_ego'][:2, 3]).T) <= self.radius
         polylines, mask = polylines[near], mask[near]
         ego_from_world = invert_rigid(results['world_from_ego'])
@@ -83,11 +102,15 @@ class LoadVectorMap(BaseTransform):
         results['vector_map_mask'] = mask
         return results
 
-
-@lru_cache(maxsize=4)
-def _polylines(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """A map file's polylines in the world frame; read once per process."""
-    if not exists(path):
-        warnings.warn(f'{path}: there is no such map; samples go without lanes', stacklevel=2)
-        return np.zeros((0, 10, 7), dtype=np.float32), np.zeros((0, 10), dtype=bool)
-    return polylines_of(read_vector_map(path))
+    def _read(self, path: str, backend_args: dict | None) -> tuple[np.ndarray, ...]:
+        """Polylines in the world frame, their mask and their means; read once per process."""
+        if path not in self._maps:
+            try:
+                vector_map = read_vector_map(path, backend_args)
+            except MissingFileError as error:
+                warnings.warn(f'{error}; samples go without lanes', stacklevel=2)
+                vector_map = Map()
+            polylines, mask = polylines_of(vector_map)
+            total = (polylines[..., :2] * mask[..., None]).sum(1)
+            self._maps[path] = polylines, mask, total / mask.sum(1).clip(1)[:, None]
+        return self._maps[path]

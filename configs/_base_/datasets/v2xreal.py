@@ -1,0 +1,36 @@
+# V2X-Real, mode vc. Values are those of its released code, where nothing else is said.
+_base_ = './v2xpnp.py'
+data_root = 'data/v2xreal'
+point_cloud_range = [-102.4, -40.0, -15.0, 102.4, 40.0, 15.0]
+load = [dict(type='LoadCooperativePoints', zero_intensity=True, on_bad_cloud='drop')]
+train_pipeline = [
+    *load,
+    dict(type='ProjectPointsToEgo'),
+    dict(type='CooperativeGlobalAugmentation'),
+    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range, min_corners=2),
+    dict(type='PackCooperativeInputs'),
+]
+test_pipeline = [
+    *load,
+    dict(type='ProjectPointsToEgo'),
+    dict(
+        type='CooperativeRangeFilter',
+        point_cloud_range=point_cloud_range,
+        label_range=[-100.0, -40.0, -15.0, 100.0, 40.0, 15.0],
+        min_corners=2,
+    ),
+    dict(type='PackCooperativeInputs'),
+]
+train_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, ann_file='v2xreal_infos_train.npz', pipeline=train_pipeline
+    )
+)
+val_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file='v2xreal_infos_val.npz', pipeline=test_pipeline)
+)
+test_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file='v2xreal_infos_test.npz', pipeline=test_pipeline)
+)
+val_evaluator = dict(eval_range=(-100.0, -40.0, 100.0, 40.0))
+test_evaluator = val_evaluator

@@ -1,0 +1,10 @@
+# V2XSet: OPV2V with roadside units.
+_base_ = './opv2v.py'
+data_root = 'data/v2xset'
+train_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file='v2xset_infos_train.npz', mode='vc')
+)
+val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='v2xset_infos_val.npz', mode='vc'))
+test_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file='v2xset_infos_test.npz', mode='vc')
+)

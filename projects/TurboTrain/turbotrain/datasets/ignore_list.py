@@ -1,0 +1,60 @@
+"""Lists of what to leave out of a dataset, as ``tools/check_dataset.py --fix-list`` writes them."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .readers import DataFileError
+
+__all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
+
+_FORMAT = 'turbotrain-ignore-list'
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class IgnoreList:
+    """Paths relative to the data root, with ``/`` between their parts.
+
+    Attributes:
+        scenarios: whole scenario folders, e.g. ``train/2023-03-17-16-12-12_3_0``.
+        annotations: YAML files; the agent is not there at that time.
+        clouds: point clouds; the agent is there without a cloud.
+    """
+
+    scenarios: frozenset[str] = frozenset()
+    annotations: frozenset[str] = frozenset()
+    clouds: frozenset[str] = frozenset()
+
+
+def save_ignore_list(path: str, ignore: IgnoreList) -> None:
+    """Write a list, as JSON that people can read and change."""
+    content = dict(format=_FORMAT, version=_VERSION)
+    content |= {f.name: sorted(getattr(ignore, f.name)) for f in fields(IgnoreList)}
+    Path(path).write_text(json.dumps(content, indent=2) + '\n')
+
+
+def load_ignore_list(path: str) -> IgnoreList:
+    """Read a list.
+
+    Raises:
+        DataFileError: the file is missing, is no such list or of another version.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise DataFileError(path, f'cannot be read ({error.strerror})') from error
+    except ValueError as error:
+        raise DataFileError(path, f'is not valid JSON ({error})') from error
+    if not isinstance(content, dict) or content.get('format') != _FORMAT:
+        raise DataFileError(path, f"key 'format': expected {_FORMAT!r}")
+    if content.get('version') != _VERSION:
+        found = content.get('version')
+        raise DataFileError(path, f"key 'version': expected {_VERSION}, got {found!r}")
+    lists = {}
+    for f in fields(IgnoreList):
+        value = content.get(f.name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise DataFileError(path, f'key {f.name!r}: expected a list of paths')
+        lists[f.name] = frozenset(value)
+    return IgnoreList(**lists)

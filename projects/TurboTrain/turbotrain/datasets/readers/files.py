@@ -1,0 +1,71 @@
+"""Bytes and folders from wherever a dataset is stored."""
+
+import os
+from typing import NamedTuple
+
+from mmengine.fileio import get, get_file_backend
+
+from .errors import DataFileError, MissingFileError
+
+__all__ = ['Folder', 'list_folder', 'read_bytes']
+
+
+def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
+    """Read a whole file.
+
+    Args:
+        path: the file.
+        backend_args: where mmengine's fileio finds it (LMDB, HTTP, petrel, ...); local disk by
+            default.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataFileError: it cannot be read.
+    """
+    try:
+        if backend_args is None:
+            with open(path, 'rb') as file:
+                return file.read()
+        content = get(path, backend_args=backend_args)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or getattr(error, 'code', None) == 404:
+            raise MissingFileError(path, 'is missing') from None
+        raise DataFileError(path, f'cannot be read ({error.strerror or error})') from error
+    except ValueError as error:  # a path with a null byte, say
+        raise DataFileError(path, f'cannot be read ({error})') from error
+    if content is None:  # LMDB's answer to an unknown key
+        raise MissingFileError(path, 'is not in the store that backend_args names')
+    return bytes(content)
+
+
+class Folder(NamedTuple):
+    """Names of the folders and of the files in a folder, sorted; hidden ones left out."""
+
+    folders: list[str]
+    files: list[str]
+
+
+def list_folder(path: str, backend_args: dict | None = None) -> Folder:
+    """List a folder.
+
+    Raises:
+        DataFileError: it is missing, is no folder, or the storage cannot list.
+    """
+    try:
+        if backend_args is None:
+            with os.scandir(path) as entries:
+                found = [(entry.name, entry.is_dir()) for entry in entries]
+        else:
+            backend = get_file_backend(path, backend_args=backend_args, enable_singleton=True)
+            folders = set(backend.list_dir_or_file(path, list_file=False))
+            found = [(name, name in folders) for name in backend.list_dir_or_file(path)]
+    except OSError as error:
+        raise DataFileError(path, f'is not a folder ({error.strerror or error})') from error
+    except (AttributeError, NotImplementedError):
+        raise DataFileError(
+            path,
+            'cannot be listed: this storage has no folders. Make info files where the annotations '
+            'lie on a disk; datasets then read infos and clouds from any storage',
+        ) from None
+    found = sorted(entry for entry in found if not entry[0].startswith('.'))
+    return Folder([n for n, is_dir in found if is_dir], [n for n, is_dir in found if not is_dir])
