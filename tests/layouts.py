@@ -102,16 +102,14 @@ def _v2v4real(folder: Path, stem: str, content: dict, points: np.ndarray, datase
             location=in_agent[:3],
             obj_type=item['obj_type'],
         )
-    annotation = dict(
-        ego_speed=np.float64(0.0), lidar_pose=world_from_agent, vehicles=vehicles
-    )
+    annotation = dict(ego_speed=np.float64(0.0), lidar_pose=world_from_agent, vehicles=vehicles)
     with (folder / f'{stem}.yaml').open('w') as file:
         yaml.dump(annotation, file)
     write_pcd(folder / f'{stem}.pcd', points, 'binary_compressed')
 
 
 def write_pcd(path: Path, points: np.ndarray, data: str, packed_rgb: bool | None = None) -> None:
-    """Write a cloud; ``packed_rgb`` puts the intensity into red, as OPV2V does (ascii's default)."""
+    """Write a cloud; ``packed_rgb`` (ascii's default) puts the intensity into red, as in OPV2V."""
     rgb = data == 'ascii' if packed_rgb is None else packed_rgb
     table = points.astype('<f4')
     if rgb:

@@ -57,7 +57,7 @@ def read_annotation(
         DataFileError: the file is missing, is no YAML, lacks a key, or a value has not the type
             and length it must have.
     """
-    text = read_bytes(path, backend_args)
+    text = bytes(read_bytes(path, backend_args))
     try:
         content = yaml.load(text, Loader=SafeArrayLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

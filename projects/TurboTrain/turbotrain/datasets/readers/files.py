@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+import numpy as np
 from mmengine.fileio import get, get_file_backend
 
 from .errors import DataFileError, MissingFileError
@@ -10,8 +11,8 @@ from .errors import DataFileError, MissingFileError
 __all__ = ['Folder', 'list_folder', 'read_bytes']
 
 
-def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
-    """Read a whole file.
+def read_bytes(path: str, backend_args: dict | None = None) -> memoryview:
+    """Read a whole file, into memory that may be written to.
 
     Args:
         path: the file.
@@ -24,8 +25,10 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
     """
     try:
         if backend_args is None:
-            with open(path, 'rb') as file:
-                return file.read()
+            with open(path, 'rb', buffering=0) as file:
+                # Not a bytearray, which would be filled with zeros first.
+                content = memoryview(np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8))
+                return content[: file.readinto(content)]
         content = get(path, backend_args=backend_args)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or getattr(error, 'code', None) == 404:
@@ -35,7 +38,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> bytes:
         raise DataFileError(path, f'cannot be read ({error})') from error
     if content is None:  # LMDB's answer to an unknown key
         raise MissingFileError(path, 'is not in the store that backend_args names')
-    return bytes(content)
+    return memoryview(bytearray(content))
 
 
 class Folder(NamedTuple):

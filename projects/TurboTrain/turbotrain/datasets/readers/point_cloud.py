@@ -1,53 +1,64 @@
-"""LiDAR point clouds."""
+"""LiDAR point clouds: ``.bin`` (V2XPnP-Seq, V2X-Real) and ``.pcd`` (OPV2V, V2XSet, V2V4Real)."""
 
 import os
+import string
 
 import numpy as np
-from mmengine.fileio import get
 
+from ..point_kernels import keep_finite
 from .errors import DataFileError
+from .files import read_bytes
+from .pcd import parse_pcd
 
-__all__ = ['read_point_cloud']
+__all__ = ['CLOUD_SUFFIXES', 'read_point_cloud']
 
+CLOUD_SUFFIXES = ('.bin', '.pcd')  # in the order of preference
 _FIELDS = 4
 _BYTES_PER_POINT = 4 * _FIELDS
+_LIMIT = 1e5  # m; no LiDAR sees that far, while bytes of any other kind soon give such numbers
+_TEXT = string.printable.encode()
+_EXPECTED = 'expected float32 rows of x, y, z, intensity'
 
 
 def read_point_cloud(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read a ``.bin`` cloud: little-endian float32 x, y, z (m), intensity.
+    """Read a cloud.
 
     Rows with a non-finite coordinate, which real recordings contain, are dropped; a non-finite
     intensity becomes 0.
 
     Args:
-        path: the file.
+        path: the file: ``.bin``, little-endian float32 x, y, z (m), intensity; or ``.pcd``, ascii,
+            binary or binary_compressed, with its intensity in a field of that name, or in the red
+            byte of a packed ``rgb`` (as 0 to 1), or none (0).
         backend_args: where mmengine's fileio finds it; local disk by default.
 
     Returns:
         (P, 4) float32, a new and writable array.
 
     Raises:
-        DataFileError: the file is missing, empty, or not a whole number of points.
+        DataFileError: the file is missing, empty, truncated, of another format, or has coordinates
+            beyond 100 km.
     """
-    if not path.endswith('.bin'):
-        raise DataFileError(path, f"expected a '.bin' cloud, got {os.path.splitext(path)[1]!r}")
-    try:
-        if backend_args is None:
-            with open(path, 'rb') as file:
-                content = file.read()
-        else:
-            content = get(path, backend_args=backend_args)
-    except OSError as error:
-        raise DataFileError(path, f'cannot be read ({error.strerror or error})') from error
+    suffix = os.path.splitext(path)[1]
+    if suffix not in CLOUD_SUFFIXES:
+        raise DataFileError(path, f"expected a '.bin' or '.pcd' cloud, got {suffix!r}")
+    content = read_bytes(path, backend_args)
     if not content:
-        raise DataFileError(path, 'is empty; expected float32 rows of x, y, z, intensity')
+        raise DataFileError(path, f'is empty; {_EXPECTED}')
+    points = _parse_bin(path, content) if suffix == '.bin' else parse_pcd(path, content)
+    kept = keep_finite(points, _LIMIT)
+    if kept < 0:
+        raise DataFileError(path, f'has coordinates beyond {_LIMIT:.0f} m; {_EXPECTED} in metres')
+    return points[:kept]
+
+
+def _parse_bin(path: str, content: memoryview) -> np.ndarray:
+    if not bytes(content[:64]).translate(None, _TEXT):
+        raise DataFileError(path, f'holds text, {bytes(content[:40])!r}; {_EXPECTED}')
     if len(content) % _BYTES_PER_POINT:
         raise DataFileError(
             path,
             f'has {len(content)} bytes, expected a multiple of {_BYTES_PER_POINT} (float32 rows '
             'of x, y, z, intensity): the file is truncated or of another format',
         )
-    points = np.frombuffer(content, dtype='<f4').reshape(-1, _FIELDS)
-    points = points[np.isfinite(points[:, :3]).all(axis=1)].astype(np.float32)
-    np.nan_to_num(points[:, 3], copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return points
+    return np.frombuffer(content, dtype='<f4').reshape(-1, _FIELDS)

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from .errors import DataFileError
 from .files import list_folder
+from .point_cloud import CLOUD_SUFFIXES
 
 __all__ = ['AgentFrame', 'list_scenarios', 'scan_scenario']
 
-CLOUD_SUFFIXES = ('.bin', '.pcd')  # in the order of preference
+
 _NOT_ANNOTATIONS = ('additional', 'camera_gt')
 _AGENT = re.compile(r'-?[0-9]{1,9}')
 _FRAME = re.compile(r'[0-9]{1,9}')

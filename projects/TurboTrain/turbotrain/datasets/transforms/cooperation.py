@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...structures import corners_inside, transform_points
-from .point_kernels import keep_inside, move
+from ..point_kernels import keep_inside, move
 
 __all__ = ['CooperativeGlobalAugmentation', 'CooperativeRangeFilter', 'ProjectPointsToEgo']
 

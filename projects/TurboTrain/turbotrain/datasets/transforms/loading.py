@@ -7,8 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...structures import Map, invert_rigid, polylines_of, transform_points
+from ..point_kernels import keep_outside_body
 from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
-from .point_kernels import keep_outside_body
 
 __all__ = ['LoadCooperativePoints', 'LoadVectorMap']
 
@@ -96,9 +96,10 @@ class LoadVectorMap(BaseTransform):
         near = np.hypot(*(middle - results['world_from_ego'][:2, 3]).T) <= self.radius
         polylines, mask = polylines[near], mask[near]
         ego_from_world = invert_rigid(results['world_from_ego'])
-        moved = transform_points(ego_from_world, polylines)
-        moved[..., 3:6] = polylines[..., 3:6] @ ego_from_world[:3, :3].T
-        results['vector_map'] = moved * mask[..., None]
+        rows = polylines.reshape(-1, 7)
+        moved = transform_points(ego_from_world, rows)
+        moved[:, 3:6] = rows[:, 3:6] @ ego_from_world[:3, :3].T
+        results['vector_map'] = moved.reshape(polylines.shape) * mask[..., None]
         results['vector_map_mask'] = mask
         return results
 

@@ -1,0 +1,84 @@
+"""What every point of every cloud goes through: one pass over memory each, in place.
+
+A sample of four agents and five frames is hundreds of thousands of points. NumPy would make a pass
+and an array of each comparison; these loops are compiled (numba, which mmdet3d brings) and cached.
+All take float32 (P, 4) arrays x, y, z, intensity; those that drop points move the others to the
+front and return how many there are.
+"""
+
+import numpy as np
+from numba import njit
+
+__all__ = ['keep_finite', 'keep_inside', 'keep_outside_body', 'move']
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _copy(points: np.ndarray, to: int, of: int) -> None:
+    # Four assignments: a slice would be an array object for every point.
+    points[to, 0] = points[of, 0]
+    points[to, 1] = points[of, 1]
+    points[to, 2] = points[of, 2]
+    points[to, 3] = points[of, 3]
+
+
+@njit(cache=True, nogil=True)
+def keep_finite(points: np.ndarray, limit: float) -> int:
+    """Keep the points whose coordinates are finite; an intensity that is not becomes 0.
+
+    Returns:
+        How many there are, or -1 if a finite coordinate is beyond ``limit``.
+    """
+    kept = 0
+    for i in range(points.shape[0]):
+        size = abs(points[i, 0]) + abs(points[i, 1]) + abs(points[i, 2])
+        if not size <= limit:
+            if not np.isfinite(points[i, :3]).all():
+                continue
+            if np.abs(points[i, :3]).max() > limit:
+                return -1
+        _copy(points, kept, i)
+        if not abs(points[kept, 3]) < np.inf:
+            points[kept, 3] = 0.0
+        kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def keep_outside_body(points: np.ndarray, body: np.ndarray) -> int:
+    """Keep the points that are not within ``[x_min, y_min, x_max, y_max]``, borders included."""
+    x_min, y_min, x_max, y_max = body[0], body[1], body[2], body[3]
+    kept = 0
+    for i in range(points.shape[0]):
+        x, y = points[i, 0], points[i, 1]
+        if not (x_min <= x <= x_max and y_min <= y <= y_max):
+            _copy(points, kept, i)
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def move(points: np.ndarray, b_from_a: np.ndarray) -> None:
+    """Move points from frame a to frame b by a float32 (4, 4) matrix."""
+    # In local variables, since the compiler cannot know that writing points leaves them alone.
+    r00, r01, r02, t0 = b_from_a[0, 0], b_from_a[0, 1], b_from_a[0, 2], b_from_a[0, 3]
+    r10, r11, r12, t1 = b_from_a[1, 0], b_from_a[1, 1], b_from_a[1, 2], b_from_a[1, 3]
+    r20, r21, r22, t2 = b_from_a[2, 0], b_from_a[2, 1], b_from_a[2, 2], b_from_a[2, 3]
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        points[i, 0] = (r00 * x + r01 * y + r02 * z) + t0
+        points[i, 1] = (r10 * x + r11 * y + r12 * z) + t1
+        points[i, 2] = (r20 * x + r21 * y + r22 * z) + t2
+
+
+@njit(cache=True, nogil=True)
+def keep_inside(points: np.ndarray, limits: np.ndarray) -> int:
+    """Keep the points within ``[x_min, y_min, z_min, x_max, y_max, z_max]``, borders excluded."""
+    x_min, y_min, z_min = limits[0], limits[1], limits[2]
+    x_max, y_max, z_max = limits[3], limits[4], limits[5]
+    kept = 0
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        if x_min < x < x_max and y_min < y < y_max and z_min < z < z_max:
+            _copy(points, kept, i)
+            kept += 1
+    return kept
