@@ -17,12 +17,15 @@ def scene_of(
 
     Args:
         sample: as ``PackCooperativeInputs`` makes it, with or without ``pred_instances_3d``.
-        clouds: its N*T clouds (P, 4), agent-major; the current ones are drawn.
+        clouds: its N*T clouds (P, 4), agent-major; the current ones are drawn, of the agents that
+            have one.
         score_threshold: detections below it are left out.
     """
     agents, truth = sample.agents, sample.gt_instances_3d
     views = []
     for n, (agent, kind) in enumerate(zip(agents.ids, agents.kinds, strict=True)):
+        if not agents.valid[n, -1]:
+            continue  # not heard now, so that nobody knows where it is
         points = clouds[(n + 1) * agents.num_frames - 1].numpy()
         pose = agents.ego_from_agent[n, -1]
         points = points if agents.points_in_ego else transform_points(pose, points)

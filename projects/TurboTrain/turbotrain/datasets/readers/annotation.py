@@ -66,12 +66,11 @@ def read_annotation(
         raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
 
     world_from_agent = _pose(path, content)
+    # An empty mapping is written {}; nothing at all is the end of a file that was cut off.
     vehicles = content.get('vehicles', _MISSING)
-    if vehicles is _MISSING:
-        raise DataFileError(path, "key 'vehicles' is missing; expected a mapping of objects by id")
-    vehicles = vehicles or {}
     if not isinstance(vehicles, dict):
-        raise DataFileError(path, f"key 'vehicles': expected a mapping, got {vehicles!r:.60}")
+        found = 'it is missing' if vehicles is _MISSING else f'got {vehicles!r:.60}'
+        raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
     ids, types, rows = [], [], []
     for key, entry in vehicles.items():

@@ -30,12 +30,11 @@ def read_bytes(path: str, backend_args: dict | None = None) -> memoryview:
                 content = memoryview(np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8))
                 return content[: file.readinto(content)]
         content = get(path, backend_args=backend_args)
-    except OSError as error:
+    except Exception as error:  # every storage has its own kinds
         if isinstance(error, FileNotFoundError) or getattr(error, 'code', None) == 404:
             raise MissingFileError(path, 'is missing') from None
-        raise DataFileError(path, f'cannot be read ({error.strerror or error})') from error
-    except ValueError as error:  # a path with a null byte, say
-        raise DataFileError(path, f'cannot be read ({error})') from error
+        reason = getattr(error, 'strerror', None) or error
+        raise DataFileError(path, f'cannot be read ({reason})') from error
     if content is None:  # LMDB's answer to an unknown key
         raise MissingFileError(path, 'is not in the store that backend_args names')
     return memoryview(bytearray(content))

@@ -1,0 +1,75 @@
+"""Packs a dataset into one LMDB, for disks that are slow with many small files."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import lmdb
+
+from .infos import load_infos
+from .readers import DataFileError, read_bytes
+
+__all__ = ['pack_dataset']
+
+_BATCH = 512  # files to a transaction
+_MAX_KEY = 511  # bytes, LMDB's own limit
+
+
+def pack_dataset(
+    data_root: str, out: str, progress: Callable[..., Iterable[str]] | None = None
+) -> int:
+    """Write info files, the clouds they name, and vector maps into an LMDB.
+
+    Keys are the files' paths relative to the data root. The store gets its name only once it is
+    whole; a former one of that name is replaced.
+
+    Args:
+        data_root: root of the dataset, with its info files.
+        out: folder of the store.
+        progress: wraps the iterator over files, e.g. ``tqdm``; called with ``total``.
+
+    Returns:
+        The number of files in the store.
+
+    Raises:
+        DataFileError: there is no info file, or a file that one names is missing.
+    """
+    names = _files_of(Path(data_root))
+    size = sum(_size(os.path.join(data_root, name)) for name in names)
+    partial = Path(f'{out}.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    # LMDB rounds every value up to whole pages.
+    with lmdb.open(str(partial), map_size=size + 8192 * len(names) + 2**26) as store:
+        todo = iter(names if progress is None else progress(names, total=len(names)))
+        for start in range(0, len(names), _BATCH):
+            with store.begin(write=True) as transaction:
+                for _ in names[start : start + _BATCH]:
+                    name = next(todo)
+                    content = read_bytes(os.path.join(data_root, name))
+                    transaction.put(name.encode('ascii'), content.tobytes())
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    return len(names)
+
+
+def _files_of(root: Path) -> list[str]:
+    infos = sorted(root.glob('*_infos_*.npz'))
+    if not infos:
+        raise DataFileError(str(root), 'has no info file; tools/create_data.py makes them')
+    names = {path.name for path in infos}
+    names |= {path.relative_to(root).as_posix() for path in root.glob('map/*.pkl')}
+    for path in infos:
+        names |= {str(cloud) for cloud in load_infos(str(path)).cloud if cloud != ''}
+    for name in names:
+        if not name.isascii() or len(name) > _MAX_KEY:
+            raise DataFileError(name, f'cannot be a key: expected {_MAX_KEY} ASCII letters at most')
+    return sorted(names)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError as error:
+        raise DataFileError(path, f'cannot be packed ({error.strerror})') from error

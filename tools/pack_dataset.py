@@ -1,0 +1,33 @@
+"""Pack a dataset into an LMDB: ``python tools/pack_dataset.py data/v2xpnp``."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
+from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description='Pack info files, clouds and maps into one LMDB, keyed by their path'
+    )
+    parser.add_argument('data_root', help='root of the dataset, with its info files')
+    parser.add_argument('--out', help='folder of the store; DATA_ROOT.lmdb by default')
+    args = parser.parse_args()
+    out = args.out or f'{args.data_root.rstrip("/")}.lmdb'
+    try:
+        count = pack_dataset(args.data_root, out, partial(tqdm, desc='pack', unit='file'))
+    except DataFileError as error:
+        sys.exit(f'error: {error}')
+    print(f"{out}: {count} files. In a config: data_root='', ", end='')
+    print(f"backend_args=dict(backend='lmdb', db_path={out!r})")
+
+
+if __name__ == '__main__':
+    main()
