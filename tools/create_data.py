@@ -58,18 +58,22 @@ def main() -> None:
     args = parse_args()
     out_dir = args.out_dir or Path(args.root_path)
     try:
-        there = list_folder(args.root_path, args.backend_args).folders
-        found = args.splits or [folder for folder in SPLITS if folder in there]
-        if not found:
-            sys.exit(
-                f'error: {args.root_path}: expected at least one of the folders {", ".join(SPLITS)}'
-            )
+        found = args.splits or splits_of(args.root_path, args.backend_args)
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
         out_dir.mkdir(parents=True, exist_ok=True)
         for folder in found:
             make_infos(args, folder, out_dir, ignore)
     except DataFileError as error:
         sys.exit(f'error: {error}')
+
+
+def splits_of(root_path: str, backend_args: dict | None = None) -> list[str]:
+    """The split folders of a dataset that are there."""
+    there = list_folder(root_path, backend_args).folders
+    found = [folder for folder in SPLITS if folder in there]
+    if not found:
+        raise DataFileError(root_path, f'expected at least one of the folders {", ".join(SPLITS)}')
+    return found
 
 
 def make_infos(args: argparse.Namespace, folder: str, out_dir: Path, ignore: IgnoreList) -> None:

@@ -1,0 +1,85 @@
+"""Find what is broken in a dataset: ``python tools/check_dataset.py data/v2xpnp``.
+
+The exit code is 1 if training would fail on what was found, else 0.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import defaultdict
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from projects.TurboTrain.turbotrain.datasets import save_ignore_list
+from projects.TurboTrain.turbotrain.datasets.checks import (
+    CheckOptions,
+    Finding,
+    check_dataset,
+    ignore_list_of,
+)
+from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
+from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
+from tools.create_data import splits_of
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Look for broken files and odd labels')
+    parser.add_argument('data_root', help='folder of train/, val/, ...')
+    parser.add_argument('--dataset', choices=sorted(DIALECTS), default='v2xpnp')
+    parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
+    parser.add_argument('--class-map', choices=sorted(CLASS_MAPS), default='v2xreal3')
+    parser.add_argument('--no-clouds', action='store_true', help='leave point clouds unread')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    parser.add_argument('--json', type=Path, help='write all findings to this file')
+    parser.add_argument(
+        '--fix-list', help='write what create_data.py --ignore-list should leave out'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    names = frozenset(name for raws in CLASS_MAPS[args.class_map].values() for name in raws)
+    options = CheckOptions(args.dataset, names, clouds=not args.no_clouds)
+    root = args.data_root.rstrip('/') or '/'
+    try:
+        splits = args.splits or splits_of(root)
+        findings = check_dataset(
+            root, splits, options, args.workers, partial(tqdm, desc='check', unit='scenario')
+        )
+    except DataFileError as error:
+        sys.exit(f'error: {error}')
+    print_table(findings)
+    if args.json:
+        args.json.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + '\n')
+        print(f'all findings: {args.json}')
+    if args.fix_list:
+        save_ignore_list(args.fix_list, ignore_list_of(findings))
+        print(
+            f'ignore list: {args.fix_list}; python tools/create_data.py {args.dataset} '
+            f'--root-path {root} --ignore-list {args.fix_list}'
+        )
+    if any(finding.severity == 'error' for finding in findings):
+        sys.exit(1)
+
+
+def print_table(findings: list[Finding]) -> None:
+    groups = defaultdict(list)
+    for finding in findings:
+        groups[finding.severity, finding.kind].append(finding)
+    if not groups:
+        print('nothing found')
+        return
+    print(f'{"severity":<9} {"kind":<21} {"count":>5}  first')
+    for (severity, kind), group in sorted(groups.items()):
+        print(f'{severity:<9} {kind:<21} {len(group):>5}  {group[0].path}: {group[0].text}')
+
+
+if __name__ == '__main__':
+    main()
