@@ -230,7 +230,7 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
     try:
         content = read_bytes(path, backend_args)
     except DataFileError as error:
-        raise DataFileError(path, f'{error.problem}; {remedy}') from error
+        raise type(error)(path, f'{error.problem}; {remedy}') from error
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(str(file['header']))

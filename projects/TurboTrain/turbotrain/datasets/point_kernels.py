@@ -9,7 +9,14 @@ front and return how many there are.
 import numpy as np
 from numba import njit
 
-__all__ = ['keep_finite', 'keep_inside', 'keep_outside_body', 'move']
+__all__ = [
+    'keep_finite',
+    'keep_inside',
+    'keep_lit',
+    'keep_nearest',
+    'keep_outside_body',
+    'move',
+]
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -79,6 +86,67 @@ def keep_inside(points: np.ndarray, limits: np.ndarray) -> int:
     for i in range(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         if x_min < x < x_max and y_min < y < y_max and z_min < z < z_max:
+            _copy(points, kept, i)
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def keep_lit(points: np.ndarray, box_from_sensor: np.ndarray, half_sizes: np.ndarray) -> int:
+    """Keep the points that a box neither holds nor hides from the sensor.
+
+    Args:
+        points: in the frame of the sensor, which is at its origin.
+        box_from_sensor: float32 (4, 4), to the frame of the box's centre and axes.
+        half_sizes: float32 (3,), metres.
+    """
+    kept = 0
+    for i in range(points.shape[0]):
+        # The part of the way from the sensor to the point that lies between each pair of faces.
+        enter, leave = np.float32(0.0), np.float32(1.0)
+        for axis in range(3):
+            begin = box_from_sensor[axis, 3]
+            way = (
+                box_from_sensor[axis, 0] * points[i, 0]
+                + box_from_sensor[axis, 1] * points[i, 1]
+                + box_from_sensor[axis, 2] * points[i, 2]
+            )
+            if abs(way) < 1e-6:
+                if abs(begin) > half_sizes[axis]:
+                    leave = np.float32(-1.0)
+                continue
+            one, other = (half_sizes[axis] - begin) / way, (-half_sizes[axis] - begin) / way
+            enter, leave = max(enter, min(one, other)), min(leave, max(one, other))
+        if enter > leave:
+            _copy(points, kept, i)
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def keep_nearest(points: np.ndarray, scene: np.ndarray, bin_size: float, depth: float) -> int:
+    """Keep the points that neither the scene nor other ones of them hide from the sensor.
+
+    Args:
+        points: in the frame of the sensor, which is at its origin.
+        scene: other points in that frame.
+        bin_size: directions this close (rad, in azimuth and in elevation) hide each other.
+        depth: how much further away than the nearest one a point may be, metres.
+    """
+    columns, rows = int(2 * np.pi / bin_size) + 2, int(np.pi / bin_size) + 2
+    image = np.full((columns, rows), np.inf)
+    for cloud in (scene, points):
+        for i in range(cloud.shape[0]):
+            x, y, z = cloud[i, 0], cloud[i, 1], cloud[i, 2]
+            column = int((np.arctan2(y, x) + np.pi) / bin_size)
+            row = int((np.arctan2(z, np.hypot(x, y)) + np.pi / 2) / bin_size)
+            image[column, row] = min(image[column, row], np.sqrt(x * x + y * y + z * z))
+    kept = 0
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        column = int((np.arctan2(y, x) + np.pi) / bin_size)
+        row = int((np.arctan2(z, np.hypot(x, y)) + np.pi / 2) / bin_size)
+        if np.sqrt(x * x + y * y + z * z) <= image[column, row] + depth:
             _copy(points, kept, i)
             kept += 1
     return kept

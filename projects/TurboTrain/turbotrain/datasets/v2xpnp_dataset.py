@@ -48,7 +48,7 @@ class V2XPnPDataset(BaseDataset):
       (M,), ``gt_future_trajectories`` (M, F, 2) and ``gt_history_trajectories`` (M, T, 2) in the
       ego's current frame, metres, with ``gt_future_valid`` and ``gt_history_valid``;
     * ``scenario``, ``frame``, ``world_from_ego`` (4, 4), ``map_path``, ``backend_args``,
-      ``left_handed_clouds``;
+      ``left_handed_clouds``, ``classes``;
     * ``observe``, which looks the same agents up at another time (see :meth:`observe`);
     * ``rng``, a generator seeded by the dataset's seed, the epoch and the sample alone, so that
       random transforms draw the same with any number of workers.
@@ -119,6 +119,10 @@ class V2XPnPDataset(BaseDataset):
             metainfo=dict(classes=tuple(self._class_map)),
             **kwargs,
         )
+
+    def _join_prefix(self) -> None:
+        """Join paths without asking the storage, as mmengine would: not every one can."""
+        self.ann_file = os.path.join(self.data_root, self.ann_file)
 
     def load_data_list(self) -> list[dict]:
         """One entry per sample: the rows in the info file of those that may be its ego."""
@@ -196,6 +200,7 @@ class V2XPnPDataset(BaseDataset):
             world_from_ego=world_from_ego,
             map_path=os.path.join(self.data_root, 'map', _MAP_FILES[site]),
             backend_args=self.backend_args,
+            classes=self.metainfo['classes'],
             left_handed_clouds=infos.left_handed_clouds,
         )
         labelled = infos.rows(scenario, ids, [frame])[:, 0]

@@ -13,11 +13,13 @@ from .degradation import (
 )
 from .formatting import PackCooperativeInputs
 from .loading import LoadCooperativePoints, LoadVectorMap
+from .object_paste import CooperativeObjectPaste
 
 __all__ = [
     'CooperativeAgentDropout',
     'CooperativeDelay',
     'CooperativeGlobalAugmentation',
+    'CooperativeObjectPaste',
     'CooperativePacketLoss',
     'CooperativePoseNoise',
     'CooperativeRangeFilter',

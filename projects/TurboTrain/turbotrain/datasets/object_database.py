@@ -1,0 +1,154 @@
+"""A store of objects with their past and future, to paste into other samples."""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
+
+from ..structures import boxes_from_world, invert_rigid, pose_to_matrix, transform_points
+from .readers import DataFileError, read_bytes
+from .transforms.loading import LoadCooperativePoints
+from .v2xpnp_dataset import V2XPnPDataset
+
+__all__ = ['ObjectDatabase', 'build_object_database', 'load_objects', 'save_objects']
+
+_FORMAT, _VERSION = 'turbotrain-objects', 1
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectDatabase:
+    """E objects at S steps: the dataset's past ones, the current one, and its future ones.
+
+    Attributes:
+        class_names: (C,) names of the classes.
+        label: (E,) int64 index into ``class_names``.
+        size: (E, 3) float64 length, width and height, metres.
+        centre: (E, S, 3) float64 box centres in the frame of the ego they were seen by, at the
+            current step, metres; 0 where unknown.
+        yaw: (E, S) float64 in that frame, radians.
+        known: (E, S) bool.
+        begin: (E + 1,) int64; object e has the points ``begin[e]:begin[e + 1]``.
+        points: (P, 4) float32 in the frame of the box (its centre, x ahead), of all agents.
+    """
+
+    class_names: np.ndarray
+    label: np.ndarray
+    size: np.ndarray
+    centre: np.ndarray
+    yaw: np.ndarray
+    known: np.ndarray
+    begin: np.ndarray
+    points: np.ndarray
+
+
+def build_object_database(
+    dataset: V2XPnPDataset,
+    min_points: int = 20,
+    max_points: int = 512,
+    stride: int = 5,
+    progress: Callable[..., Iterable[int]] | None = None,
+) -> ObjectDatabase:
+    """Collect every object of a dataset once, from the sample that has most points on it.
+
+    Args:
+        dataset: a training split; its pipeline is not run.
+        min_points: leave out objects with fewer in all clouds of a moment together.
+        max_points: keep this many of an object's points, drawn by chance.
+        stride: look at every so manieth sample.
+        progress: wraps the iterator over samples, e.g. ``tqdm``.
+    """
+    load = LoadCooperativePoints(zero_intensity=False)
+    steps = np.concatenate([dataset.past, dataset.future])
+    best: dict[tuple[str, int], dict] = {}
+    indices = range(0, len(dataset), stride)
+    for i in indices if progress is None else progress(indices):
+        info = load.transform(dataset.get_data_info(i))
+        agents, t = info['agents'], info['agents'].num_frames
+        cloud = np.concatenate([
+            transform_points(agents.ego_from_agent[n, -1], info['points'][(n + 1) * t - 1])
+            for n in range(len(agents))
+        ])  # fmt: skip
+        boxes = info['gt_bboxes_3d']
+        inside = points_in_rbbox(cloud, boxes, origin=(0.5, 0.5, 0)) if len(boxes) else None
+        for k in range(len(boxes)):
+            own = np.flatnonzero(inside[:, k])
+            key = info['scenario'], int(info['gt_track_ids'][k])
+            if len(own) < max(min_points, 1 + best.get(key, dict(count=0))['count']):
+                continue
+            kept = info['rng'].permutation(own)[:max_points]
+            centre = boxes[k, :3] + [0, 0, boxes[k, 5] / 2]
+            pose = pose_to_matrix([*centre, 0, np.rad2deg(boxes[k, 6]), 0])
+            best[key] = dict(
+                count=len(own),
+                label=int(info['gt_labels_3d'][k]),
+                size=boxes[k, 3:6],
+                points=transform_points(invert_rigid(pose), cloud[kept]).astype(np.float32),
+                **_track(dataset, info, key[1], steps),
+            )
+    if not best:
+        raise ValueError(f'{dataset.ann_file}: no object has {min_points} points')
+    found = list(best.values())
+    return ObjectDatabase(
+        class_names=np.array(dataset.metainfo['classes']),
+        begin=np.cumsum([0, *(len(item['points']) for item in found)]),
+        points=np.concatenate([item['points'] for item in found]),
+        **{
+            key: np.stack([item[key] for item in found])
+            for key in ('label', 'size', 'centre', 'yaw', 'known')
+        },
+    )
+
+
+def _track(dataset: V2XPnPDataset, info: dict, track: int, steps: np.ndarray) -> dict:
+    infos = dataset.infos
+    scenario = int(np.searchsorted(infos.scenarios, info['scenario']))
+    rows = infos.observations(scenario, np.array([track]), info['frame'] + steps)[0]
+    known = rows >= 0
+    boxes = np.zeros((len(steps), 7))
+    boxes[known] = boxes_from_world(
+        infos.object_centre[rows[known]],
+        infos.object_angle[rows[known]],
+        infos.object_extent[rows[known]],
+        info['world_from_ego'],
+    )
+    centre = boxes[:, :3] + boxes[:, 5:6] * [0, 0, 0.5]
+    return dict(centre=centre, yaw=boxes[:, 6], known=known)
+
+
+def save_objects(path: str, database: ObjectDatabase) -> None:
+    """Write a database; a file of that name is replaced only once the new one is whole."""
+    header = np.array(json.dumps(dict(format=_FORMAT, version=_VERSION)))
+    temporary = Path(f'{path}.partial')
+    with temporary.open('wb') as file:
+        np.savez(file, header=header, **vars(database))
+    temporary.replace(path)
+
+
+def load_objects(path: str, backend_args: dict | None = None) -> ObjectDatabase:
+    """Read a database.
+
+    Raises:
+        DataFileError: the file is missing, damaged, of another format or of another version.
+    """
+    content = read_bytes(path, backend_args)
+    remedy = "make it anew with 'python tools/create_object_database.py CONFIG'"
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            header = json.loads(str(file['header']))
+            arrays = {f.name: file[f.name] for f in fields(ObjectDatabase) if f.name in file}
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
+    for key, expected in (('format', _FORMAT), ('version', _VERSION)):
+        if header.get(key) != expected:
+            found = header.get(key)
+            raise DataFileError(
+                path, f'key {key!r}: expected {expected!r}, got {found!r}; {remedy}'
+            )
+    missing = [f.name for f in fields(ObjectDatabase) if f.name not in arrays]
+    if missing:
+        raise DataFileError(path, f'key {missing[0]!r} is missing; {remedy}')
+    return ObjectDatabase(**arrays)

@@ -1,0 +1,146 @@
+"""Pasting objects with their whole past and future into every agent's clouds."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from ...structures import Agents, invert_rigid, pose_to_matrix, transform_points
+from ..point_kernels import keep_lit, keep_nearest
+
+__all__ = ['CooperativeObjectPaste']
+
+# Our choices: how a pasted cloud thins out, and what hides what.
+_FULL_DENSITY = 15.0  # m; beyond, points fall off with the square of the distance
+_BIN = np.deg2rad(0.5)
+_DEPTH = 0.5  # m
+_AGENT_RADIUS = 3.0  # m
+
+
+@TRANSFORMS.register_module()
+class CooperativeObjectPaste(BaseTransform):
+    """Paste objects of other samples, as ground-truth sampling does for one cloud.
+
+    An object keeps the place and the path it had in its own ego's frame. It appears wherever it was
+    at each frame, in the clouds of all agents that could see it: what lies behind it, seen from
+    that agent, is removed, and so are its points behind something else. It is left out when, at any
+    step of past or future, it would come too close to another object or to an agent. Goes after
+    :class:`LoadCooperativePoints` and before :class:`ProjectPointsToEgo`. The idea is SECOND's;
+    its extension to sequences and agents is ours.
+
+    Args:
+        database: file that ``tools/create_object_database.py`` makes, of the same steps in time.
+        numbers: class name -> objects of it to fill the sample up to.
+        clearance: between the circles round two objects, metres.
+
+    Raises:
+        DataFileError: the database is missing, damaged or of another version.
+        ValueError: it has other steps or classes than the dataset, or the transform comes at the
+            wrong place.
+    """
+
+    def __init__(self, database: str, numbers: dict[str, int], clearance: float = 0.2) -> None:
+        # Only this transform wants the database, and the database wants the dataset.
+        from ..object_database import load_objects
+
+        self.numbers, self.clearance = numbers, clearance
+        self.objects = load_objects(database)
+        names = self.objects.class_names.tolist()
+        unknown = set(numbers) - set(names)
+        if unknown:
+            raise ValueError(f'{database}: has classes {names}, not {sorted(unknown)}')
+        self._of_class = {
+            name: np.flatnonzero(self.objects.label == names.index(name)) for name in numbers
+        }
+
+    def transform(self, results: dict) -> dict:
+        """Draw objects, and paste those that fit."""
+        agents: Agents = results['agents']
+        if 'points' not in results or agents.points_in_ego:
+            raise ValueError(
+                'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
+                'ProjectPointsToEgo'
+            )
+        steps = agents.num_frames + results['gt_future_valid'].shape[1]
+        if self.objects.known.shape[1] != steps:
+            raise ValueError(
+                f'the object database has {self.objects.known.shape[1]} steps of past and future, '
+                f'the samples have {steps}'
+            )
+        chosen = self._choose(results)
+        for entry in chosen:
+            self._paste(entry, results)
+        if chosen:
+            self._label(np.array(chosen), results)
+        return results
+
+    def _choose(self, results: dict) -> list[int]:
+        """Entries that fit, in the order drawn."""
+        objects, agents = self.objects, results['agents']
+        past, known = results['gt_history_trajectories'], results['gt_history_valid']
+        paths = np.concatenate([past, results['gt_future_trajectories']], axis=1)
+        known = np.concatenate([known, results['gt_future_valid']], axis=1)
+        radii = np.hypot(*results['gt_bboxes_3d'][:, 3:5].T) / 2
+        # Agents are where they are at each past step, and who knows where later.
+        own = np.zeros((len(agents), paths.shape[1], 2))
+        own[:, : agents.num_frames] = agents.ego_from_agent[..., :2, 3]
+        own_known = np.zeros(own.shape[:2], dtype=bool)
+        own_known[:, : agents.num_frames] = agents.valid
+        paths, known = np.concatenate([paths, own]), np.concatenate([known, own_known])
+        radii = np.concatenate([radii, np.full(len(agents), _AGENT_RADIUS)])
+
+        chosen = []
+        for name, number in self.numbers.items():
+            label = results['classes'].index(name)
+            missing = number - int((results['gt_labels_3d'] == label).sum())
+            candidates = self._of_class[name]
+            for entry in results['rng'].permutation(candidates)[: max(missing, 0)]:
+                centre, there = objects.centre[entry, :, :2], objects.known[entry]
+                radius = np.hypot(*objects.size[entry, :2]) / 2
+                gaps = np.linalg.norm(paths - centre, axis=-1) - (radii + radius)[:, None]
+                if (gaps[known & there] < self.clearance).any():
+                    continue
+                chosen.append(int(entry))
+                paths, known = np.concatenate([paths, centre[None]]), np.vstack([known, there])
+                radii = np.append(radii, radius)
+        return chosen
+
+    def _paste(self, entry: int, results: dict) -> None:
+        objects, agents = self.objects, results['agents']
+        points = objects.points[objects.begin[entry] : objects.begin[entry + 1]]
+        half = (objects.size[entry] / 2).astype(np.float32)
+        order = results['rng'].permutation(len(points))
+        for t in np.flatnonzero(objects.known[entry, : agents.num_frames]):
+            angles = [0.0, np.rad2deg(objects.yaw[entry, t]), 0.0]
+            ego_from_box = pose_to_matrix([*objects.centre[entry, t], *angles])
+            for n in np.flatnonzero(agents.valid[:, t]):
+                sensor_from_box = invert_rigid(agents.ego_from_agent[n, t]) @ ego_from_box
+                distance = np.linalg.norm(sensor_from_box[:3, 3])
+                share = min(1.0, (_FULL_DENSITY / distance) ** 2)
+                some = points[order[: int(np.ceil(share * len(points)))]]
+                seen = transform_points(sensor_from_box.astype(np.float32), some)
+                i = n * agents.num_frames + t
+                scene = results['points'][i]
+                box_from_sensor = invert_rigid(sensor_from_box).astype(np.float32)
+                scene = scene[: keep_lit(scene, box_from_sensor, half)]
+                seen = seen[: keep_nearest(seen, scene, _BIN, _DEPTH)]
+                results['points'][i] = np.concatenate([scene, seen])
+
+    def _label(self, chosen: np.ndarray, results: dict) -> None:
+        objects, t = self.objects, results['agents'].num_frames
+        centre, size = objects.centre[chosen], objects.size[chosen]
+        boxes = np.column_stack([centre[:, t - 1], size, objects.yaw[chosen, t - 1]])
+        boxes[:, 2] -= size[:, 2] / 2
+        names = objects.class_names[objects.label[chosen]].tolist()
+        lowest = min(0, results['gt_track_ids'].min(initial=0))
+        new = dict(
+            gt_bboxes_3d=boxes,
+            gt_labels_3d=[results['classes'].index(name) for name in names],
+            gt_track_ids=lowest - 1 - np.arange(len(chosen)),
+            gt_history_trajectories=centre[:, :t, :2],
+            gt_history_valid=objects.known[chosen, :t],
+            gt_future_trajectories=centre[:, t:, :2],
+            gt_future_valid=objects.known[chosen, t:],
+        )
+        for key, value in new.items():
+            old = results[key]
+            results[key] = np.concatenate([old, np.asarray(value, dtype=old.dtype)])

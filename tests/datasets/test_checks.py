@@ -1,0 +1,212 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from projects.TurboTrain.turbotrain.datasets import (
+    IgnoreList,
+    V2XPnPDataset,
+    build_infos,
+    load_ignore_list,
+    save_ignore_list,
+    save_infos,
+)
+from projects.TurboTrain.turbotrain.datasets.checks import (
+    CheckOptions,
+    check_dataset,
+    ignore_list_of,
+)
+from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
+from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from tests.scenes import write_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = '2023-03-17-16-12-12_3_0'
+KNOWN = frozenset(name for raws in CLASS_MAPS['v2xreal3'].values() for name in raws)
+
+
+def edit(path: Path, change) -> None:
+    content = yaml.safe_load(path.read_text())
+    change(content)
+    path.write_text(yaml.safe_dump(content))
+
+
+def drop_frame(folder: Path) -> None:
+    (folder / '2/000015.yaml').unlink()
+    (folder / '2/000015.bin').unlink()
+
+
+def jump(folder: Path) -> None:
+    edit(folder / '2/000010.yaml', lambda c: c['lidar_pose'].__setitem__(0, 90.0))
+
+
+def drift(folder: Path) -> None:
+    edit(folder / '-1/000010.yaml', lambda c: c['lidar_pose'].__setitem__(1, -8.0))
+
+
+def move_label(folder: Path) -> None:
+    edit(folder / '2/000010.yaml', lambda c: c['vehicles'][0]['location'].__setitem__(2, 30.0))
+
+
+def other_class(folder: Path) -> None:
+    edit(folder / '-2/000010.yaml', lambda c: c['vehicles'][3].update(obj_type='Truck'))
+
+
+def unknown_class(folder: Path) -> None:
+    for path in folder.glob('*/*.yaml'):
+        edit(path, lambda c: c['vehicles'][4].update(obj_type='Unicorn'))
+
+
+def flat(folder: Path) -> None:
+    edit(folder / '1/000005.yaml', lambda c: c['vehicles'][2]['extent'].__setitem__(1, 0.0))
+
+
+def backwards(folder: Path) -> None:
+    def turn(content: dict) -> None:
+        content['vehicles'][1]['angle'][1] += 180.0
+
+    for path in folder.glob('*/*.yaml'):
+        edit(path, turn)
+
+
+def late(folder: Path) -> None:
+    for path in sorted((folder / '-1').iterdir()):
+        path.rename(path.with_stem(f'{int(path.stem) + 500:06d}'))
+
+
+DAMAGE = {
+    'bad annotation': lambda f: (f / '1/000010.yaml').write_text('lidar_pose: [1, 2'),
+    'bad cloud': lambda f: (f / '-1/000010.bin').write_bytes(b'short'),
+    'empty cloud': lambda f: np.full((9, 4), np.nan, '<f4').tofile(f / '1/000005.bin'),
+    'no cloud': lambda f: (f / '2/000005.bin').unlink(),
+    'bad scenario': lambda f: (f / '1/first.yaml').write_text('{}'),
+    'agent without frames': lambda f: (f / '7').mkdir(),
+    'no common frame': late,
+    'frame gap': drop_frame,
+    'pose jump': jump,
+    'drift': drift,
+    'labels apart': move_label,
+    'two classes': other_class,
+    'class not in map': unknown_class,
+    'bad extent': flat,
+    'yaw against motion': backwards,
+}
+ERRORS = {'bad annotation', 'bad cloud', 'bad scenario', 'bad extent'}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    write_scenario(tmp_path, frames=range(0, 30, 5), objects=8)
+    return tmp_path
+
+
+def check(root: Path, *splits: str) -> list:
+    return check_dataset(str(root), list(splits or ['train']), CheckOptions(class_names=KNOWN))
+
+
+def test_nothing_is_found_in_good_files(root):
+    assert check(root) == []
+
+
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_each_damage_is_found_and_nothing_else(root, damage):
+    DAMAGE[damage](root / 'train' / NAME)
+    findings = check(root)
+    kind = 'pose jump' if damage == 'drift' else damage
+    # A frame whose annotation cannot be read is a gap too.
+    others = {'frame gap'} if damage == 'bad annotation' else set()
+    assert {f.kind for f in findings} - others == {kind}
+    finding = next(f for f in findings if f.kind == kind)
+    assert finding.severity == ('error' if kind in ERRORS else 'warning')
+    assert finding.path.startswith(f'train/{NAME}')
+    assert (root / finding.path).exists()
+    assert len(finding.text) > 10
+
+
+def test_one_scenario_in_two_splits(root):
+    shutil.copytree(root / 'train', root / 'val')
+    findings = check(root, 'train', 'val')
+    assert [(f.kind, f.path) for f in findings] == [('in two splits', f'val/{NAME}')]
+
+
+def test_the_ignore_list_makes_the_dataset_readable(root):
+    write_scenario(root, name='2023-03-18-00-00-00_1_0', frames=range(0, 30, 5), objects=3)
+    for kind in ('bad annotation', 'bad cloud', 'bad extent'):
+        DAMAGE[kind](root / 'train' / NAME)
+    DAMAGE['bad scenario'](root / 'train/2023-03-18-00-00-00_1_0')
+    with pytest.raises(DataFileError):
+        build_infos(str(root), 'train')
+    ignore = ignore_list_of(check(root))
+    assert ignore == IgnoreList(
+        scenarios=frozenset({'train/2023-03-18-00-00-00_1_0'}),
+        annotations=frozenset({f'train/{NAME}/1/000010.yaml', f'train/{NAME}/1/000005.yaml'}),
+        clouds=frozenset({f'train/{NAME}/-1/000010.bin'}),
+    )
+    infos = build_infos(str(root), 'train', ignore=ignore)
+    save_infos(str(root / 'infos.npz'), infos)
+    pipeline = [dict(type='LoadCooperativePoints'), dict(type='PackCooperativeInputs')]
+    dataset = V2XPnPDataset('infos.npz', str(root), ego='every', num_history=2, pipeline=pipeline)
+    assert len(dataset) == 6 - 2 + 6
+    for i in range(len(dataset)):
+        assert dataset[i]['data_samples'].scenario == NAME
+
+
+@pytest.mark.parametrize(
+    ('content', 'word'),
+    [
+        ('[]', 'format'),
+        ('{"format": "turbotrain-ignore-list", "version": 7}', 'version'),
+        ('{"format": "turbotrain-ignore-list", "version": 1, "clouds": 3}', 'clouds'),
+        ('{', 'JSON'),
+    ],
+)
+def test_damaged_ignore_lists(tmp_path, content, word):
+    path = tmp_path / 'ignore.json'
+    path.write_text(content)
+    with pytest.raises(DataFileError, match=word):
+        load_ignore_list(str(path))
+    with pytest.raises(DataFileError, match=r'none\.json'):
+        load_ignore_list(str(tmp_path / 'none.json'))
+
+
+def test_ignore_lists_survive_the_disk(tmp_path):
+    ignore = IgnoreList(frozenset('ab'), frozenset('c'), frozenset())
+    save_ignore_list(str(tmp_path / 'ignore.json'), ignore)
+    assert load_ignore_list(str(tmp_path / 'ignore.json')) == ignore
+
+
+def run(*words: object, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=cwd, text=True, check=False, timeout=200,
+        capture_output=True,
+    )  # fmt: skip
+
+
+def test_the_commands(root):
+    tool = ROOT / 'tools/check_dataset.py'
+    drop_frame(root / 'train' / NAME)
+    done = run(tool, root, cwd=root)
+    assert done.returncode == 0 and 'frame gap' in done.stdout, done.stderr
+    DAMAGE['bad cloud'](root / 'train' / NAME)
+    (root / 'train' / NAME / '1/000010.yaml').write_text('- 1')
+    done = run(tool, root, '--json', 'all.json', '--fix-list', 'fix.json', cwd=root)
+    assert done.returncode == 1
+    assert {f['kind'] for f in json.loads((root / 'all.json').read_text())} == {
+        'bad cloud', 'bad annotation', 'frame gap'
+    }  # fmt: skip
+    create = ROOT / 'tools/create_data.py'
+    done = run(create, 'v2xpnp', '--root-path', root, cwd=root)
+    assert done.returncode == 1 and '000010.yaml' in done.stderr
+    # What was read before the error is kept, and not read again.
+    assert not list(root.glob('*.parts/*.npz'))
+    done = run(create, 'v2xpnp', '--root-path', root, '--ignore-list', 'fix.json', cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert '22 annotations (1 without a cloud)' in done.stdout
+    assert not list(root.glob('*.parts'))
+    done = run(tool, root / 'nowhere', cwd=root)
+    assert done.returncode == 1 and 'nowhere' in done.stderr

@@ -1,0 +1,43 @@
+"""Collect objects to paste: ``python tools/create_object_database.py CONFIG``."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmdet3d.registry import DATASETS
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from projects.TurboTrain.turbotrain.datasets.object_database import (
+    build_object_database,
+    save_objects,
+)
+from projects.TurboTrain.turbotrain.engine.launch import (
+    add_common_arguments,
+    load_config,
+    run_tool,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Collect the objects of a training split')
+    add_common_arguments(parser)
+    parser.add_argument('--out', type=Path, help='DATA_ROOT/objects.npz by default')
+    args = parser.parse_args()
+    out = args.out.resolve() if args.out else None
+    cfg = load_config(args)
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+    out = out or Path(dataset.data_root) / 'objects.npz'
+    objects = build_object_database(dataset, progress=partial(tqdm, desc='objects'))
+    save_objects(str(out), objects)
+    for label, name in enumerate(objects.class_names):
+        print(f'{name:<12} {(objects.label == label).sum():>6} objects')
+    print(out)
+
+
+if __name__ == '__main__':
+    run_tool(main)
