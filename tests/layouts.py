@@ -118,7 +118,8 @@ def write_pcd(path: Path, points: np.ndarray, data: str, packed_rgb: bool | None
     header = (
         '# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n'
         f'FIELDS x y z {"rgb" if rgb else "intensity"}\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\n'
-        f'WIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(points)}\nDATA {data}\n'
+        f'WIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\n'
+        f'POINTS {len(points)}\nDATA {data}\n'
     ).encode()
     if data == 'ascii':
         rows = '\n'.join(' '.join(f'{value:.9g}' for value in row) for row in table.tolist())

@@ -67,9 +67,8 @@ class CooperativeObjectPaste(BaseTransform):
                 f'the samples have {steps}'
             )
         chosen = self._choose(results)
-        for entry in chosen:
-            self._paste(entry, results)
         if chosen:
+            self._paste(chosen, results)
             self._label(np.array(chosen), results)
         return results
 
@@ -104,26 +103,34 @@ class CooperativeObjectPaste(BaseTransform):
                 radii = np.append(radii, radius)
         return chosen
 
-    def _paste(self, entry: int, results: dict) -> None:
+    def _paste(self, chosen: list[int], results: dict) -> None:
+        """Put the objects into every cloud, hiding and hidden."""
         objects, agents = self.objects, results['agents']
-        points = objects.points[objects.begin[entry] : objects.begin[entry + 1]]
-        half = (objects.size[entry] / 2).astype(np.float32)
-        order = results['rng'].permutation(len(points))
-        for t in np.flatnonzero(objects.known[entry, : agents.num_frames]):
-            angles = [0.0, np.rad2deg(objects.yaw[entry, t]), 0.0]
-            ego_from_box = pose_to_matrix([*objects.centre[entry, t], *angles])
-            for n in np.flatnonzero(agents.valid[:, t]):
-                sensor_from_box = invert_rigid(agents.ego_from_agent[n, t]) @ ego_from_box
-                distance = np.linalg.norm(sensor_from_box[:3, 3])
+        halves = (objects.size[chosen] / 2).astype(np.float32)
+        clouds = [objects.points[slice(*objects.begin[e : e + 2])] for e in chosen]
+        clouds = [results['rng'].permutation(cloud) for cloud in clouds]
+        for n, t in zip(*np.nonzero(agents.valid), strict=True):
+            here = np.flatnonzero(objects.known[chosen, t])
+            poses = np.zeros((len(here), 6))
+            poses[:, :3] = objects.centre[chosen, t][here]
+            poses[:, 4] = np.rad2deg(objects.yaw[chosen, t][here])
+            sensor_from_box = invert_rigid(agents.ego_from_agent[n, t]) @ pose_to_matrix(poses)
+            box_from_sensor = invert_rigid(sensor_from_box).astype(np.float32)
+            i = n * agents.num_frames + t
+            scene, seen = results['points'][i], []
+            for k, own in enumerate(here):
+                scene = scene[: keep_lit(scene, box_from_sensor[k], halves[own])]
+                distance = np.linalg.norm(sensor_from_box[k, :3, 3])
                 share = min(1.0, (_FULL_DENSITY / distance) ** 2)
-                some = points[order[: int(np.ceil(share * len(points)))]]
-                seen = transform_points(sensor_from_box.astype(np.float32), some)
-                i = n * agents.num_frames + t
-                scene = results['points'][i]
-                box_from_sensor = invert_rigid(sensor_from_box).astype(np.float32)
-                scene = scene[: keep_lit(scene, box_from_sensor, half)]
-                seen = seen[: keep_nearest(seen, scene, _BIN, _DEPTH)]
-                results['points'][i] = np.concatenate([scene, seen])
+                some = clouds[own][: int(np.ceil(share * len(clouds[own])))]
+                some = transform_points(sensor_from_box[k].astype(np.float32), some)
+                for other in np.flatnonzero(here != own):
+                    some = some[: keep_lit(some, box_from_sensor[other], halves[here[other]])]
+                seen.append(some)
+            if seen:
+                points = np.concatenate(seen)
+                points = points[: keep_nearest(points, scene, _BIN, _DEPTH)]
+                results['points'][i] = np.concatenate([scene, points])
 
     def _label(self, chosen: np.ndarray, results: dict) -> None:
         objects, t = self.objects, results['agents'].num_frames
