@@ -22,11 +22,15 @@ from .readers import (
     list_scenarios,
     read_annotation,
     read_point_cloud,
+    read_trajectories,
+    read_vector_map,
     resolve_dialect,
     scan_scenario,
 )
 
 __all__ = ['CheckOptions', 'Finding', 'check_dataset', 'ignore_list_of']
+
+_MAP = '_vector_map.pkl'
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def check_dataset(
         if len(where) > 1:
             text = f'expected every scenario in one split, found it in {", ".join(where)}'
             findings.append(Finding('in two splits', 'warning', f'{where[-1]}/{name}', text))
-    return findings
+    return findings + list(_check_pickles(data_root))
 
 
 def ignore_list_of(findings: list[Finding]) -> IgnoreList:
@@ -115,6 +119,26 @@ def ignore_list_of(findings: list[Finding]) -> IgnoreList:
         annotations=frozenset(paths['bad annotation'] | paths['bad extent']),
         clouds=frozenset(paths['bad cloud']),
     )
+
+
+def _check_pickles(data_root: str) -> Iterator[Finding]:
+    """The vector maps and the trajectory file, where they are."""
+    root = list_folder(data_root)
+    maps = list_folder(os.path.join(data_root, 'map')).files if 'map' in root.folders else []
+    todo = [
+        *(('bad map', 'error', f'map/{n}', read_vector_map) for n in maps if n.endswith(_MAP)),
+        # Training reads futures from the labels.
+        *(
+            ('bad trajectories', 'warning', name, read_trajectories)
+            for name in root.files
+            if name.startswith('trajectory_database') and name.endswith('.pkl')
+        ),
+    ]
+    for kind, severity, path, read in todo:
+        try:
+            read(os.path.join(data_root, path))
+        except DataFileError as error:
+            yield Finding(kind, severity, path, error.problem)
 
 
 def _check_scenario(data_root: str, options: CheckOptions, where: tuple[str, str]) -> list[Finding]:

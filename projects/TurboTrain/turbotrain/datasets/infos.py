@@ -82,7 +82,7 @@ class Infos:
 
     def index(self) -> None:
         """Make the look-up tables now, so that processes forked from this one share them."""
-        _ = self.speeds, self.agents, self._tracks
+        _ = self.speeds, self.agents, self._row_keys, self._tracks
 
     @cached_property
     def agents(self) -> list[np.ndarray]:

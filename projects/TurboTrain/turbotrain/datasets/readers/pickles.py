@@ -79,14 +79,22 @@ def read_trajectories(
             lacks a key.
     """
     content = _load(path, _TRAJECTORY_GLOBALS, backend_args)
-    if not isinstance(content, dict):
-        raise DataFileError(path, f'expected a mapping of scenarios, got {type(content).__name__}')
+    _mapping(path, 'scenarios', content)
     for scenario, tracks in content.items():
+        _mapping(path, f'objects under [{scenario}]', tracks)
         for track, entry in tracks.items():
-            for key, ndim in (('trajectory', 2), ('trajectory_mask', 1)):
-                if np.ndim(entry.get(key)) != ndim:
-                    raise DataFileError(
-                        path,
-                        f'key [{scenario}][{track}][{key!r}]: expected an array of {ndim} axes',
-                    )
+            where = f'[{scenario}][{track}]'
+            _mapping(path, f'arrays under {where}', entry)
+            shapes = [np.shape(entry.get(key)) for key in ('trajectory', 'trajectory_mask')]
+            if shapes[0][1:] != (4,) or shapes[1] != shapes[0][:1]:
+                raise DataFileError(
+                    path,
+                    f"key {where}: expected 'trajectory' (T, 4) and 'trajectory_mask' (T,), got "
+                    f'shapes {shapes[0]} and {shapes[1]}',
+                )
     return content
+
+
+def _mapping(path: str, what: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise DataFileError(path, f'expected a mapping of {what}, got {value!r:.60}')
