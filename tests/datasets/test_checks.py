@@ -1,4 +1,5 @@
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,24 @@ def test_each_damage_is_found_and_nothing_else(root, damage):
     assert len(finding.text) > 10
 
 
+def test_maps_and_trajectories_are_read_too(root, tiny_set):
+    shutil.copytree(tiny_set / 'map', root / 'map')
+    shutil.copy(next(tiny_set.glob('trajectory_database*.pkl')), root)
+    assert check(root) == []
+    lanes, tracks = next((root / 'map').iterdir()), next(root.glob('trajectory_database*.pkl'))
+    lanes.write_bytes(lanes.read_bytes()[:200])
+    tracks.write_bytes(pickle.dumps({0: {7: dict(trajectory=np.ones((5, 4)))}}))
+    assert [(f.kind, f.severity, f.path) for f in check(root)] == [
+        ('bad map', 'error', f'map/{lanes.name}'),
+        ('bad trajectories', 'warning', tracks.name),
+    ]
+
+
+def test_a_split_that_is_not_there(root):
+    with pytest.raises(DataFileError, match='nowhere'):
+        check(root, 'nowhere')
+
+
 def test_one_scenario_in_two_splits(root):
     shutil.copytree(root / 'train', root / 'val')
     findings = check(root, 'train', 'val')
@@ -189,6 +208,7 @@ def run(*words: object, cwd: Path) -> subprocess.CompletedProcess:
 
 def test_the_commands(root):
     tool = ROOT / 'tools/check_dataset.py'
+    write_scenario(root, 'validate', '2023-03-19-00-00-00_1_0', frames=range(0, 10, 5), objects=2)
     drop_frame(root / 'train' / NAME)
     done = run(tool, root, cwd=root)
     assert done.returncode == 0 and 'frame gap' in done.stdout, done.stderr
@@ -207,6 +227,7 @@ def test_the_commands(root):
     done = run(create, 'v2xpnp', '--root-path', root, '--ignore-list', 'fix.json', cwd=root)
     assert done.returncode == 0, done.stderr
     assert '22 annotations (1 without a cloud)' in done.stdout
+    assert sorted(path.name for path in root.glob('*.npz')) == [
+        'v2xpnp_infos_train.npz', 'v2xpnp_infos_val.npz'
+    ]  # fmt: skip
     assert not list(root.glob('*.parts'))
-    done = run(tool, root / 'nowhere', cwd=root)
-    assert done.returncode == 1 and 'nowhere' in done.stderr

@@ -16,6 +16,7 @@ from projects.TurboTrain.turbotrain.datasets import EpochIndexSampler, build_inf
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
 from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 from tests.datasets.conftest import PIPELINE
+from tests.layouts import write_pcd
 from tests.scenes import write_scenario
 
 
@@ -296,6 +297,23 @@ def test_own_bodies_are_dropped(make_dataset, tmp_path):
     np.array(edge, dtype='<f4').tofile(folder / '1' / '000000.bin')
     points = make_dataset(tmp_path, num_history=0)[0]['inputs']['points']
     np.testing.assert_allclose(points[:, :2], [[2.96, 0], [0, 1.11]], atol=1e-6)
+
+
+def test_bin_clouds_come_before_pcd_ones_and_intensity_is_zeroed_on_demand(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(1), agents=(1,), objects=2)
+    write_pcd(folder / '1/000000.pcd', np.full((9, 4), 5.0), 'binary')
+
+    def read(name: str, **kwargs) -> np.ndarray:
+        (tmp_path / 'infos.npz').unlink(missing_ok=True)
+        pipeline = [dict(type='LoadCooperativePoints', **kwargs), PIPELINE[3]]
+        sample = make_dataset(tmp_path, num_history=0, pipeline=pipeline)[0]
+        assert Path(sample['data_samples'].cloud_paths[0]).name == name
+        return sample['inputs']['points'].numpy()
+
+    assert not read('000000.bin')[:, 3].any()
+    assert (read('000000.bin', zero_intensity=False)[:, 3] == 0.5).all()
+    (folder / '1/000000.bin').unlink()
+    np.testing.assert_array_equal(read('000000.pcd', zero_intensity=False), np.full((9, 4), 5.0))
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):

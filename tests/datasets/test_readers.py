@@ -122,6 +122,23 @@ def test_trajectories(tmp_path):
     np.testing.assert_array_equal(read[0][5]['trajectory'], np.ones((3, 4)))
 
 
+@pytest.mark.parametrize(
+    ('content', 'word'),
+    [
+        ([1], 'mapping of scenarios'),
+        ({0: [1]}, r'objects under \[0\]'),
+        ({0: {5: np.ones(3)}}, r'arrays under \[0\]\[5\]'),
+        ({0: {5: dict(trajectory=np.ones((3, 4)))}}, 'trajectory_mask'),
+        ({0: {5: dict(trajectory=np.ones((3, 3)), trajectory_mask=np.ones(3))}}, r'\(T, 4\)'),
+        ({0: {5: dict(trajectory=np.ones((3, 4)), trajectory_mask=np.ones(2))}}, r'\(2,\)'),
+    ],
+)
+def test_bad_trajectories_name_the_key(tmp_path, content, word):
+    (tmp_path / 't.pkl').write_bytes(pickle.dumps(content))
+    with pytest.raises(DataFileError, match=word):
+        read_trajectories(str(tmp_path / 't.pkl'))
+
+
 class Evil:
     def __reduce__(self):
         return (print, ('this must never be printed',))

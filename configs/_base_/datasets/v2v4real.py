@@ -5,9 +5,7 @@ data_root = 'data/v2v4real'
 class_map = 'vehicle1'
 class_names = ('vehicle',)
 point_cloud_range = [-102.4, -40.0, -5.0, 102.4, 40.0, 3.0]
-family = dict(
-    data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=2, mode='v2v'
-)
+family = dict(data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=2, mode='v2v')
 load = [dict(type='LoadCooperativePoints', zero_intensity=False)]
 train_pipeline = [
     *load,
