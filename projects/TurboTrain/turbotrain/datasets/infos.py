@@ -106,7 +106,7 @@ class Infos:
         return np.nan_to_num(speeds, nan=0.0).astype(np.float32)
 
     def rows(
-        self, scenario: int, agents: np.ndarray, frames: np.ndarray, within: int = 1
+        self, scenario: int, agents: np.ndarray, frames: np.ndarray, within: int | np.ndarray = 1
     ) -> np.ndarray:
         """The row of each (agent, frame) of a scenario.
 
@@ -114,8 +114,8 @@ class Infos:
             scenario: index of the scenario.
             agents: (N,) agent ids.
             frames: (T,) or (N, T) frame numbers.
-            within: take the newest row that is less than this many frames older; 1 wants the very
-                frame.
+            within: take the newest row that is less than this many frames older, for all or (N, 1);
+                1 wants the very frame.
 
         Returns:
             (N, T) int64; -1 where the agent has no such frame.

@@ -246,11 +246,8 @@ class V2XPnPDataset(BaseDataset):
         # A delay such as 0.3 s is a hair less than 3 frames in floating point.
         delay_frames = np.floor(delays * rate + 1e-6).astype(np.int64)
         frames = frame + self.past - delay_frames[:, None]
-        rows = np.where(
-            (delay_frames > 0)[:, None],
-            infos.rows(scenario, ids, frames, within=self.frame_interval),
-            infos.rows(scenario, ids, frames),
-        )
+        within = np.where(delay_frames > 0, self.frame_interval, 1)[:, None]
+        rows = infos.rows(scenario, ids, frames, within)
         valid = (rows >= 0) & (infos.cloud[rows] != '')
         if self.pad_history:
             rows, valid = _repeat_later(rows, valid)
@@ -298,11 +295,13 @@ class V2XPnPDataset(BaseDataset):
             gt_labels_3d=self._labels[infos.object_class[seen]],
             gt_track_ids=ids,
         )
-        for name, steps in (('history', self.past), ('future', self.future)):
-            positions, known = infos.track(scenario, ids, frame + steps)
-            in_ego = transform_points(ego_from_world, positions)[..., :2]
-            found[f'gt_{name}_trajectories'] = np.where(known[..., None], in_ego, 0.0)
-            found[f'gt_{name}_valid'] = known
+        steps = np.concatenate([self.past, self.future])
+        positions, known = infos.track(scenario, ids, frame + steps)
+        in_ego = transform_points(ego_from_world, positions)[..., :2] * known[..., None]
+        now = len(self.past)
+        for name, part in (('history', np.s_[:, :now]), ('future', np.s_[:, now:])):
+            found[f'gt_{name}_trajectories'] = in_ego[part]
+            found[f'gt_{name}_valid'] = known[part]
         return found
 
 

@@ -66,8 +66,9 @@ class CooperativeGlobalAugmentation(BaseTransform):
         motion[:3, :3] *= factor
 
         results['agents'] = results['agents'].moved(motion)
+        matrix = motion.astype(np.float32)
         for points in results['points']:
-            move(points, motion.astype(np.float32))
+            move(points, matrix)
         boxes = transform_points(motion, results['gt_bboxes_3d'])
         boxes[:, 3:6] *= factor
         boxes[:, 6] = mirror * boxes[:, 6] + angle

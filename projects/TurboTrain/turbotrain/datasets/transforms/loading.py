@@ -42,7 +42,8 @@ class LoadCooperativePoints(BaseTransform):
         if on_bad_cloud not in ('error', 'drop'):
             raise ValueError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
         self.zero_intensity = zero_intensity
-        self.body_mask = None if body_mask is None else np.array(body_mask, dtype=np.float32)
+        nowhere = (np.inf, np.inf, -np.inf, -np.inf)
+        self.body_mask = np.array(body_mask or nowhere, dtype=np.float32)
         self.on_bad_cloud = on_bad_cloud
 
     def transform(self, results: dict) -> dict:
@@ -68,11 +69,7 @@ class LoadCooperativePoints(BaseTransform):
         points = read_point_cloud(path, results['backend_args'])
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
-        if self.body_mask is not None:
-            points = points[: keep_outside_body(points, self.body_mask)]
-        if self.zero_intensity:
-            points[:, 3] = 0.0
-        return points
+        return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
 
 
 @TRANSFORMS.register_module()
