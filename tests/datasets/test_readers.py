@@ -191,7 +191,7 @@ def rewrite(path, **header) -> None:
     ('damage', 'word'),
     [
         (lambda p: rewrite(p, format='turbotrain-infos', version=INFO_VERSION - 1), "'version'"),
-        (lambda p: rewrite(p, format='other', version=INFO_VERSION), "'header'"),
+        (lambda p: rewrite(p, format='other', version=INFO_VERSION), "'format'"),
         (lambda p: p.write_bytes(p.read_bytes()[:1000]), 'cannot be read'),
         (lambda p: p.write_bytes(pickle.dumps(Evil())), 'cannot be read'),
         (lambda p: p.unlink(), 'missing'),

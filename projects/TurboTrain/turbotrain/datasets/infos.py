@@ -5,8 +5,6 @@ they load without unpickling anything, and the workers of a process share them, 
 not touch them as it would touch the reference counts of objects.
 """
 
-import io
-import json
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .readers import DataFileError, Dialect, read_bytes, resolve_dialect
+from .archives import read_archive, write_archive
+from .readers import DataFileError, Dialect, resolve_dialect
 
 __all__ = ['INFO_VERSION', 'Infos', 'load_infos', 'save_infos']
 
@@ -205,12 +204,8 @@ def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def save_infos(path: str, infos: Infos) -> None:
     """Write an info file; a file of that name is replaced only once the new one is whole."""
-    header = json.dumps(dict(format=_FORMAT, version=INFO_VERSION))
     arrays = {f.name: getattr(infos, f.name) for f in fields(Infos)}
-    temporary = Path(f'{path}.partial')
-    with temporary.open('wb') as file:
-        np.savez(file, header=np.array(header), **arrays)
-    temporary.replace(path)
+    write_archive(path, _FORMAT, INFO_VERSION, arrays)
 
 
 def load_infos(path: str, backend_args: dict | None = None) -> Infos:
@@ -227,25 +222,8 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
         f"make it anew with 'python tools/create_data.py DATASET --root-path {Path(path).parent}'"
         ', where DATASET is v2xpnp, v2xreal, opv2v, v2xset or v2v4real'
     )
-    try:
-        content = read_bytes(path, backend_args)
-    except DataFileError as error:
-        raise type(error)(path, f'{error.problem}; {remedy}') from error
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            header = json.loads(str(file['header']))
-            if header.get('format') != _FORMAT:
-                raise DataFileError(path, f"key 'header': not a {_FORMAT} file; {remedy}")
-            if header.get('version') != INFO_VERSION:
-                found = header.get('version')
-                raise DataFileError(
-                    path, f"key 'version': expected {INFO_VERSION}, got {found!r}; {remedy}"
-                )
-            infos = Infos(**{f.name: file[f.name] for f in fields(Infos)})
-    except DataFileError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
+    keys = [f.name for f in fields(Infos)]
+    infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, keys, remedy, backend_args))
     _check(path, infos, remedy)
     return infos
 

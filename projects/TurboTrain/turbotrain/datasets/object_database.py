@@ -1,16 +1,13 @@
 """A store of objects with their past and future, to paste into other samples."""
 
-import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 
 from ..structures import boxes_from_world, invert_rigid, pose_to_matrix, transform_points
-from .readers import DataFileError, read_bytes
+from .archives import read_archive, write_archive
 from .transforms.loading import LoadCooperativePoints
 from .v2xpnp_dataset import V2XPnPDataset
 
@@ -121,11 +118,7 @@ def _track(dataset: V2XPnPDataset, info: dict, track: int, steps: np.ndarray) ->
 
 def save_objects(path: str, database: ObjectDatabase) -> None:
     """Write a database; a file of that name is replaced only once the new one is whole."""
-    header = np.array(json.dumps(dict(format=_FORMAT, version=_VERSION)))
-    temporary = Path(f'{path}.partial')
-    with temporary.open('wb') as file:
-        np.savez(file, header=header, **vars(database))
-    temporary.replace(path)
+    write_archive(path, _FORMAT, _VERSION, vars(database))
 
 
 def load_objects(path: str, backend_args: dict | None = None) -> ObjectDatabase:
@@ -134,21 +127,6 @@ def load_objects(path: str, backend_args: dict | None = None) -> ObjectDatabase:
     Raises:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
-    content = read_bytes(path, backend_args)
     remedy = "make it anew with 'python tools/create_object_database.py CONFIG'"
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            header = json.loads(str(file['header']))
-            arrays = {f.name: file[f.name] for f in fields(ObjectDatabase) if f.name in file}
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
-    for key, expected in (('format', _FORMAT), ('version', _VERSION)):
-        if header.get(key) != expected:
-            found = header.get(key)
-            raise DataFileError(
-                path, f'key {key!r}: expected {expected!r}, got {found!r}; {remedy}'
-            )
-    missing = [f.name for f in fields(ObjectDatabase) if f.name not in arrays]
-    if missing:
-        raise DataFileError(path, f'key {missing[0]!r} is missing; {remedy}')
-    return ObjectDatabase(**arrays)
+    keys = [f.name for f in fields(ObjectDatabase)]
+    return ObjectDatabase(**read_archive(path, _FORMAT, _VERSION, keys, remedy, backend_args))
