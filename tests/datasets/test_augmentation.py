@@ -57,9 +57,7 @@ def test_everything_is_moved_by_one_motion(make, augment):
     one, other = clouds_in_ego(plain), clouds_in_ego(moved)
     motion = motion_between(one[2], other[2])
     factor = np.cbrt(abs(np.linalg.det(motion[:3, :3])))
-    np.testing.assert_allclose(
-        motion[:3, :3] @ motion[:3, :3].T, factor**2 * np.eye(3), atol=1e-4
-    )
+    np.testing.assert_allclose(motion[:3, :3] @ motion[:3, :3].T, factor**2 * np.eye(3), atol=1e-4)
     assert not np.allclose(motion, np.eye(4), atol=1e-3)
     for before, after in zip(one, other, strict=True):
         np.testing.assert_allclose(transform_points(motion, before), after, atol=2e-3)

@@ -3,23 +3,38 @@
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import CooperativeDetector, MaskedPretrainer
 from .encoders import DensePillarEncoder
-from .fusion_necks import BaseFusionNeck, HeterogeneousAttentionFusion
+from .fusion_necks import (
+    AttFuseFusion,
+    BaseFusionNeck,
+    DiscoNetFusion,
+    FCooperFusion,
+    HeterogeneousAttentionFusion,
+    V2VNetFusion,
+    V2XPnPFusion,
+    V2XViTFusion,
+)
 from .heads import MaskedReconstructionHead, TrajectoryHead
 from .masking import BEVCellMasking
 from .temporal_necks import BaseTemporalNeck, TemporalAttentionNeck
 from .warping import warp_bev
 
 __all__ = [
+    'AttFuseFusion',
     'BEVCellMasking',
     'BaseFusionNeck',
     'BaseTemporalNeck',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',
     'DensePillarEncoder',
+    'DiscoNetFusion',
+    'FCooperFusion',
     'HeterogeneousAttentionFusion',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
     'TemporalAttentionNeck',
     'TrajectoryHead',
+    'V2VNetFusion',
+    'V2XPnPFusion',
+    'V2XViTFusion',
     'warp_bev',
 ]

@@ -101,6 +101,7 @@ class CooperativeDetector(Base3DDetector):
             kinds=batch.kinds,
             valid=batch.valid.any(dim=1),
             ego_from_agent=None if points_in_ego else batch.ego_from_features,
+            delays=batch.delays,
         )
         return [bev] if self.bev_neck is None else self.bev_neck([bev])
 
@@ -162,5 +163,6 @@ class _Batch:
         self.time_offsets = stack(times).to(maps.dtype)
         self.valid = stack([a.valid for a in agents])
         self.kinds = stack([a.kinds for a in agents])
+        self.delays = stack([a.delays for a in agents]).to(maps.dtype)
         self.current_from_frame = stack([a.current_from_frame for a in agents])
         self.ego_from_features = stack([a.ego_from_features for a in agents])

@@ -29,6 +29,7 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
         kinds: Tensor,
         valid: Tensor,
         ego_from_agent: Tensor | None = None,
+        delays: Tensor | None = None,
     ) -> Tensor:
         """Bring the agents' maps into the ego's frame and fuse them.
 
@@ -38,6 +39,7 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure.
             valid: (sum N_i,) bool, whether the agent has sent anything.
             ego_from_agent: (sum N_i, 4, 4); None when all maps lie in the ego's frame.
+            delays: (sum N_i,) s, by how much each agent's map is older than now; None for 0.
 
         Returns:
             (B, C, H, W) in the ego's frame.
@@ -61,16 +63,18 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             maps = features.view(batch, agents, *features.shape[1:])
         else:
             maps = pad(features)
-        return self.fuse(maps, pad(kinds), pad(seen))
+        late = features.new_zeros(len(kinds)) if delays is None else delays.to(features)
+        return self.fuse(maps, pad(kinds), pad(seen), pad(late))
 
     @abstractmethod
-    def fuse(self, features: Tensor, kinds: Tensor, seen: Tensor) -> Tensor:
+    def fuse(self, features: Tensor, kinds: Tensor, seen: Tensor, delays: Tensor) -> Tensor:
         """Fuse aligned maps.
 
         Args:
             features: (B, N, C, H, W), ego first, padded with agents that have seen nothing.
             kinds: (B, N) int64.
             seen: bool, broadcastable to (B, N, 1, H, W): which cells an agent says anything of.
+            delays: (B, N) s.
 
         Returns:
             (B, C, H, W).

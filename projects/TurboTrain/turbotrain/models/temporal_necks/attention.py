@@ -5,6 +5,7 @@ from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ..masked_softmax import masked_softmax
 from .base import BaseTemporalNeck
 
 __all__ = ['TemporalAttentionNeck']
@@ -74,9 +75,7 @@ class TemporalAttentionNeck(BaseTemporalNeck):
             .unbind(dim=2)
         )
         logits = (query * key).sum(dim=3) / (c // self.num_heads) ** 0.5
-        # A finite floor: a cell that no frame has seen gets a mean that is then zeroed, not NaN.
-        logits = logits.masked_fill(~seen.squeeze(2)[:, :, None], -1e4)
-        weights = logits.softmax(dim=1).to(value.dtype) * seen.squeeze(2)[:, :, None]
+        weights = masked_softmax(logits, seen, dim=1).to(value.dtype)
         attended = (weights[:, :, :, None] * value).sum(dim=1).view(s, c, h, w)
         fused = features[:, -1] + self.out(attended)
         return fused + self.feed_forward(fused)

@@ -1,0 +1,170 @@
+"""What every fusion neck promises, whatever its method."""
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+
+from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+
+RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
+C, H, W = 8, 16, 16
+WINDOWS = dict(windows=(2, 4), window_heads=(2, 2), window_channels=(4, 4))
+NECKS = dict(
+    AttFuseFusion={},
+    DiscoNetFusion=dict(channels=C),
+    FCooperFusion={},
+    HeterogeneousAttentionFusion=dict(channels=C, num_heads=2),
+    V2VNetFusion=dict(channels=C),
+    V2XPnPFusion=dict(channels=C, num_heads=2, **WINDOWS),
+    V2XViTFusion=dict(channels=C, num_heads=2, depth=2, **WINDOWS),
+)
+WITH_KINDS = ('HeterogeneousAttentionFusion', 'V2XPnPFusion', 'V2XViTFusion')
+KINDS = torch.tensor([0, 0, 1, 1])
+ALL = torch.ones(4, dtype=torch.bool)
+
+
+@pytest.fixture(params=NECKS)
+def neck(request) -> torch.nn.Module:
+    return make(request.param)
+
+
+def make(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    module = MODELS.build(dict(type=name, point_cloud_range=RANGE, **NECKS[name]))
+    for key, parameter in module.named_parameters():
+        if key.endswith('relation'):
+            torch.nn.init.normal_(parameter, std=0.5)
+    return module.eval()
+
+
+def maps(count: int) -> torch.Tensor:
+    return torch.randn(count, C, H, W, generator=torch.Generator().manual_seed(1))
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
+def test_the_order_of_the_other_agents_changes_nothing(neck):
+    features, order = maps(4), torch.tensor([0, 3, 1, 2])
+    late = torch.tensor([0.0, 0.1, 0.2, 0.4])
+    close(
+        neck(features[order], [4], KINDS[order], ALL, delays=late[order]),
+        neck(features, [4], KINDS, ALL, delays=late),
+    )
+
+
+def test_all_agents_are_heard(neck):
+    features = maps(4)
+    together = neck(features, [4], KINDS, ALL)
+    assert together.shape == (1, C, H, W)
+    for agent in range(4):
+        changed = features.clone()
+        changed[agent] *= -1.0
+        assert (neck(changed, [4], KINDS, ALL) - together).abs().max() > 1e-3
+
+
+def test_an_agent_without_a_cloud_is_as_if_it_were_absent(neck):
+    features, valid = maps(4), torch.tensor([True, True, False, True])
+    close(
+        neck(features, [4], KINDS, valid),
+        neck(features[valid], [3], KINDS[valid], ALL[:3]),
+    )
+
+
+def test_a_batch_is_its_samples(neck):
+    features, kinds = maps(4), torch.tensor([0, 1, 1, 0])
+    both = neck(features, [3, 1], kinds, ALL)
+    close(both[:1], neck(features[:3], [3], kinds[:3], ALL[:3]))
+    close(both[1:], neck(features[3:], [1], kinds[3:], ALL[3:]))
+
+
+def test_other_agents_are_warped_into_the_ego_frame(neck):
+    features = maps(2)
+    far = torch.from_numpy(pose_to_matrix([[0] * 6, [100, 0, 0, 0, 0, 0]]))
+    alone = neck(features[:1], [1], KINDS[:1], ALL[:1])
+    assert torch.isfinite(alone).all() and alone.any()
+    close(neck(features, [2], KINDS[:2], ALL[:2], far), alone)
+    still = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    aligned = neck(features, [2], KINDS[:2], ALL[:2])
+    close(neck(features, [2], KINDS[:2], ALL[:2], still), aligned, 1e-4)
+    # One cell ahead: 1 m. The ego hears what the other has one cell further back.
+    ahead = torch.from_numpy(pose_to_matrix([[0] * 6, [1, 0, 0, 0, 0, 0]]))
+    rolled = features.clone()
+    rolled[1] = torch.roll(features[1], 1, dims=-1)
+    rolled[1, :, :, 0] = 0
+    moved = neck(features, [2], KINDS[:2], ALL[:2], ahead)
+    there = neck(rolled, [2], KINDS[:2], ALL[:2])
+    # Away from the border, where nothing is seen; windows and convolutions carry it some cells.
+    close(moved[..., 8:], there[..., 8:], 2e-2)
+
+
+@pytest.mark.parametrize('seen', [True, False])
+def test_gradients_reach_every_parameter_and_nothing_is_nan(neck, seen):
+    neck.train()
+    features = maps(4).requires_grad_()
+    late = torch.tensor([0.0, 0.1, 0.2, 0.4])
+    out = neck(features, [4], KINDS, torch.full((4,), seen), delays=late)
+    assert torch.isfinite(out).all()
+    (out.square() * torch.rand_like(out)).sum().backward()
+    assert torch.isfinite(features.grad).all()
+    for name, parameter in neck.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+        assert not seen or parameter.grad.any(), name
+
+
+def test_single_precision_is_enough(neck):
+    features, late = maps(4), torch.tensor([0.0, 0.1, 0.2, 0.4])
+    single = neck(features, [4], KINDS, ALL, delays=late)
+    double = neck.double()(features.double(), [4], KINDS, ALL, delays=late.double())
+    close(single, double.float(), 1e-4)
+
+
+@pytest.mark.parametrize('name', WITH_KINDS)
+def test_kinds_of_agents_matter(name):
+    neck, features = make(name), maps(2)
+    outputs = [
+        neck(features, [2], torch.tensor(kinds), ALL[:2])
+        for kinds in ([0, 0], [0, 1], [1, 0], [1, 1])
+    ]
+    for i in range(4):
+        for j in range(i):
+            assert (outputs[i] - outputs[j]).abs().max() > 1e-3
+
+
+def test_delays_matter_to_v2xvit():
+    neck, features = make('V2XViTFusion'), maps(2)
+    outputs = [
+        neck(features, [2], KINDS[:2], ALL[:2], delays=torch.tensor([0.0, late]))
+        for late in (0.0, 0.3)
+    ]
+    assert (outputs[0] - outputs[1]).abs().max() > 1e-3
+    close(outputs[0], neck(features, [2], KINDS[:2], ALL[:2]))
+
+
+def test_fcooper_and_attfuse_by_hand():
+    features = maps(3)
+    valid = torch.tensor([True, True, False])
+    close(make('FCooperFusion')(features, [3], KINDS[:3], valid)[0], features[:2].amax(0))
+    weights = (features[0] * features[:2]).sum(1).div(C**0.5).softmax(0)[:, None]
+    close(
+        make('AttFuseFusion')(features, [3], KINDS[:3], valid)[0], (weights * features[:2]).sum(0)
+    )
+
+
+def test_v2vnet_equals_its_pairwise_messages():
+    neck, features = make('V2VNetFusion'), maps(3)
+    state = [features[i : i + 1] for i in range(3)]
+    for _ in range(3):
+        messages = [
+            torch.stack([neck.from_sender(x) + neck.from_receiver(own) for x in state]).mean(0)
+            for own in state
+        ]
+        state = [neck.update(m, own) for m, own in zip(messages, state, strict=True)]
+    close(neck(features, [3], KINDS[:3], ALL[:3]), neck.out(state[0]))
+
+
+@pytest.mark.parametrize('name', WITH_KINDS)
+def test_heads_must_divide_channels(name):
+    with pytest.raises(ValueError, match='multiple of num_heads'):
+        MODELS.build(dict(type=name, point_cloud_range=RANGE) | NECKS[name] | dict(num_heads=3))
