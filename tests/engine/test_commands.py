@@ -146,7 +146,9 @@ def test_two_processes_end_with_equal_weights(workspace, pretrained):
     first = weights(workspace, 'two', 0)
     assert_equal(first, weights(workspace, 'two', 1))
     start = torch.load(pretrained, weights_only=True)['state_dict']
-    assert not torch.equal(start['fusion_neck.weight'], first['fusion_neck.weight'])
+    assert not torch.equal(
+        start['fusion_neck.attention.weight'], first['fusion_neck.attention.weight']
+    )
 
 
 def test_testing_stage_ones_weights_is_refused(workspace, pretrained):
