@@ -225,6 +225,11 @@ def test_random_egos_are_new_in_each_epoch_and_the_same_on_every_road_to_them(ma
     assert {e[2] for e in first if e[0].endswith('_4_0')} == {2}
 
 
+def test_negative_indices_count_from_the_end(make_dataset):
+    dataset = make_dataset()
+    assert_same(dataset[-1], dataset[len(dataset) - 1])
+
+
 def test_roadside_modes(make_dataset):
     assert make_dataset(mode='i2i')[0]['data_samples'].agents.ids.tolist() == [-1, -2]
     egos = {make_dataset(mode='ic', ego='every').get_data_info(i)['agents'].ids[0] for i in (0, 13)}

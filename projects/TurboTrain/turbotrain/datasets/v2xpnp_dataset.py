@@ -176,7 +176,7 @@ class V2XPnPDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """Everything the annotations say of one sample, in the ego's frame."""
-        epoch, index = divmod(idx, len(self))
+        epoch, index = divmod(idx, len(self)) if idx >= 0 else (0, idx + len(self))
         results = super().get_data_info(index)
         rng = np.random.default_rng([self.seed, epoch, index])
         egos = results.pop('rows')

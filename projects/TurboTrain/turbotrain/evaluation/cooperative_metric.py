@@ -28,6 +28,7 @@ class _Record:
     trajectories: np.ndarray | None = None
     gt_trajectories: np.ndarray | None = None
     gt_valid: np.ndarray | None = None
+    message_bytes: tuple[int, ...] | None = None
 
 
 @METRICS.register_module()
@@ -50,7 +51,9 @@ class CooperativeMetric(BaseMetric):
     * ``EPA_stationary``, ``EPA_stationary/vehicle``, ...: the same detections, forecast to stand
       still;
 
-    and, **in metres**, ``ADE`` and ``FDE``. A mean over classes leaves out those without ground
+    **in metres**, ``ADE`` and ``FDE``; and, if the samples have ``message_bytes`` (a number for
+    each agent that sent something to the ego), ``message_bytes``, the mean size of a message, 0
+    without any. A mean over classes leaves out those without ground
     truth. Without ``trajectories`` in the predictions only the average precisions are there.
 
     Args:
@@ -149,6 +152,9 @@ class CooperativeMetric(BaseMetric):
                 metrics[f'm{kind}@{threshold:g}'] = (
                     float(defined.mean()) if len(defined) else float('nan')
                 )
+        sent = [size for record in results for size in record.message_bytes or ()]
+        if any(record.message_bytes is not None for record in results):
+            metrics['message_bytes'] = float(np.mean(sent)) if sent else 0.0
         return metrics | self._forecasting_metrics(results)
 
     def _forecasting_metrics(self, results: list[_Record]) -> dict[str, float]:
@@ -218,15 +224,18 @@ class CooperativeMetric(BaseMetric):
             gt_boxes=gt_boxes[gt_inside],
             gt_labels=truth.labels(len(gt_boxes), len(self.class_names))[gt_inside],
         )
+        sent = tuple(sample['message_bytes']) if 'message_bytes' in sample else None
         if 'trajectories' not in predicted:
-            return _Record(name, detection)
+            return _Record(name, detection, message_bytes=sent)
         valid = truth.array('future_valid', (len(gt_boxes), None), bool)
         num_steps = valid.shape[1]
         futures = truth.array(
             'future_trajectories', (len(gt_boxes), num_steps, 2), np.float32, used=valid
         )
         trajectories = predicted.array('trajectories', (len(boxes), None, num_steps, 2), np.float32)
-        return _Record(name, detection, trajectories[inside], futures[gt_inside], valid[gt_inside])
+        return _Record(
+            name, detection, trajectories[inside], futures[gt_inside], valid[gt_inside], sent
+        )
 
     def _inside(self, boxes: np.ndarray) -> np.ndarray:
         """(N,) bool: which of the boxes (N, 5) have all four corners within the range."""

@@ -1,5 +1,6 @@
 """From samples to predictions and losses."""
 
+from .compression import FeatureCompression
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import CooperativeDetector, MaskedPretrainer
 from .encoders import DensePillarEncoder
@@ -15,7 +16,7 @@ from .fusion_necks import (
 )
 from .heads import MaskedReconstructionHead, TrajectoryHead
 from .masking import BEVCellMasking
-from .temporal_necks import BaseTemporalNeck, TemporalAttentionNeck
+from .temporal_necks import BaseTemporalNeck, RecurrentTemporalNeck, TemporalAttentionNeck
 from .warping import warp_bev
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     'DensePillarEncoder',
     'DiscoNetFusion',
     'FCooperFusion',
+    'FeatureCompression',
     'HeterogeneousAttentionFusion',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
+    'RecurrentTemporalNeck',
     'TemporalAttentionNeck',
     'TrajectoryHead',
     'V2VNetFusion',

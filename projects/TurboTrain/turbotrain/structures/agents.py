@@ -87,6 +87,19 @@ class Agents:
         scale = np.abs(np.linalg.det(motion[:3, :3])) ** (1 / 3)
         return replace(self, ego_from_agent=moved, speeds=(self.speeds * scale).astype(np.float32))
 
+    def ego_alone(self, valid: np.ndarray | None = None) -> 'Agents':
+        """The ego's row of this record; ``valid`` (T,) replaces its own."""
+        ego = replace(
+            self,
+            ids=self.ids[:1],
+            kinds=self.kinds[:1],
+            ego_from_agent=self.ego_from_agent[:1],
+            valid=self.valid[:1],
+            speeds=self.speeds[:1],
+            delays=self.delays[:1],
+        )
+        return ego if valid is None else replace(ego, valid=valid[None])
+
     def only(self, keep: np.ndarray) -> 'Agents':
         """The same agents without the clouds where ``keep`` (N, T) is false."""
         valid = self.valid & keep

@@ -3,6 +3,8 @@
 from .cooperation import (
     CooperativeGlobalAugmentation,
     CooperativeRangeFilter,
+    EgoOnly,
+    MergeAgentPoints,
     ProjectPointsToEgo,
 )
 from .degradation import (
@@ -23,8 +25,10 @@ __all__ = [
     'CooperativePacketLoss',
     'CooperativePoseNoise',
     'CooperativeRangeFilter',
+    'EgoOnly',
     'LoadCooperativePoints',
     'LoadVectorMap',
+    'MergeAgentPoints',
     'PackCooperativeInputs',
     'ProjectPointsToEgo',
 ]

@@ -9,7 +9,13 @@ from mmdet3d.registry import TRANSFORMS
 from ...structures import corners_inside, transform_points
 from ..point_kernels import keep_inside, move
 
-__all__ = ['CooperativeGlobalAugmentation', 'CooperativeRangeFilter', 'ProjectPointsToEgo']
+__all__ = [
+    'CooperativeGlobalAugmentation',
+    'CooperativeRangeFilter',
+    'EgoOnly',
+    'MergeAgentPoints',
+    'ProjectPointsToEgo',
+]
 
 
 @TRANSFORMS.register_module()
@@ -28,6 +34,42 @@ class ProjectPointsToEgo(BaseTransform):
             for matrix, points in zip(transforms, results['points'], strict=True):
                 move(points, matrix)
             results['agents'] = replace(agents, points_in_ego=True)
+        return results
+
+
+@TRANSFORMS.register_module()
+class EgoOnly(BaseTransform):
+    """No fusion: the ego hears nobody; goes before :class:`LoadCooperativePoints`.
+
+    Ground truth stays that of all agents, as in the benchmarks: every method is asked the same.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Leave the other agents out."""
+        agents = results['agents'].ego_alone()
+        results['agents'] = agents
+        results['cloud_paths'] = results['cloud_paths'][: agents.num_frames]
+        return results
+
+
+@TRANSFORMS.register_module()
+class MergeAgentPoints(BaseTransform):
+    """Early fusion: one cloud of all agents' points at each time, as if the ego had seen it.
+
+    Goes after :class:`ProjectPointsToEgo`. Adds ``message_bytes``, what each of the others sends:
+    the points of its current cloud, 16 bytes each.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Merge."""
+        agents, clouds = results['agents'], results['points']
+        if not agents.points_in_ego:
+            raise ValueError('MergeAgentPoints has to come after ProjectPointsToEgo')
+        frames = agents.num_frames
+        senders = np.flatnonzero(agents.valid[1:].any(axis=1)) + 1
+        results['message_bytes'] = [clouds[(n + 1) * frames - 1].nbytes for n in senders]
+        results['points'] = [np.concatenate(clouds[t::frames]) for t in range(frames)]
+        results['agents'] = agents.ego_alone(valid=agents.valid.any(axis=0))
         return results
 
 

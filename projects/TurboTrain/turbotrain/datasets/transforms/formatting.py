@@ -18,7 +18,8 @@ _DTYPES = dict(
     history_valid=torch.bool,
 )
 _META_KEYS = (
-    'agents', 'sample_idx', 'scenario', 'frame', 'cloud_paths', 'vector_map', 'vector_map_mask'
+    'agents', 'sample_idx', 'scenario', 'frame', 'cloud_paths', 'vector_map', 'vector_map_mask',
+    'message_bytes',
 )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ class CooperativeDetector(Base3DDetector):
 
     The network of V2XPnP and TurboTrain: every cloud is encoded by itself; each agent fuses its
     frames; the ego fuses the agents' maps, one each ("one-step communication"); boxes are detected
-    on the fused map, and a path is forecast for each box.
+    on the fused map, and a path is forecast for each box. With ``multi_step`` agents send all their
+    frames' maps instead: the ego fuses the agents at each time, and then its own frames.
 
     Args:
         encoder: points of K clouds to (K, C, H, W).
@@ -30,6 +31,8 @@ class CooperativeDetector(Base3DDetector):
         fusion_neck: agents to ego.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
         trajectory_head: forecasts boxes; None detects only.
+        compression: what an agent sends in place of its map; None sends the map itself.
+        multi_step: send the maps of all frames.
         bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
             leaves the map as the agents sent theirs.
         train_cfg: the detection head's.
@@ -47,6 +50,8 @@ class CooperativeDetector(Base3DDetector):
         fusion_neck: dict,
         bbox_head: dict,
         trajectory_head: dict | None = None,
+        compression: dict | None = None,
+        multi_step: bool = False,
         bev_neck: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -59,6 +64,8 @@ class CooperativeDetector(Base3DDetector):
         self.neck = MODELS.build(neck)
         self.temporal_neck = MODELS.build(temporal_neck)
         self.fusion_neck = MODELS.build(fusion_neck)
+        self.compression = MODELS.build(compression) if compression else None
+        self.multi_step = multi_step
         self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
@@ -70,7 +77,8 @@ class CooperativeDetector(Base3DDetector):
 
         Args:
             batch_inputs_dict: ``points``: for each sample a list of N*T tensors (P, 4).
-            batch_data_samples: their metainfo holds ``agents``.
+            batch_data_samples: their metainfo holds ``agents`` and gets ``message_bytes``, what
+                each of the other agents with a cloud sends, unless a transform has set it.
 
         Returns:
             One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
@@ -89,21 +97,67 @@ class CooperativeDetector(Base3DDetector):
         maps = self.neck(self.backbone(self.encoder(clouds)))[0]
         maps = maps.view(-1, num_frames, *maps.shape[1:])
         batch = _Batch(agents, maps)
+        self._note_messages(batch_data_samples, maps)
+        if self.multi_step:
+            bev = self._agents_first(maps, batch, points_in_ego)
+        else:
+            bev = self._time_first(maps, batch, points_in_ego)
+        return [bev] if self.bev_neck is None else self.bev_neck([bev])
+
+    def _time_first(self, maps: Tensor, batch: '_Batch', points_in_ego: bool) -> Tensor:
+        """(sum N_i, T, C, H, W) to (B, C, H, W): each agent sends one map."""
         fused = self.temporal_neck(
             maps,
             time_offsets=batch.time_offsets,
             valid=batch.valid,
             current_from_frame=None if points_in_ego else batch.current_from_frame,
         )
-        bev = self.fusion_neck(
-            fused,
-            num_agents=[len(record) for record in agents],
+        return self.fusion_neck(
+            self._received(fused, batch.is_ego),
+            num_agents=batch.num_agents,
             kinds=batch.kinds,
             valid=batch.valid.any(dim=1),
-            ego_from_agent=None if points_in_ego else batch.ego_from_features,
+            ego_from_agent=None if points_in_ego else batch.ego_from_agent[:, -1],
             delays=batch.delays,
         )
-        return [bev] if self.bev_neck is None else self.bev_neck([bev])
+
+    def _agents_first(self, maps: Tensor, batch: '_Batch', points_in_ego: bool) -> Tensor:
+        """The same, where each agent sends T maps: every time is a sample to the fusion neck."""
+        frames = maps.shape[1]
+        sent = self._received(maps.transpose(0, 1).flatten(0, 1), batch.is_ego.repeat(frames))
+        fused = self.fusion_neck(
+            sent,
+            num_agents=batch.num_agents * frames,
+            kinds=batch.kinds.repeat(frames),
+            valid=batch.valid.T.flatten(),
+            ego_from_agent=(
+                None if points_in_ego else batch.ego_from_agent.transpose(0, 1).flatten(0, 1)
+            ),
+            delays=batch.delays.repeat(frames),
+        )
+        fused = fused.unflatten(0, (frames, -1)).transpose(0, 1)
+        # A time counts for the ego if anybody saw anything then.
+        samples = batch.is_ego.cumsum(0) - 1
+        heard = batch.valid.new_zeros(fused.shape[:2], dtype=torch.int64)
+        heard = heard.index_add(0, samples, batch.valid.long()) > 0
+        return self.temporal_neck(fused, time_offsets=batch.time_offsets[batch.is_ego], valid=heard)
+
+    def _note_messages(self, samples: list[Det3DDataSample], maps: Tensor) -> None:
+        frames, channels, height, width = maps.shape[1:]
+        size = 4 * channels * height * width
+        if self.compression is not None:
+            size = self.compression.message_bytes(height, width)
+        for sample in samples:
+            senders = int(sample.agents.valid[1:].any(axis=1).sum())
+            if 'message_bytes' not in sample:
+                sent = [size * (frames if self.multi_step else 1)] * senders
+                sample.set_metainfo(dict(message_bytes=sent))
+
+    def _received(self, maps: Tensor, is_ego: Tensor) -> Tensor:
+        """The agents' maps as they arrive; the ego has its own as it is."""
+        if self.compression is None:
+            return maps
+        return maps.where(is_ego[:, None, None, None], self.compression(maps))
 
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
@@ -162,7 +216,9 @@ class _Batch:
         times = [np.tile(a.time_offsets, (len(a), 1)) for a in agents]
         self.time_offsets = stack(times).to(maps.dtype)
         self.valid = stack([a.valid for a in agents])
+        self.num_agents = [len(a) for a in agents]
+        self.is_ego = stack([np.arange(len(a)) == 0 for a in agents])
         self.kinds = stack([a.kinds for a in agents])
         self.delays = stack([a.delays for a in agents]).to(maps.dtype)
         self.current_from_frame = stack([a.current_from_frame for a in agents])
-        self.ego_from_features = stack([a.ego_from_features for a in agents])
+        self.ego_from_agent = stack([a.ego_from_agent for a in agents])

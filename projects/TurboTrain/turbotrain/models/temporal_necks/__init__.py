@@ -2,5 +2,6 @@
 
 from .attention import TemporalAttentionNeck
 from .base import BaseTemporalNeck
+from .recurrent import RecurrentTemporalNeck
 
-__all__ = ['BaseTemporalNeck', 'TemporalAttentionNeck']
+__all__ = ['BaseTemporalNeck', 'RecurrentTemporalNeck', 'TemporalAttentionNeck']

@@ -1,0 +1,9 @@
+# The benchmark's methods: detection and prediction from scratch, their losses summed.
+_base_ = './finetune_30e.py'
+lr = 2e-3
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)

@@ -1,0 +1,14 @@
+# V2X-ViT on the mini dataset, mode vc.
+_base_ = './v2xpnp_mini_v2xpnp-vc.py'
+model = dict(
+    fusion_neck=dict(
+        _delete_=True,
+        type='V2XViTFusion',
+        channels=64,
+        num_heads=4,
+        windows=[2, 4, 8],
+        window_heads=[4, 2, 1],
+        window_channels=[16, 32, 64],
+        point_cloud_range={{_base_.model_range}},
+    )
+)

@@ -1,0 +1,72 @@
+"""What an agent sends in place of its feature map."""
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+
+__all__ = ['FeatureCompression']
+
+_LEVELS = 255
+_SCALE_BYTES = 8  # lowest value and step of a quantised map, float32
+
+
+@MODELS.register_module()
+class FeatureCompression(BaseModule):
+    """Send fewer channels, and fewer bits of each.
+
+    A convolution to ``channels / ratio`` channels before sending and one back behind it, trained
+    with the rest. With 8 bits, a sent map is rounded to 256 levels between its lowest and highest
+    value; gradients pass the rounding unchanged (straight-through).
+
+    Source: the channel autoencoder is common to OpenCOOD's models; kernel sizes and the
+    quantisation are our choice.
+
+    Args:
+        channels: C.
+        ratio: by how much fewer channels are sent; 1 sends the map as it is.
+        bits: of each value, 32 or 8.
+        norm_cfg: normalisation.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        ratio: int = 1,
+        bits: int = 32,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if ratio < 1 or channels % ratio:
+            raise ValueError(f'ratio must divide the {channels} channels, got {ratio}')
+        if bits not in (8, 32):
+            raise ValueError(f'bits must be 8 or 32, got {bits}')
+        self.sent_channels, self.bits = channels // ratio, bits
+        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        sizes = ((channels, self.sent_channels, 1), (self.sent_channels, channels, 3))
+        self.encoder, self.decoder = (
+            ConvModule(c_in, c_out, k, padding=k // 2, bias=False, norm_cfg=norm_cfg)
+            if ratio > 1
+            else torch.nn.Identity()
+            for c_in, c_out, k in sizes
+        )
+
+    def message_bytes(self, height: int, width: int) -> int:
+        """Size of one map's message."""
+        values = self.sent_channels * height * width
+        return 4 * values if self.bits == 32 else values + _SCALE_BYTES
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What arrives: (S, C, H, W) to the same shape."""
+        sent = self.encoder(features)
+        return self.decoder(sent if self.bits == 32 else _round(sent))
+
+
+def _round(maps: Tensor) -> Tensor:
+    low, high = maps.detach().aminmax(dim=1, keepdim=True)
+    low, high = low.amin(dim=(2, 3), keepdim=True), high.amax(dim=(2, 3), keepdim=True)
+    step = ((high - low) / _LEVELS).clamp(min=torch.finfo(maps.dtype).tiny)
+    rounded = ((maps.detach() - low) / step).round() * step + low
+    return maps + (rounded - maps.detach())

@@ -1,0 +1,129 @@
+"""Every method of the benchmark on real samples, from its config."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+
+CONFIGS = sorted(Path(__file__).parents[2].glob('configs/benchmark/mini/*.py'))
+
+
+@pytest.fixture(scope='module')
+def infos(tiny_set, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('infos') / 'train.npz'
+    save_infos(str(path), build_infos(str(tiny_set), 'train'))
+    return path
+
+
+def open_split(cfg: Config, infos: Path, root: Path, split: str) -> V2XPnPDataset:
+    settings = dict(cfg[f'{split}_dataloader'].dataset)
+    settings.update(ann_file=str(infos), data_root=str(root))
+    settings.pop('type')
+    return V2XPnPDataset(**settings)
+
+
+def build(cfg: Config) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_trains_and_predicts(path, infos, tiny_set):
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    dataset = open_split(cfg, infos, tiny_set, 'train')
+    batch = pseudo_collate([dataset[len(dataset) // 2], dataset[-1]])
+    data = model.data_preprocessor(batch, training=True)
+    losses = model(**data, mode='loss')
+    total = sum(sum(v) if isinstance(v, list) else v for v in losses.values())
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_dir', 'loss_trajectory'}
+    total.backward()
+    assert torch.isfinite(total)
+    # The relation of an edge that no sample of the batch has gets no gradient: zero, not None.
+    assert all(p.grad is not None for p in model.parameters())
+
+    sample = open_split(cfg, infos, tiny_set, 'test')[3]
+    model.eval()
+    with torch.no_grad():
+        (found,) = model.test_step(pseudo_collate([sample]))
+    assert found.pred_instances_3d.trajectories.shape[2:] == (6, 2)
+    agents = 1 if 'no-fusion' in path.stem or 'early' in path.stem else 4
+    assert len(found.agents) == agents
+    # Ground truth is the same for every method: what all agents label.
+    assert len(found.gt_instances_3d) == len(
+        plain(infos, tiny_set)[3]['data_samples'].gt_instances_3d
+    )
+    if 'no-fusion' in path.stem:
+        assert found.message_bytes == []
+    elif 'early' in path.stem:
+        assert len(found.message_bytes) == 3 and max(found.message_bytes) % 16 == 0
+    else:
+        assert found.message_bytes == [64 * 32 * 64 * 4] * 3
+
+
+def plain(infos: Path, root: Path) -> V2XPnPDataset:
+    return open_split(Config.fromfile(named('v2xpnp_mini')), infos, root, 'test')
+
+
+def named(start: str) -> Path:
+    return next(path for path in CONFIGS if path.stem.startswith(start))
+
+
+def test_early_fusion_merges_all_points(infos, tiny_set):
+    apart = plain(infos, tiny_set)[3]
+    merged = open_split(Config.fromfile(named('early')), infos, tiny_set, 'test')[3]
+    frames = merged['data_samples'].agents.num_frames
+    counts = np.reshape(apart['data_samples'].num_points, (-1, frames)).sum(axis=0)
+    assert merged['data_samples'].num_points == counts.tolist()
+    rows = sorted(map(tuple, apart['inputs']['points'].tolist()))
+    assert sorted(map(tuple, merged['inputs']['points'].tolist())) == rows
+
+
+@pytest.mark.parametrize('project_first', [True, False])
+def test_sending_all_frames(infos, tiny_set, project_first):
+    cfg = Config.fromfile(named('f-cooper'))
+    # Maps of 1.6 m cells cannot tell 1 mm: the two roads to the ego's frame differ by the warp.
+    model = build(cfg).eval()
+    steps = [s for s in cfg.test_dataloader.dataset.pipeline if s['type'] != 'ProjectPointsToEgo']
+    if not project_first:
+        cfg.test_dataloader.dataset.pipeline = steps
+    sample = open_split(cfg, infos, tiny_set, 'test')[3]
+    data = model.data_preprocessor(pseudo_collate([sample, sample]))
+    samples = data['data_samples']
+    model.multi_step = True
+    with torch.no_grad():
+        both = model.extract_feat(data['inputs'], samples)[0]
+        assert samples[0].message_bytes == [3 * 64 * 32 * 64 * 4] * 3
+        torch.testing.assert_close(both[0], both[1])
+        alone = {'points': data['inputs']['points'][:1]}
+        torch.testing.assert_close(
+            model.extract_feat(alone, samples[:1])[0], both[:1], atol=1e-5, rtol=1e-4
+        )
+        model.multi_step = False
+        one_step = model.extract_feat(alone, samples[:1])[0]
+    assert (one_step - both[:1]).abs().max() > 1e-3
+
+
+def test_only_what_others_send_is_compressed(infos, tiny_set):
+    cfg = Config.fromfile(named('f-cooper'))
+    cfg.model.compression = dict(type='FeatureCompression', channels=64, ratio=16, bits=8)
+    model = build(cfg).eval()
+    sample = open_split(cfg, infos, tiny_set, 'test')[3]
+    data = model.data_preprocessor(pseudo_collate([sample]))
+    seen = []
+    model.fusion_neck.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(args[0]), with_kwargs=True
+    )
+    model.temporal_neck.register_forward_hook(lambda *args: seen.append(args[-1]))
+    with torch.no_grad():
+        model.extract_feat(data['inputs'], data['data_samples'])
+    own, received = seen
+    assert torch.equal(own[0], received[0])
+    assert not torch.equal(own[1], received[1])
+    assert data['data_samples'][0].message_bytes == [4 * 32 * 64 + 8] * 3

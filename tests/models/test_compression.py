@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from projects.TurboTrain.turbotrain.models import FeatureCompression
+
+
+def test_ratio_one_sends_the_map_as_it_is():
+    maps = torch.randn(3, 8, 4, 6)
+    plain = FeatureCompression(8)
+    assert torch.equal(plain(maps), maps)
+    assert plain.message_bytes(4, 6) == maps[0].numel() * 4
+    assert not list(plain.parameters())
+
+
+@pytest.mark.parametrize('ratio', [2, 8, 32])
+def test_fewer_channels_are_sent_and_all_come_back(ratio):
+    torch.manual_seed(0)
+    compression = FeatureCompression(32, ratio)
+    sent = []
+    compression.encoder.register_forward_hook(lambda *args: sent.append(args[-1]))
+    maps = torch.randn(2, 32, 4, 6)
+    assert compression(maps).shape == maps.shape
+    assert sent[0].shape == (2, 32 // ratio, 4, 6)
+    assert compression.message_bytes(4, 6) == sent[0][0].numel() * 4
+    assert FeatureCompression(32, ratio, bits=8).message_bytes(4, 6) == sent[0][0].numel() + 8
+    compression(maps).square().mean().backward()
+    assert all(p.grad.any() for p in compression.parameters())
+
+
+def test_eight_bits_round_to_256_levels_and_let_gradients_pass():
+    maps = (torch.randn(2, 8, 16, 16) * torch.tensor([1.0, 50.0])[:, None, None, None]).double()
+    maps.requires_grad_()
+    found = FeatureCompression(8, bits=8)(maps)
+    for before, after in zip(maps.detach(), found.detach(), strict=True):
+        span = before.max() - before.min()
+        assert len(after.round(decimals=9).unique()) <= 256
+        assert (after - before).abs().max() <= span / 255 / 2 * 1.001
+    weights = torch.randn_like(maps)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(maps.grad, weights)
+    constant = torch.full((1, 8, 2, 2), 3.0)
+    torch.testing.assert_close(FeatureCompression(8, bits=8)(constant), constant)
+
+
+@pytest.mark.parametrize('wrong', [dict(ratio=3), dict(ratio=0), dict(bits=4)])
+def test_impossible_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FeatureCompression(8, **wrong)
