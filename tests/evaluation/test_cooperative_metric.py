@@ -212,3 +212,16 @@ def test_records_are_small_and_travel_between_processes():
     assert len(blob) < 6000
     again = metric.compute_metrics(pickle.loads(blob))
     assert again == metric.compute_metrics(metric.results)
+
+
+def test_message_sizes_are_averaged_over_messages():
+    assert 'message_bytes' not in evaluate([make_sample()])
+
+    def samples(*sizes):
+        found = [make_sample(i) for i in range(len(sizes))]
+        for sample, sent in zip(found, sizes, strict=True):
+            sample.set_metainfo(dict(message_bytes=sent))
+        return found
+
+    assert evaluate(samples([100, 200], [], [600]))['message_bytes'] == 300
+    assert evaluate(samples([], []))['message_bytes'] == 0

@@ -1,7 +1,11 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import BEVCellMasking, DensePillarEncoder
+from projects.TurboTrain.turbotrain.models import (
+    BEVCellMasking,
+    DensePillarEncoder,
+    SparsePillarEncoder,
+)
 
 RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
 
@@ -32,7 +36,7 @@ def test_pillar_features_equal_a_loop(encoder):
         position = own[:, :3] / torch.tensor([8.0, 4.0, 2.0]) + torch.tensor([0, 0, 0.5])
         local = torch.cat([xy, position[:, 2:]], dim=1)
         features = torch.cat([xy, position, own[:, 3:], local - local.mean(0)], dim=1)
-        expected[:, cell[1], cell[0]] = encoder.layers(features).amax(0)
+        expected[:, cell[1], cell[0]] = encoder.points.layers(features).amax(0)
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -101,3 +105,66 @@ def test_nothing_of_hidden_points_reaches_the_encoder(encoder):
 def test_impossible_arguments_are_refused(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         BEVCellMasking(**kwargs)
+
+
+@pytest.fixture
+def sparse() -> SparsePillarEncoder:
+    torch.manual_seed(0)
+    encoder = SparsePillarEncoder(RANGE, [0.5, 0.5], stage_channels=(8, 12), depth=1)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+    return encoder.eval()
+
+
+def test_sparse_convolutions_equal_masked_dense_ones(sparse):
+    (cloud,) = clouds(150)
+    found = sparse([cloud])[0]
+    assert found.shape == (12, 8, 16)
+    features, pillar = sparse.points([cloud])
+    maps = features.new_zeros(16 * 32 + 1, 8)
+    maps = maps.scatter_reduce(0, pillar[:, None].expand_as(features), features, 'amax')[:-1]
+    there = torch.zeros(16 * 32 + 1).index_fill(0, pillar, 1.0)[:-1].view(1, 1, 16, 32)
+    x = maps.T.view(1, 8, 16, 32)
+
+    def convolve(x, conv, stride=1):
+        weight = conv.weight.permute(0, 3, 1, 2)  # out, in, rows, columns
+        return torch.nn.functional.conv2d(x, weight, padding=1, stride=stride)
+
+    def normalise(x, norm):
+        return torch.nn.functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+
+    def block(x, layers, there):
+        conv1, norm1, _, conv2, norm2 = layers
+        inner = normalise(convolve(x, conv1), norm1).relu() * there
+        return (normalise(convolve(inner, conv2), norm2) + x).relu() * there
+
+    first, down, second = sparse.stages
+    x = block(x, first.layers, there)
+    there = torch.nn.functional.max_pool2d(there, 3, stride=2, padding=1)
+    x = normalise(convolve(x, down[0], stride=2), down[1]).relu() * there
+    x = block(x, second.layers, there)
+    torch.testing.assert_close(found, x[0], atol=1e-5, rtol=1e-4)
+    assert (x == 0).any() and (x > 0).any()
+
+
+def test_sparse_clouds_are_encoded_each_by_itself_and_train(sparse):
+    a, b = clouds(200, 150)
+    together = sparse([a, torch.zeros(0, 4), b])
+    torch.testing.assert_close(sparse([b])[0], together[2], atol=1e-6, rtol=1e-5)
+    assert not together[1].any()
+    sparse.train()
+    sparse([a, b]).square().mean().backward()
+    assert all(p.grad.any() for p in sparse.parameters())
+
+
+def test_sparse_encoder_of_nothing_is_zero_with_a_graph(sparse):
+    far = torch.tensor([[100.0, 0, 0, 0]])
+    maps = sparse([torch.zeros(0, 4), far])
+    assert maps.shape == (2, 12, 8, 16)
+    assert not maps.any()
+    maps.sum().backward()
+    with pytest.raises(ValueError, match='multiple of 8'):
+        SparsePillarEncoder(RANGE, [0.5, 4.0], stage_channels=(8, 8, 8, 8))

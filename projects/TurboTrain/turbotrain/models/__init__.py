@@ -3,7 +3,7 @@
 from .compression import FeatureCompression
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import CooperativeDetector, MaskedPretrainer
-from .encoders import DensePillarEncoder
+from .encoders import DensePillarEncoder, SparsePillarEncoder
 from .fusion_necks import (
     AttFuseFusion,
     BaseFusionNeck,
@@ -34,6 +34,7 @@ __all__ = [
     'MaskedPretrainer',
     'MaskedReconstructionHead',
     'RecurrentTemporalNeck',
+    'SparsePillarEncoder',
     'TemporalAttentionNeck',
     'TrajectoryHead',
     'V2VNetFusion',

@@ -1,31 +1,30 @@
 """Point clouds to bird's-eye-view feature maps without padded voxels."""
 
-import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
+
+from .pillar_points import PillarPoints
 
 __all__ = ['DensePillarEncoder']
-
-_POINT_FEATURES = 9
 
 
 @MODELS.register_module()
 class DensePillarEncoder(BaseModule):
     """PointPillars' encoder with every point of a pillar and none of the padding.
 
-    Each point is described by its offset from the pillar's centre (in half pillars), its position
-    (in halves of the range), its intensity, and its offset from the mean of the pillar's points;
-    two linear layers and a maximum over the pillar give the pillar's feature. All clouds of a batch
-    go through at once. Empty pillars are 0.
+    A maximum over the points of a pillar (:class:`PillarPoints`) gives its feature. Empty pillars
+    are 0.
 
-    Source: PointPillars (Lang et al., CVPR 2019), less its cap on points and pillars and its batch
-    norm (our choice: nothing here depends on how many points a batch has, be it none).
+    Source: PointPillars (Lang et al., CVPR 2019).
 
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
         pillar_size: ``[x, y]``, metres.
         out_channels: C.
+
+    Raises:
+        ValueError: the range is no multiple of the pillar size.
     """
 
     def __init__(
@@ -36,23 +35,7 @@ class DensePillarEncoder(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        low, high = point_cloud_range[:3], point_cloud_range[3:]
-        self.grid = [round((high[i] - low[i]) / pillar_size[i]) for i in (0, 1)]
-        for i, axis in enumerate('xy'):
-            if abs(self.grid[i] * pillar_size[i] - (high[i] - low[i])) > 1e-3:
-                raise ValueError(
-                    f'point_cloud_range spans {high[i] - low[i]:g} m in {axis}, which is no '
-                    f'multiple of the pillar size {pillar_size[i]:g} m'
-                )
-        self.out_channels = out_channels
-        for name, value in (('low', low), ('high', high), ('size', pillar_size)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(_POINT_FEATURES, out_channels),
-            nn.ReLU(inplace=True),
-            nn.Linear(out_channels, out_channels),
-            nn.ReLU(inplace=True),
-        )
+        self.points = PillarPoints(point_cloud_range, pillar_size, out_channels)
 
     def forward(self, clouds: list[Tensor]) -> Tensor:
         """Encode.
@@ -63,35 +46,8 @@ class DensePillarEncoder(BaseModule):
         Returns:
             (K, C, H, W); H runs along y, W along x.
         """
-        width, height = self.grid
-        points = torch.cat(clouds)
-        counts = torch.tensor([len(cloud) for cloud in clouds], device=points.device)
-        cloud = torch.repeat_interleave(counts, output_size=len(points))
-
-        xyz = points[:, :3]
-        inside = ((xyz > self.low) & (xyz < self.high)).all(dim=1)
-        cell = ((xyz[:, :2] - self.low[:2]) / self.size).floor()
-        index = (cloud * height + cell[:, 1].long()) * width + cell[:, 0].long()
-        # Points outside go to a spare pillar at the end, which spares a wait for their number.
-        pillars = len(clouds) * height * width
-        index = torch.where(inside, index, pillars)
-
-        features = self.layers(self._describe(points, cell, index, pillars))
-        canvas = features.new_zeros(pillars + 1, self.out_channels)
-        canvas = canvas.scatter_reduce(0, index[:, None].expand_as(features), features, 'amax')
-        canvas = canvas[:-1].view(len(clouds), height, width, self.out_channels)
-        return canvas.permute(0, 3, 1, 2)
-
-    def _describe(self, points: Tensor, cell: Tensor, index: Tensor, pillars: int) -> Tensor:
-        """(P, 9) features of the points, each within about [-1, 1]."""
-        half = self.size / 2
-        middle = (self.low + self.high) / 2
-        centre = self.low[:2] + (cell + 0.5) * self.size
-        offset = ((points[:, :2] - centre) / half).clamp(-2, 2)
-        position = ((points[:, :3] - middle) / (self.high - middle)).clamp(-2, 2)
-        local = torch.cat([offset, position[:, 2:]], dim=1)
-
-        ones = points.new_ones(len(points), 1)
-        sums = points.new_zeros(pillars + 1, 4).index_add(0, index, torch.cat([local, ones], dim=1))
-        mean = sums[:, :3] / sums[:, 3:].clamp(min=1)
-        return torch.cat([offset, position, points[:, 3:4], local - mean[index]], dim=1)
+        width, height = self.points.grid
+        features, pillar = self.points(clouds)
+        canvas = features.new_zeros(len(clouds) * height * width + 1, features.shape[1])
+        canvas = canvas.scatter_reduce(0, pillar[:, None].expand_as(features), features, 'amax')
+        return canvas[:-1].view(len(clouds), height, width, -1).permute(0, 3, 1, 2)
