@@ -97,7 +97,7 @@ class SparsePillarEncoder(BaseModule):
         sparse = SparseConvTensor(
             pooled, torch.stack(place, dim=1).int(), [height, width], len(clouds)
         )
-        return self.stages(sparse).dense()
+        return _dense(self.stages(sparse))
 
     @property
     def _channels(self) -> int:
@@ -109,6 +109,16 @@ class SparsePillarEncoder(BaseModule):
         for module in self.stages.modules():
             if isinstance(module, (SubMConv2d, SparseConv2d)):
                 module.algo = algorithm
+
+
+def _dense(sparse: SparseConvTensor) -> Tensor:
+    """(K, C, H, W); spconv's own way indexes as torch from 2.9 on reads otherwise."""
+    height, width = sparse.spatial_shape
+    cloud, row, column = sparse.indices.long().unbind(dim=1)
+    maps = sparse.features.new_zeros(
+        sparse.batch_size * height * width, sparse.features.shape[1]
+    ).index_copy(0, (cloud * height + row) * width + column, sparse.features)
+    return maps.view(sparse.batch_size, height, width, -1).permute(0, 3, 1, 2)
 
 
 class _ResidualBlock(SparseModule):
