@@ -242,7 +242,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if self.balancer.learns:
             for k, task in enumerate(self.tasks):
                 if task in losses:
-                    self._sums[:, k] += torch.tensor([float(losses[task]), 1.0]).double()
+                    self._sums[:, k] += torch.tensor([float(losses[task].detach()), 1.0]).double()
         weights = dict(zip(self.tasks, self.balancer.weights.tolist(), strict=True))
         return {task: weights[task] * loss for task, loss in losses.items()}
 

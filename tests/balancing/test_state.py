@@ -1,0 +1,88 @@
+"""Resumed equals uninterrupted, bit for bit; in files that weights_only reads."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
+from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, wrapper
+
+CASES = [
+    dict(schedule=dict(type='PeriodicSchedule', free=2, suppress=1)),
+    dict(schedule=dict(type='FractionSchedule', fraction=0.4), accumulative_counts=2),
+    dict(schedule=dict(type='PhaseSchedule', phases=[(4, 0.0), (None, 0.5)])),
+    dict(schedule=dict(type='WhenNeededSchedule', interval=4)),
+    *(
+        dict(schedule=ALWAYS, aggregator=dict(type=name))
+        for name in ('GradVac', 'RandomOrderPCGrad', 'GradDrop', 'NashMTL')
+    ),
+    dict(aggregator=dict(type='GradDrop'), schedule=ALWAYS, level='features', features='trunk'),
+    dict(balancer=dict(type='UncertaintyWeighting')),
+    dict(balancer=dict(type='DynamicWeightAverage', interval=4)),
+    dict(balancer=dict(type='GradNorm')),
+]
+
+
+def steps(model, optim_wrapper, numbers: range) -> list[torch.Tensor]:
+    for i in numbers:
+        x = torch.randn(5, 4, generator=torch.Generator().manual_seed(i))
+        model.train_step(dict(x=x), optim_wrapper)
+    return [p.detach().clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_resumed_equals_uninterrupted(case, tmp_path):
+    def begin():
+        model = ThreeTasks()
+        return model, wrapper(model, tasks=THREE, **copy.deepcopy(case))
+
+    expected = steps(*begin(), range(20))
+    model, optim_wrapper = begin()
+    steps(model, optim_wrapper, range(10))
+    torch.save(dict(model=model.state_dict(), optim=optim_wrapper.state_dict()), tmp_path / 'a.pth')
+    saved = torch.load(tmp_path / 'a.pth', weights_only=True)
+    model, optim_wrapper = begin()
+    model.load_state_dict(saved['model'])
+    optim_wrapper.load_state_dict(saved['optim'])
+    for a, b in zip(steps(model, optim_wrapper, range(10, 20)), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_schedules_position_is_part_of_the_state():
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE)
+    steps(model, optim_wrapper, range(5))
+    state = optim_wrapper.state_dict()
+    again = wrapper(ThreeTasks(), tasks=THREE)
+    assert again.suppresses != optim_wrapper.suppresses
+    again.load_state_dict(state)
+    assert again.suppresses == optim_wrapper.suppresses
+
+
+def test_checkpoints_go_to_and_come_from_a_stock_wrapper():
+    model = ThreeTasks()
+    ours, stock = wrapper(model, tasks=THREE), wrapper(model, OptimWrapper)
+    steps(model, ours, range(4))
+    stock.load_state_dict(ours.state_dict())
+    momentum = [s['momentum_buffer'] for s in stock.optimizer.state.values()]
+    assert momentum
+    fresh = wrapper(model, tasks=THREE)
+    fresh.load_state_dict(stock.state_dict())
+    for a, b in zip(momentum, fresh.optimizer.state.values(), strict=True):
+        assert torch.equal(a, b['momentum_buffer'])
+    changed = wrapper(model, tasks=THREE, aggregator=dict(type='GradVac'))
+    changed.load_state_dict(ours.state_dict())  # of another aggregator: begins afresh
+    assert changed.update_index == 4
+
+
+def test_the_amp_twin_saves_both_states(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+    )
+    model = ThreeTasks()
+    amp = wrapper(model, AmpConflictSuppressingOptimWrapper, tasks=THREE)
+    state = amp.state_dict()
+    assert {'loss_scaler', 'conflict_suppression'} <= state.keys()
+    amp.load_state_dict(state)
