@@ -188,7 +188,7 @@ def test_nash_solves_its_equation():
 
 @pytest.mark.parametrize('name', sorted(RANDOM | {'NashMTL'}))
 def test_a_restored_aggregator_goes_on_bit_for_bit(name):
-    sequence = matrices(3, 6)
+    sequence = matrices(5, 6)
     whole, first, second = build(name), build(name), build(name)
     expected = [aggregate(whole, matrix) for matrix in sequence]
     for matrix in sequence[:3]:
