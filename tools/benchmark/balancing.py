@@ -10,6 +10,7 @@ the toy's are under ``toy``.
 import argparse
 import copy
 import json
+import logging
 import os
 import platform
 import statistics
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +76,7 @@ class ToyTrunk(BaseModel):
         self.prediction = nn.Conv2d(channels, 12, 1)
 
     def forward(self, x: torch.Tensor, mode: str = 'loss') -> dict[str, torch.Tensor]:
+        """Two losses."""
         bev = self.trunk(x)
         return dict(
             loss_detection=self.detection(bev).square().mean(),
@@ -98,7 +99,12 @@ def build_detector(data_root: Path, seed: int) -> tuple[BaseModel, list[dict], d
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
     batches = [batch for batch, _ in zip(loader, range(4), strict=False)]
     model = MODELS.build(cfg.model)
+    logging.disable(logging.INFO)
     model.init_weights()
+    # A head that starts at 0 sends no gradient into the trunk: as if it had learned a little.
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.01)
     wrapper = {k: cfg.optim_wrapper[k] for k in ('optimizer', 'clip_grad', 'tasks')}
     return model, batches, wrapper | dict(features='bev_neck')
 
@@ -128,6 +134,7 @@ class Way:
         self.kept = [output] if isinstance(output, torch.Tensor) else list(output)
 
     def step(self, batch: dict) -> None:
+        """Train on a batch."""
         batch = copy.deepcopy(batch)
         if self.name != 'torchjd':
             self.model.train_step(batch, self.wrapper)

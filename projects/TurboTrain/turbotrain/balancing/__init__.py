@@ -3,6 +3,7 @@
 from .aggregators import *  # noqa: F403
 from .aggregators import __all__ as _aggregators
 from .feature_gradients import FeatureGradients
+from .layer_conflict import layer_conflict
 from .loss_balancers import (
     LOSS_BALANCERS,
     DynamicWeightAverage,
@@ -41,5 +42,6 @@ __all__ = [
     'TaskGradients',
     'UncertaintyWeighting',
     'WhenNeededSchedule',
+    'layer_conflict',
     'task_losses',
 ]
