@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
 
 from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, wrapper
@@ -86,3 +88,48 @@ def test_the_amp_twin_saves_both_states(monkeypatch):
     state = amp.state_dict()
     assert {'loss_scaler', 'conflict_suppression'} <= state.keys()
     amp.load_state_dict(state)
+
+
+class Clouds(torch.utils.data.Dataset):
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        return dict(x=torch.randn(4, generator=torch.Generator().manual_seed(i)))
+
+
+@MODELS.register_module()
+class RunnersThreeTasks(ThreeTasks):
+    pass
+
+
+def test_runners_resume_equals_an_uninterrupted_run(tmp_path):
+    def run(name: str, epochs: int, resume: bool = False) -> list[torch.Tensor]:
+        runner = Runner(
+            model=dict(type='RunnersThreeTasks'),
+            work_dir=str(tmp_path / name),
+            train_dataloader=dict(
+                dataset=Clouds(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(
+                type='ConflictSuppressingOptimWrapper', tasks=THREE,
+                optimizer=dict(type='Adam', lr=0.01),
+                aggregator=dict(type='GradVac'),
+                schedule=dict(type='WhenNeededSchedule', interval=3),
+                balancer=dict(type='UncertaintyWeighting'),
+            ),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+            custom_hooks=[dict(type='PlainCheckpointHook')],
+            randomness=dict(seed=0), resume=resume, experiment_name=f'{name}{epochs}',
+        )  # fmt: skip
+        runner.train()
+        return [p.detach().clone() for p in runner.model.parameters()]
+
+    whole = run('whole', 4)
+    interrupted = run('parts', 2)
+    resumed = run('parts', 4, resume=True)
+    assert not torch.equal(interrupted[-1], resumed[-1])
+    for a, b in zip(whole, resumed, strict=True):
+        assert torch.equal(a, b)

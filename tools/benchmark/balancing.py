@@ -9,22 +9,20 @@ the toy's are under ``toy``.
 
 import argparse
 import copy
+import itertools
 import json
 import logging
-import os
 import platform
 import statistics
-import subprocess
 import sys
-import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import torch
-import torchjd
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
@@ -37,6 +35,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from projects.TurboTrain.turbotrain.balancing import (
     ConflictSuppressingOptimWrapper,
     PeriodicSchedule,
+    TaskGradients,
     task_losses,
 )
 
@@ -52,7 +51,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=15, help='steps of each way')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--model', choices=['both', 'detector', 'toy'], default='both')
-    parser.add_argument('--memory-of', choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -174,42 +172,38 @@ def measure_times(name: str, args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def resident() -> int:
-    words = Path('/proc/self/statm').read_text().split()
-    return int(words[1]) * os.sysconf('SC_PAGE_SIZE')
-
-
-def report_memory(name: str, args: argparse.Namespace) -> None:
-    """Print the peak of memory that steps of one way add to the model and its batches."""
-    model, batches, settings = build(name, args)
-    way = Way(args.memory_of, model, settings)
-    done, peak = threading.Event(), [0]
-
-    def watch() -> None:
-        while not done.wait(0.002):
-            peak[0] = max(peak[0], resident())
-
-    before = resident()
-    thread = threading.Thread(target=watch)
-    thread.start()
-    for batch in (batches[0],) * 3:
-        way.step(batch)
-    done.set()
-    thread.join()
-    print((peak[0] - before) / 2**20)
-
-
 def measure_memory(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Peak MB of each way, each in a process of its own."""
-    common = [sys.executable, __file__, '--data-root', str(args.data_root.resolve())]
-    common += ['--seed', str(args.seed), '--model', name]
+    """Peak MB that a step of each way has allocated beyond what was there before it."""
+    model, batches, settings = build(name, args)
     megabytes = {}
-    for way in WAYS:
-        done = subprocess.run(
-            [*common, '--memory-of', way], capture_output=True, text=True, check=True
-        )
-        megabytes[way] = round(float(done.stdout.split()[-1]), 1)
+    for way in (Way(way, model, settings) for way in WAYS):
+        way.step(batches[0])  # makes the optimiser's state
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profiler:
+            way.step(batches[0])
+        events = profiler.profiler.kineto_results.events()
+        changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+        peak = max(itertools.accumulate(nbytes for _, nbytes in changes))
+        megabytes[way.name] = round(peak / 2**20, 2)
     return megabytes
+
+
+def rows_megabytes(name: str, args: argparse.Namespace) -> float:
+    """MB of tasks x shared parameters: what balancing may add at most."""
+    model, batches, settings = build(name, args)
+    way = Way('parameters', model, settings)
+    sizes = []
+    write = TaskGradients.write
+
+    def spy(self: TaskGradients, *rest: object) -> None:
+        sizes.append(self._rows.numel() * self._rows.element_size())
+        write(self, *rest)
+
+    TaskGradients.write = spy
+    way.step(batches[0])
+    TaskGradients.write = write
+    return round(sizes[0] / 2**20, 2)
 
 
 def summarise(name: str, args: argparse.Namespace) -> dict:
@@ -230,7 +224,9 @@ def summarise(name: str, args: argparse.Namespace) -> dict:
     what = f'default schedule, {PERIOD.suppress} in {period}'
     print(f'{what:<36} {"":>8} {ratios["default"]:8.2f}')
     return {f'{way}_over_plain': round(ratios[way], 3) for way in ratios if way != 'plain'} | dict(
-        milliseconds={way: round(1e3 * times[way], 1) for way in WAYS}, peak_megabytes=megabytes
+        task_rows_megabytes=rows_megabytes(name, args),
+        milliseconds={way: round(1e3 * times[way], 1) for way in WAYS},
+        peak_megabytes=megabytes,
     )
 
 
@@ -239,9 +235,6 @@ def main() -> None:
     import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 
     init_default_scope('mmdet3d')
-    if args.memory_of:
-        report_memory(args.model, args)
-        return
     names = ['detector', 'toy'] if args.model == 'both' else [args.model]
     results = {name: summarise(name, args) for name in names}
     first = results.pop(names[0])
@@ -255,7 +248,7 @@ def main() -> None:
                 versions=dict(
                     python=platform.python_version(),
                     torch=torch.__version__,
-                    torchjd=torchjd.__version__ if hasattr(torchjd, '__version__') else '0.18',
+                    torchjd=metadata.version('torchjd'),
                 ),
                 date=time.strftime('%Y-%m-%d'),
             )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
 
 from .aggregators import AGGREGATORS
@@ -28,6 +28,11 @@ from .task_gradients import TaskGradients
 __all__ = ['AmpConflictSuppressingOptimWrapper', 'ConflictSuppressingOptimWrapper']
 
 _STATE = 'conflict_suppression'  # key in checkpoints
+
+
+def _build(registry: Registry, cfg: dict) -> Any:
+    # Without its scope mmengine looks in the default one first, mmdet3d's say, and warns.
+    return registry.build({'_scope_': registry.scope, **cfg})
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -89,16 +94,17 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
                 f'got {level=}, {features=}'
             )
         self.tasks = {task: tuple(patterns) for task, patterns in tasks.items()}
-        self.aggregator = AGGREGATORS.build(aggregator or dict(type='PCGrad'))
-        self.schedule = SCHEDULES.build(schedule or dict(type='PeriodicSchedule'))
+        self.aggregator = _build(AGGREGATORS, aggregator or dict(type='PCGrad'))
+        self.schedule = _build(SCHEDULES, schedule or dict(type='PeriodicSchedule'))
         self.balancer = (
-            LOSS_BALANCERS.build({**balancer, 'tasks': list(self.tasks)}) if balancer else None
+            _build(LOSS_BALANCERS, {**balancer, 'tasks': list(self.tasks)}) if balancer else None
         )
         self.features = features
         self.overlap_free_steps = overlap_free_steps
         self._losses: dict[str, Tensor] | None = None
         self._gradients: TaskGradients | FeatureGradients | None = None
         self._model: nn.Module | None = None
+        self._decision: tuple[int, bool] | None = None
         self._synced_norms = False
         self._sums = torch.zeros(2, len(self.tasks), dtype=torch.float64)  # losses, how many
         self._norms: Tensor | None = None
@@ -111,7 +117,11 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
     @property
     def suppresses(self) -> bool:
         """Whether the parameter update under way suppresses conflicts."""
-        return not self.aggregator.plain and self.schedule.suppresses(self.update_index)
+        # Decided once per update: what is measured on the way changes the next one only.
+        if self._decision is None or self._decision[0] != self.update_index:
+            suppresses = not self.aggregator.plain and self.schedule.suppresses(self.update_index)
+            self._decision = self.update_index, suppresses
+        return self._decision[1]
 
     @property
     def _averages(self) -> bool:
@@ -183,7 +193,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         return loss
 
     def _suppress(self, losses: list[Tensor | None], step: int) -> None:
-        if self._synced_norms and num_processes() > 1:
+        if self._synced_norms and self.features is None and num_processes() > 1:
             self._require_all_or_none(losses)
         scaled = [None if loss is None else self._scaled(self.scale_loss(loss)) for loss in losses]
         if self.features is None:
@@ -277,7 +287,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         super().load_state_dict(state_dict)
         if own is None:
             return
-        self._inner_count = own['inner_count']
+        self._inner_count, self._decision = own['inner_count'], None
         parts = dict(schedule=self.schedule, aggregator=self.aggregator, balancer=self.balancer)
         for name, part in parts.items():
             # Empty, or of another kind, if the config has changed since.

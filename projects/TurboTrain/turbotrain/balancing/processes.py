@@ -38,9 +38,9 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         part.as_strided(p.shape, p.stride()) for part, p in zip(parts, parameters, strict=True)
     ]
     flags.copy_(has)
-    own = [i for i, there in enumerate(has.tolist()) if there]
-    if own:
-        torch._foreach_copy_([views[i] for i in own], [parameters[i].grad for i in own])
+    for view, parameter in zip(views, parameters, strict=True):
+        if parameter.grad is not None:
+            view.copy_(parameter.grad)
     average(flat)
     for parameter, view, used in zip(parameters, views, (flags > 0).tolist(), strict=True):
         if used:
