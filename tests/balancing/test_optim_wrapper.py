@@ -348,3 +348,8 @@ def test_scalars_by_task_and_by_pair():
         assert scalars[f'train/task_norm/{name}'].data[0][-1] > 0
         assert f'train/task_weight/{name}' in scalars
     assert 0 <= scalars['train/conflict_rate'].data[0][-1] <= 1
+
+
+def test_a_misspelt_aggregator_is_named_with_what_there_is():
+    with pytest.raises(KeyError, match=r"no gradient aggregator 'PCgrad', only .*'PCGrad'"):
+        wrapper(TwoTasks(), tasks=TASKS, aggregator=dict(type='PCgrad'))

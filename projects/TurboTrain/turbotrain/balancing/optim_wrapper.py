@@ -31,8 +31,13 @@ _STATE = 'conflict_suppression'  # key in checkpoints
 
 
 def _build(registry: Registry, cfg: dict) -> Any:
-    # Without its scope mmengine looks in the default one first, mmdet3d's say, and warns.
-    return registry.build({'_scope_': registry.scope, **cfg})
+    # Registry.build looks in the default scope first, mmdet3d's say, and warns.
+    cfg = dict(cfg)
+    name = cfg.pop('type')
+    kind = registry.get(name)
+    if kind is None:
+        raise KeyError(f'there is no {registry.name} {name!r}, only {sorted(registry.module_dict)}')
+    return kind(**cfg)
 
 
 @OPTIM_WRAPPERS.register_module()
