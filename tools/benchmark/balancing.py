@@ -4,7 +4,7 @@ Training steps of a plain OptimWrapper, of TorchJD's ``mtl_backward`` with PCGra
 level and schedule, in turns on the same batches, so that all meet the same machine; medians count.
 Two models: the CooperativeDetector of the mini config, and a toy of 8 convolution blocks on a
 bird's-eye-view map with two heads. The last line is one JSON object; its ratios are the detector's,
-the toy's are under ``toy``.
+the toy's are under ``toy``. ``default`` is computed from ``parameters``, not run.
 """
 
 import argparse
