@@ -5,81 +5,62 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from projects.TurboTrain.turbotrain.balancing import (
     AmpConflictSuppressingOptimWrapper,
     ConflictSuppressingOptimWrapper,
+    TaskGradients,
     task_losses,
 )
-
-TASKS = dict(detection=['loss_box', 'loss_cls_*'], prediction=['loss_path'])
-NEVER, ALWAYS = dict(type='PeriodicSchedule', suppress=0), dict(type='PeriodicSchedule', free=0)
-
-
-class TwoTasks(BaseModel):
-    """A trunk, a head for each task, and a parameter nobody uses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8))
-        self.box, self.path = nn.Linear(8, 3), nn.Linear(8, 2)
-        self.unused = nn.Parameter(torch.ones(3))
-
-    def forward(self, x: torch.Tensor, mode: str = 'loss') -> dict:
-        features = self.trunk(x)
-        losses = dict(
-            loss_box=self.box(features).square().mean(),
-            loss_cls_a=[self.box(features).sin().mean(), features.cos().mean()],
-            accuracy=torch.ones(1),
-        )
-        return losses | dict(loss_path=(self.path(features) - 3).square())
-
-
-def wrapper(model: nn.Module, kind: type = ConflictSuppressingOptimWrapper, **kwargs):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    return kind(optimizer=optimizer, **kwargs)
-
-
-def train(model: nn.Module, optim_wrapper: OptimWrapper, steps: int = 8) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(steps):
-        data = dict(x=torch.randn(5, 4, generator=generator))
-        model.train_step(data, optim_wrapper)
-    return [p.detach().clone() for p in model.parameters()]
-
-
-@pytest.mark.parametrize(
-    'kwargs', [{}, dict(accumulative_counts=3), dict(clip_grad=dict(max_norm=0.1))]
+from tests.balancing.toys import (
+    ALWAYS,
+    MEASURED,
+    NEVER,
+    TASKS,
+    THREE,
+    ThreeTasks,
+    TwoTasks,
+    gradients,
+    train,
+    wrapper,
 )
-def test_free_steps_are_mmengines_own_bit_for_bit(kwargs):
+
+FEATURES = dict(level='features', features='trunk')
+
+SETTINGS = [{}, dict(accumulative_counts=3), dict(clip_grad=dict(max_norm=0.1))]
+
+
+@pytest.mark.parametrize('kwargs', SETTINGS)
+@pytest.mark.parametrize(
+    'plain', [dict(schedule=NEVER), dict(aggregator=dict(type='PlainSum'), schedule=ALWAYS)]
+)
+def test_free_steps_and_plain_sums_are_mmengines_own_bit_for_bit(plain, kwargs):
     ours, stock = TwoTasks(), TwoTasks()
-    after = train(ours, wrapper(ours, tasks=TASKS, schedule=NEVER, **copy.deepcopy(kwargs)))
+    after = train(ours, wrapper(ours, tasks=TASKS, **plain, **copy.deepcopy(kwargs)))
     expected = train(stock, wrapper(stock, OptimWrapper, **copy.deepcopy(kwargs)))
     for a, b in zip(after, expected, strict=True):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(
-    'kwargs', [{}, dict(accumulative_counts=3), dict(clip_grad=dict(max_norm=0.1))]
-)
-def test_plain_sum_of_task_gradients_is_the_gradient_of_the_sum(kwargs):
-    ours, stock = TwoTasks(), TwoTasks()
-    plain = dict(aggregator=dict(type='PlainSum'), schedule=ALWAYS)
-    after = train(ours, wrapper(ours, tasks=TASKS, **plain, **copy.deepcopy(kwargs)))
-    expected = train(stock, wrapper(stock, OptimWrapper, **copy.deepcopy(kwargs)))
+@pytest.mark.parametrize('kwargs', SETTINGS)
+@pytest.mark.parametrize('level', [{}, FEATURES])
+def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(level, kwargs):
+    ours, stock = ThreeTasks(), ThreeTasks()
+
+    def sometimes(step):
+        return 'prediction' if step % 3 == 1 else 'mapping' if step % 4 == 2 else ''
+
+    after = train(
+        ours,
+        wrapper(ours, tasks=THREE, **MEASURED, **level, **copy.deepcopy(kwargs)),
+        without=sometimes,
+    )
+    expected = train(
+        stock, wrapper(stock, OptimWrapper, **copy.deepcopy(kwargs)), without=sometimes
+    )
     for a, b in zip(after, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
-
-
-def gradients(model: nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:
-    grads = torch.autograd.grad(
-        loss, list(model.parameters()), allow_unused=True, retain_graph=True
-    )
-    return [
-        torch.zeros_like(p) if g is None else g
-        for p, g in zip(model.parameters(), grads, strict=True)
-    ]
 
 
 def test_shared_parameters_get_the_projection_and_heads_their_plain_gradient():
@@ -221,3 +202,154 @@ def test_scaling_the_losses_changes_nothing(monkeypatch):
     assert not torch.equal(start[-1], scaled[-1])
     for a, b in zip(scaled, unscaled, strict=True):
         assert torch.equal(a, b)  # powers of two lose no bits
+
+
+def test_an_overflow_in_one_task_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+    )
+    for level in ({}, FEATURES):
+        for name in ('PCGrad', 'MGDA', 'GradVac', 'GradDrop', 'ConFIG', 'UPGrad'):
+            model = TwoTasks()
+            forward = model.forward
+            model.forward = lambda f=forward, **kw: {
+                k: v * torch.inf if k == 'loss_path' else v for k, v in f(**kw).items()
+            }
+            optim_wrapper = wrapper(
+                model, AmpConflictSuppressingOptimWrapper, tasks=TASKS, schedule=ALWAYS,
+                aggregator=dict(type=name), **level,
+            )  # fmt: skip
+            optim_wrapper.loss_scaler = FakeScaler()
+            seen = []
+            optim_wrapper.step = lambda m=model, s=seen, **_: s.extend(
+                p.grad.isfinite().all() for p in m.trunk.parameters()
+            )
+            model.train_step(dict(x=torch.randn(5, 4)), optim_wrapper)
+            assert seen
+            assert not any(seen), name
+            assert optim_wrapper.aggregator.state_dict().get('calls', 0) == 0
+
+
+class Checkpointed(TwoTasks):
+    reentrant = False
+
+    def forward(self, x: torch.Tensor, mode: str = 'loss') -> dict:
+        x = checkpoint(self.trunk, x.requires_grad_(), use_reentrant=self.reentrant)
+        box, path = self.box(x).square().mean(), (self.path(x) - 3).square().mean()
+        return dict(loss_box=box, loss_path=path)
+
+
+def test_activation_checkpointing():
+    model, same = Checkpointed(), TwoTasks()
+    same.forward = lambda x, mode: dict(
+        loss_box=same.box(same.trunk(x)).square().mean(),
+        loss_path=(same.path(same.trunk(x)) - 3).square().mean(),
+    )
+    after = train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS))
+    for a, b in zip(after, train(same, wrapper(same, tasks=TASKS, schedule=ALWAYS)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    model.reentrant = True
+    with pytest.raises(RuntimeError, match='use_reentrant=False'):
+        train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS))
+
+
+def test_features_aggregate_at_the_modules_output():
+    model = TwoTasks()
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(4))
+    features = model.trunk(x)
+    model.trunk.forward, forward = lambda _: features, model.trunk.forward
+    per_task = list(task_losses(model(x), TASKS).values())
+    model.trunk.forward = forward
+    d, p = (torch.autograd.grad(v, features, retain_graph=True)[0] for v in per_task)
+    assert (d * p).sum() < 0, 'the toy has no conflict'
+    mixed = d - (d * p).sum() / (p * p).sum() * p + p - (d * p).sum() / (d * d).sum() * d
+    expected = torch.autograd.grad(features, list(model.trunk.parameters()), mixed)
+
+    optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS, **FEATURES)
+    seen = {}
+    optim_wrapper.step = lambda **_: seen.update({n: q.grad for n, q in model.named_parameters()})
+    model.train_step(dict(x=x), optim_wrapper)
+    for (name, _), gradient in zip(model.trunk.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(seen[f'trunk.{name}'], gradient)
+
+
+def test_features_that_are_not_there_are_refused():
+    model = TwoTasks()
+    with pytest.raises(ValueError, match='together with features'):
+        wrapper(model, tasks=TASKS, level='features')
+    model.idle = nn.Linear(2, 2)
+    with pytest.raises(RuntimeError, match='no output with a graph'):
+        train(
+            model, wrapper(model, tasks=TASKS, schedule=ALWAYS, level='features', features='idle')
+        )
+
+
+@pytest.mark.parametrize('level', [{}, FEATURES])
+def test_walks_are_counted_on_the_graph(level):
+    """Every node of a head runs once; of the trunk once per task, or once below a cut."""
+    model = ThreeTasks()
+    model.forward = lambda x, mode: dict(
+        loss_box=model.box(f := model.trunk(x)).square().mean(),
+        loss_path=model.path(f).square().mean(),
+        loss_map=model.map(f).square().mean(),
+    )
+    calls = {}
+
+    def count(module, inputs, output):
+        name = next(n for n, m in model.named_modules() if m is module)
+        output.register_hook(lambda g: calls.__setitem__(name, calls.get(name, 0) + 1))
+
+    for name in ('trunk.0', 'trunk.3', 'box', 'path', 'map.0', 'map.2'):
+        model.get_submodule(name).register_forward_hook(count)
+    train(model, wrapper(model, tasks=THREE, schedule=ALWAYS, **level), 1)
+    walks = 1 if level else 3
+    assert calls.pop('trunk.0') == walks
+    calls.pop('trunk.3')  # the cut itself is seen once per task
+    assert set(calls.values()) == {1}
+    assert len(calls) == 4
+
+
+def test_memory_is_a_row_per_task_where_tasks_share_and_one_copy_elsewhere(monkeypatch):
+    model, sizes = TwoTasks(), []
+    reduce = TaskGradients.reduce
+
+    def spy(self):
+        sizes.append(self._buffer.numel())
+        reduce(self)
+
+    monkeypatch.setattr(TaskGradients, 'reduce', spy)
+    train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS), 2)
+    shared = sum(p.numel() for p in model.trunk.parameters())
+    single = sum(p.numel() for m in (model.box, model.path) for p in m.parameters())
+    flags = 2 * len(list(model.parameters())) + 1
+    assert sizes == [2 * shared + single + flags] * 2
+
+
+def test_a_sharded_model_is_refused():
+    class FullyShardedDataParallel(nn.Linear):
+        pass
+
+    model = TwoTasks()
+    model.path = FullyShardedDataParallel(8, 2)
+    with pytest.raises(NotImplementedError, match='FSDP'):
+        train(model, wrapper(model, tasks=TASKS), 1)
+
+
+def test_scalars_by_task_and_by_pair():
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE, schedule=ALWAYS)
+    train(model, optim_wrapper, 3)
+    scalars = optim_wrapper.message_hub.log_scalars
+    names = list(THREE)
+    pairs = [f'train/cosine/{a}~{b}' for i, a in enumerate(names) for b in names[i + 1 :]]
+    lowest = scalars['train/task_cosine'].data[0][-1]
+    assert lowest == min(scalars[pair].data[0][-1] for pair in pairs)
+    for name in names:
+        assert scalars[f'train/task_norm/{name}'].data[0][-1] > 0
+        assert f'train/task_weight/{name}' in scalars
+    assert 0 <= scalars['train/conflict_rate'].data[0][-1] <= 1
+
+
+def test_a_misspelt_aggregator_is_named_with_what_there_is():
+    with pytest.raises(KeyError, match=r"no gradient aggregator 'PCgrad', only .*'PCGrad'"):
+        wrapper(TwoTasks(), tasks=TASKS, aggregator=dict(type='PCgrad'))

@@ -7,7 +7,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
     tasks=dict(detection=['loss_cls', 'loss_bbox', 'loss_dir'], prediction=['loss_trajectory']),
     aggregator=dict(type='PCGrad'),
-    schedule=dict(type='PeriodicSchedule', free=1, suppress=1),  # our choice
+    schedule=dict(type='PeriodicSchedule', free=2, suppress=1),  # our choice
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=5)
 val_cfg = dict(type='ValLoop')

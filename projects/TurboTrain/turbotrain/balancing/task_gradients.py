@@ -1,107 +1,217 @@
-"""From a model's dictionary of losses to one gradient per task."""
+"""One gradient per task with respect to the parameters: level ``'parameters'``."""
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ['TaskGradients', 'task_losses']
+from .aggregators import Aggregator
+from .gram import combine_rows, gram_matrix
+from .processes import average, num_processes
+
+__all__ = ['TaskGradients', 'reached_parameters']
 
 
-def task_losses(
-    losses: Mapping[str, Tensor | list[Tensor]], tasks: Mapping[str, Sequence[str]]
-) -> dict[str, Tensor]:
-    """Sum a model's losses by task, as mmengine's ``parse_losses`` sums them all.
+def reached_parameters(loss: Tensor, index: dict[nn.Parameter, int]) -> set[int]:
+    """Which parameters a loss depends on, from its autograd graph.
 
     Args:
-        losses: what the model's ``loss`` returns. Entries without ``loss`` in their name are for
-            the log only, as in mmengine.
-        tasks: task name -> names of its losses; ``*`` and ``?`` match as in file names.
+        loss: scalar with a graph.
+        index: the parameters in question and their numbers.
 
     Returns:
-        Task name -> scalar; tasks of which no loss is there are left out.
+        The numbers of those that the graph leads to.
 
     Raises:
-        ValueError: a loss belongs to no task or to more than one.
+        RuntimeError: the graph goes through a re-entrant activation checkpoint.
     """
-    sums: dict[str, Tensor] = {}
-    for name, value in losses.items():
-        if 'loss' not in name:
-            continue
-        owners = [t for t, patterns in tasks.items() if any(fnmatchcase(name, p) for p in patterns)]
-        if len(owners) != 1:
-            belongs = f'to more than one task ({", ".join(owners)})' if owners else 'to no task'
-            listed = '; '.join(f'{task}: {", ".join(p)}' for task, p in tasks.items())
-            raise ValueError(
-                f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
+    found: set[int] = set()
+    seen = {loss.grad_fn}
+    stack = [] if loss.grad_fn is None else [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        name = node.name()
+        if name == 'torch::autograd::AccumulateGrad':
+            if node.variable in index:
+                found.add(index[node.variable])
+        elif name == 'CheckpointFunctionBackward':
+            raise RuntimeError(
+                'the gradient of a single task cannot be taken through a re-entrant activation '
+                'checkpoint: call torch.utils.checkpoint.checkpoint with use_reentrant=False, or '
+                "suppress conflicts with level='features'"
             )
-        scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()
-        sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
-    return {task: sums[task] for task in tasks if task in sums}
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
+    return found
 
 
 class TaskGradients:
-    """The gradients of K tasks by all P parameter values, stacked.
+    """The gradients of K tasks, one row a task where tasks share, one copy elsewhere.
+
+    Which parameters tasks share is read from the losses' graphs. Processes agree on one layout when
+    the first step needs it: all that any of them has used so far. It only ever grows, so that
+    steps exchange one message each: the rows, the gradients of single tasks, and who used what.
+
+    Memory: (K - 1) x the shared parameters more than plain training, from the first backward pass
+    of an update to its end.
+
+    Args:
+        parameters: all that are optimised.
+        num_tasks: K.
 
     Attributes:
-        matrix: (K, P), 0 where a task does not use a parameter.
-        uses: (K, number of parameters), above 0 where it does.
+        uses: (K, number of parameters) bool, on the CPU: in the update under way, on any process
+            once :meth:`reduce` was called.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], num_tasks: int) -> None:
-        self._parameters = list(parameters)
-        self._sizes = [p.numel() for p in self._parameters]
-        first = self._parameters[0]
-        # One buffer, so that processes exchange gradients and uses in one message.
-        self._buffer = first.new_zeros(num_tasks, sum(self._sizes) + len(self._sizes))
-        self.matrix = self._buffer[:, : sum(self._sizes)]
-        self.uses = self._buffer[:, sum(self._sizes) :]
+        self.parameters = list(parameters)
+        self.num_tasks = num_tasks
+        self._index = {p: i for i, p in enumerate(self.parameters)}
+        self._dtype = torch.float32
+        for parameter in self.parameters:
+            self._dtype = torch.promote_types(self._dtype, parameter.dtype)
+        self._layout = torch.zeros(num_tasks, len(self.parameters), dtype=torch.bool)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.uses = torch.zeros_like(self._layout)
+        self._buffer: Tensor | None = None
+        self._misfits: dict[tuple[int, int], Tensor] = {}
 
     def add(self, losses: Sequence[Tensor | None]) -> None:
         """Add the gradients of the tasks' losses; None, or a loss without a graph, adds nothing."""
         live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
+        reached = {k: sorted(reached_parameters(losses[k], self._index)) for k in live}
+        used = torch.zeros_like(self._layout)
+        for k, indices in reached.items():
+            used[k, indices] = True
+        if num_processes() == 1:
+            self._grow(used)
+        elif not self._layout.any():  # the first step: no process has a layout yet
+            flags = used.to(self._device, self._dtype)
+            self._grow(average(flags).cpu() > 0)
+        if self._buffer is None:
+            self._allocate()
         for k in live:
+            if not reached[k]:
+                continue
             gradients = torch.autograd.grad(
-                losses[k], self._parameters, retain_graph=k != live[-1], allow_unused=True
+                losses[k],
+                [self.parameters[i] for i in reached[k]],
+                retain_graph=k != live[-1],
+                allow_unused=True,
             )
-            for i, (part, gradient) in enumerate(
-                zip(self.matrix[k].split(self._sizes), gradients, strict=True)
-            ):
-                if gradient is not None:
-                    part.add_(gradient.flatten())
-                    self.uses[k, i] = 1
+            targets, sources = [], []
+            for i, gradient in zip(reached[k], gradients, strict=True):
+                if gradient is None:
+                    continue
+                self.uses[k, i] = True
+                if self._layout[k, i]:
+                    targets.append(self._views[k, i])
+                    sources.append(gradient)
+                else:
+                    before = self._misfits.get((k, i))
+                    self._misfits[k, i] = gradient if before is None else before + gradient
+            if targets:
+                torch._foreach_add_(targets, sources)
 
     def reduce(self) -> None:
         """Average over all processes."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self._buffer)
-            self._buffer /= torch.distributed.get_world_size()
+        if num_processes() == 1:
+            return
+        self._write_flags()
+        average(self._buffer)
+        flags = self._flags.cpu()
+        self.uses = flags[:-1].view_as(self.uses) > 0
+        if flags[-1] > 0:
+            # Some process used what the layout has no room for: they all make room, and exchange
+            # what the first message lacked. Rare, as the layout keeps all it has ever seen.
+            self._grow(self.uses)
+            rest = self._buffer.new_zeros(sum(self.parameters[i].numel() for _, i in self._new))
+            parts = rest.split([self.parameters[i].numel() for _, i in self._new])
+            for (k, i), part in zip(self._new, parts, strict=True):
+                if (k, i) in self._misfits:
+                    part.as_strided(*self._geometry(i)).copy_(self._misfits[k, i])
+            average(rest)
+            for (k, i), part in zip(self._new, parts, strict=True):
+                self._views[k, i].copy_(part.as_strided(*self._geometry(i)))
+        self._misfits.clear()
 
     def gram(self) -> Tensor:
         """(K, K) float64 inner products, on the CPU, over what at least two tasks use."""
-        shared = self.matrix * self._by_value(self._shared())
-        return (shared @ shared.T).cpu().double()
+        self._plain = {}
+        for i in self._shared:
+            users = self.uses[:, i].nonzero().flatten().tolist()
+            if len(users) == 1:  # this time no other task uses it
+                view = self._views[users[0], i]
+                self._plain[i] = view.clone()
+                view.zero_()
+        return gram_matrix([self._rows])
 
-    def write(self, weights: Tensor) -> None:
-        """Set ``.grad``: the weighted sum where tasks share, the plain one elsewhere.
+    def write(self, aggregator: Aggregator, weights: Tensor, tasks: Sequence[int]) -> None:
+        """Set ``.grad``: the aggregate where tasks share, the plain gradient elsewhere.
 
-        A parameter that no task uses keeps ``.grad`` as it is.
+        A parameter that no task uses keeps ``.grad`` as it is. Frees the rows.
+
+        Args:
+            aggregator: mixes the rows.
+            weights: (number of tasks,) what it made of their Gram matrix.
+            tasks: those that take part; the others' rows are 0.
         """
-        combined = torch.where(
-            self._by_value(self._shared()),
-            weights.to(self.matrix) @ self.matrix,
-            self.matrix.sum(dim=0),
+        combine_rows(self._rows, aggregator, weights, tasks)
+        for i in self.uses.any(dim=0).nonzero().flatten().tolist():
+            parameter = self.parameters[i]
+            if i in self._plain:
+                gradient = self._plain[i]
+            elif i in self._shared:
+                gradient = self._views[0, i]
+            else:
+                gradient = self._views[int(self.uses[:, i].nonzero()[0]), i]
+            parameter.grad = gradient.to(parameter.dtype)
+        self._clear()
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parameters[0].device
+
+    def _geometry(self, i: int) -> tuple[torch.Size, tuple[int, ...]]:
+        return self.parameters[i].shape, self.parameters[i].stride()
+
+    def _allocate(self) -> None:
+        """Rows of the shared parameters, then the single tasks' ones, then flags."""
+        counts = self._layout.sum(dim=0)
+        self._shared = dict.fromkeys((counts > 1).nonzero().flatten().tolist())
+        single = [(k, i) for k, i in self._layout.nonzero().tolist() if i not in self._shared]
+        width = sum(self.parameters[i].numel() for i in self._shared)
+        length = self.num_tasks * width + sum(self.parameters[i].numel() for _, i in single)
+        self._buffer = torch.zeros(
+            length + self.uses.numel() + 1, dtype=self._dtype, device=self._device
         )
-        used = (self.uses > 0).any(dim=0).tolist()
-        parts = combined.split(self._sizes)
-        for parameter, part, is_used in zip(self._parameters, parts, used, strict=True):
-            if is_used:
-                parameter.grad = part.view_as(parameter)
+        self._rows = self._buffer[: self.num_tasks * width].view(self.num_tasks, width)
+        self._flags = self._buffer[length:]
+        places = [(k, i) for k in range(self.num_tasks) for i in self._shared] + single
+        parts = self._buffer[:length].split([self.parameters[i].numel() for _, i in places])
+        self._views = {
+            place: part.as_strided(*self._geometry(place[1]))
+            for place, part in zip(places, parts, strict=True)
+        }
 
-    def _shared(self) -> Tensor:
-        return (self.uses > 0).sum(dim=0) > 1
+    def _write_flags(self) -> None:
+        own = torch.cat([self.uses.flatten(), torch.tensor([bool(self._misfits)])])
+        self._flags.copy_(own)
 
-    def _by_value(self, by_parameter: Tensor) -> Tensor:
-        sizes = torch.tensor(self._sizes, device=by_parameter.device)
-        return by_parameter.repeat_interleave(sizes, output_size=sum(self._sizes))
+    def _grow(self, used: Tensor) -> None:
+        """Make room for what is used and has none; what was gathered moves along."""
+        self._new = (used & ~self._layout).nonzero().tolist()
+        if not self._new:
+            return
+        self._layout |= used
+        if self._buffer is None:
+            return
+        old = self._views
+        self._allocate()
+        for place, view in old.items():
+            self._views[place].copy_(view)

@@ -1,5 +1,15 @@
 """What surrounds training: hooks, and the way from a command line to a runner."""
 
-from .hooks import PlainCheckpointHook, SyncNormStatisticsHook, TransferReportHook
+from .hooks import (
+    ConflictPlotHook,
+    PlainCheckpointHook,
+    SyncNormStatisticsHook,
+    TransferReportHook,
+)
 
-__all__ = ['PlainCheckpointHook', 'SyncNormStatisticsHook', 'TransferReportHook']
+__all__ = [
+    'ConflictPlotHook',
+    'PlainCheckpointHook',
+    'SyncNormStatisticsHook',
+    'TransferReportHook',
+]

@@ -1,7 +1,13 @@
 """Hooks of the mmengine runner."""
 
+from .conflict_plot import ConflictPlotHook
 from .plain_checkpoint import PlainCheckpointHook
 from .sync_statistics import SyncNormStatisticsHook
 from .transfer_report import TransferReportHook
 
-__all__ = ['PlainCheckpointHook', 'SyncNormStatisticsHook', 'TransferReportHook']
+__all__ = [
+    'ConflictPlotHook',
+    'PlainCheckpointHook',
+    'SyncNormStatisticsHook',
+    'TransferReportHook',
+]

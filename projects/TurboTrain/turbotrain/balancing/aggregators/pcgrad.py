@@ -1,25 +1,17 @@
-"""From the task gradients' Gram matrix to the weights they are added up with."""
+"""Gradient surgery."""
+
+from collections.abc import Sequence
 
 import torch
-from mmengine.registry import Registry
 from torch import Tensor
 
-__all__ = ['AGGREGATORS', 'PCGrad', 'PlainSum']
+from .base import AGGREGATORS, Aggregator
 
-AGGREGATORS = Registry('gradient aggregator')
-
-
-@AGGREGATORS.register_module()
-class PlainSum:
-    """The gradient of the summed losses: every weight is 1."""
-
-    def __call__(self, gram: Tensor) -> Tensor:
-        """(K, K) inner products of the task gradients to (K,) weights."""
-        return gram.new_ones(len(gram))
+__all__ = ['PCGrad']
 
 
 @AGGREGATORS.register_module()
-class PCGrad:
+class PCGrad(Aggregator):
     r"""Projecting conflicting gradients (Yu et al., NeurIPS 2020, "Gradient Surgery").
 
     Each task's gradient loses its component along every other task's gradient that it conflicts
@@ -30,13 +22,11 @@ class PCGrad:
 
     and the results are summed. With two tasks this is TurboTrain's suppressing step as we read it
     (the paper's exact projection is not public). With more tasks the paper visits the others in
-    random order; here the order is that of the tasks, so that all processes agree (our choice).
-
-    The projections stay in the span of the task gradients: they are worked out on the Gram matrix
-    and never touch a parameter-sized vector.
+    random order; here the order is that of the tasks (our choice; the random one is
+    :class:`RandomOrderPCGrad`).
     """
 
-    def __call__(self, gram: Tensor) -> Tensor:
+    def __call__(self, gram: Tensor, tasks: Sequence[int] | None = None) -> Tensor:
         """(K, K) inner products of the task gradients to (K,) weights."""
         weights = torch.eye(len(gram), dtype=gram.dtype)
         for i, row in enumerate(weights):

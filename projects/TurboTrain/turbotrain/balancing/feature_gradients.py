@@ -1,0 +1,110 @@
+"""One gradient per task with respect to a module's output: level ``'features'``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .aggregators import Aggregator
+from .gram import combine_rows, gram_matrix
+from .processes import average
+
+__all__ = ['FeatureGradients']
+
+
+class FeatureGradients:
+    """The losses' graph is cut at a module's output, and walked once below it.
+
+    Above the cut each task goes backward through its own part, once; what they leave at the cut
+    (one gradient each) is aggregated there, and the trunk below is walked once with the result.
+    Parameters above the cut, or reached around it, get their plain gradient.
+
+    The features of all processes together are the tasks' common ground: processes add up their Gram
+    matrices, so that all weigh alike.
+
+    Args:
+        num_tasks: K.
+    """
+
+    def __init__(self, num_tasks: int) -> None:
+        self.num_tasks = num_tasks
+        self._cuts: list[tuple[Tensor, Tensor]] = []
+
+    def hook(self, module: nn.Module, inputs: tuple, output: Any) -> Any:
+        """Forward hook that cuts."""
+        return self._cut(output)
+
+    def _cut(self, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            if not output.requires_grad:
+                return output
+            leaf = output.detach().requires_grad_()
+            self._cuts.append((output, leaf))
+            return leaf.clone()  # what follows may work in place
+        if isinstance(output, dict):
+            return type(output)((key, self._cut(value)) for key, value in output.items())
+        if isinstance(output, (list, tuple)):
+            parts = [self._cut(value) for value in output]
+            # A named tuple takes its values one by one.
+            return type(output)(*parts) if hasattr(output, '_fields') else type(output)(parts)
+        return output
+
+    def add(self, losses: Sequence[Tensor | None]) -> None:
+        """Walk the parts above the cut, each task with its own loss.
+
+        Raises:
+            RuntimeError: the module did not run, or what it returned has no graph.
+        """
+        if not self._cuts:
+            raise RuntimeError(
+                'the module named by `features` gave no output with a graph in this forward pass: '
+                'name one that runs when losses are computed and whose parameters are trained'
+            )
+        live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
+        self._gradients: list[list[Tensor | None]] = [[None] * self.num_tasks for _ in self._cuts]
+        for k in live:
+            torch.autograd.backward(losses[k], retain_graph=k != live[-1])
+            for (_, leaf), gradients in zip(self._cuts, self._gradients, strict=True):
+                gradients[k], leaf.grad = leaf.grad, None
+
+    def gram(self) -> Tensor:
+        """(K, K) float64 inner products, on the CPU, at outputs that at least two tasks use."""
+        self._rows: list[Tensor | None] = []
+        for (_, leaf), gradients in zip(self._cuts, self._gradients, strict=True):
+            used = [k for k, gradient in enumerate(gradients) if gradient is not None]
+            rows = None
+            if len(used) > 1:
+                rows = leaf.new_zeros(self.num_tasks, leaf.numel())
+                for k in used:
+                    rows[k] = gradients[k].flatten()
+                    gradients[k] = None
+            self._rows.append(rows)
+        total = gram_matrix(
+            [self._cuts[0][1].new_zeros(self.num_tasks, 0)]
+            + [rows for rows in self._rows if rows is not None]
+        )
+        device = self._cuts[0][1].device
+        return average(total.to(device)).cpu()
+
+    def write(self, aggregator: Aggregator, weights: Tensor, tasks: Sequence[int]) -> None:
+        """Walk the trunk once: adds to ``.grad`` what plain training would, but for the mixing.
+
+        Args:
+            aggregator: mixes the gradients at the cut.
+            weights: (number of tasks,) what it made of their Gram matrix.
+            tasks: those that take part; the others' gradients are 0.
+        """
+        outputs, combined = [], []
+        for (output, leaf), gradients, rows in zip(
+            self._cuts, self._gradients, self._rows, strict=True
+        ):
+            single = [gradient for gradient in gradients if gradient is not None]
+            if rows is not None:
+                single = [combine_rows(rows, aggregator, weights, tasks).view_as(leaf)]
+            if single:
+                outputs.append(output)
+                combined.append(single[0])
+        self._cuts, self._gradients, self._rows = [], [], []
+        if outputs:
+            torch.autograd.backward(outputs, combined)

@@ -1,0 +1,40 @@
+"""From a model's dictionary of losses to one loss per task."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+__all__ = ['task_losses']
+
+
+def task_losses(
+    losses: Mapping[str, Tensor | list[Tensor]], tasks: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
+    """Sum a model's losses by task, as mmengine's ``parse_losses`` sums them all.
+
+    Args:
+        losses: what the model's ``loss`` returns. Entries without ``loss`` in their name are for
+            the log only, as in mmengine.
+        tasks: task name -> names of its losses; ``*`` and ``?`` match as in file names.
+
+    Returns:
+        Task name -> scalar; tasks of which no loss is there are left out.
+
+    Raises:
+        ValueError: a loss belongs to no task or to more than one.
+    """
+    sums: dict[str, Tensor] = {}
+    for name, value in losses.items():
+        if 'loss' not in name:
+            continue
+        owners = [t for t, patterns in tasks.items() if any(fnmatchcase(name, p) for p in patterns)]
+        if len(owners) != 1:
+            belongs = f'to more than one task ({", ".join(owners)})' if owners else 'to no task'
+            listed = '; '.join(f'{task}: {", ".join(p)}' for task, p in tasks.items())
+            raise ValueError(
+                f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
+            )
+        scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()
+        sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
+    return {task: sums[task] for task in tasks if task in sums}

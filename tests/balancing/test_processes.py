@@ -1,0 +1,84 @@
+"""Two real processes: what they end with against stock DistributedDataParallel, and each other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
+from tests.balancing.toys import TwoTasks
+from tests.balancing.two_processes import BALANCERS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory) -> list[dict]:
+    folder = tmp_path_factory.mktemp('processes')
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-m', 'tests.balancing.two_processes', str(rank),
+             str(folder / 'store'), str(folder)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-4000:]
+    return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2)]
+
+
+CASES = ['plain', 'accumulated', 'clipped', 'one misses', 'nobody has', 'late']
+
+
+@pytest.mark.parametrize('way', ['parameters', 'features', 'free'])
+@pytest.mark.parametrize('case', CASES)
+def test_the_plain_sum_equals_stock_ddp(results, case, way):
+    start = torch.cat([p.detach().flatten() for p in TwoTasks().parameters()])
+    expected = results[0][f'{case}/stock']
+    if case != 'late':
+        assert (expected - start).abs().max() > 1e-3, 'nothing was learned'
+    for result in results:
+        torch.testing.assert_close(result[f'{case}/{way}'], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_replicas_are_bit_equal(results):
+    names = [name for name in results[0] if isinstance(results[0][name], torch.Tensor)]
+    assert sum(name.startswith('equal/') for name in names) == (
+        2 * len(AGGREGATORS.module_dict) + len(BALANCERS) + 1
+    )
+    for name in names:
+        assert results[0][name].isfinite().all(), name
+        if not name.endswith('/stock'):
+            assert torch.equal(results[0][name], results[1][name]), name
+
+
+def test_aggregators_do_not_all_do_the_same(results):
+    ends = {n: v for n, v in results[0].items() if n.startswith('equal/') and '/features' in n}
+    different = {tuple(value[:8].tolist()) for value in ends.values()}
+    assert len(different) >= len(ends) - 2  # fixed and random order may meet
+
+
+@pytest.mark.parametrize('way', ['parameters', 'features'])
+def test_synchronised_batch_norm(results, way):
+    torch.testing.assert_close(
+        results[0][f'norm/{way}'], results[0]['norm/stock'], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_task_on_some_processes_only_does_not_hang_in_synchronised_norm(results):
+    for result in results:
+        assert "'prediction' has a loss on some processes only" in result['norm error']
+
+
+def test_one_message_per_suppressing_update(results):
+    assert len(results[0]['messages']) == 3
+    shared = sum(p.numel() for p in TwoTasks().trunk.parameters())
+    assert results[0]['messages'][0] < 2 * shared + 200
+
+
+def test_free_steps_may_be_left_to_ddp(results):
+    assert torch.equal(results[0]['overlap/ours'], results[0]['plain/stock'])

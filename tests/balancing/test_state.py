@@ -1,0 +1,135 @@
+"""Resumed equals uninterrupted, bit for bit; in files that weights_only reads."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+
+from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
+from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, wrapper
+
+CASES = [
+    dict(schedule=dict(type='PeriodicSchedule', free=2, suppress=1)),
+    dict(schedule=dict(type='FractionSchedule', fraction=0.4), accumulative_counts=2),
+    dict(schedule=dict(type='PhaseSchedule', phases=[(4, 0.0), (None, 0.5)])),
+    dict(schedule=dict(type='WhenNeededSchedule', interval=4)),
+    *(
+        dict(schedule=ALWAYS, aggregator=dict(type=name))
+        for name in ('GradVac', 'RandomOrderPCGrad', 'GradDrop', 'NashMTL')
+    ),
+    dict(aggregator=dict(type='GradDrop'), schedule=ALWAYS, level='features', features='trunk'),
+    dict(balancer=dict(type='UncertaintyWeighting')),
+    dict(balancer=dict(type='DynamicWeightAverage', interval=4)),
+    dict(balancer=dict(type='GradNorm')),
+]
+
+
+def steps(model, optim_wrapper, numbers: range) -> list[torch.Tensor]:
+    for i in numbers:
+        x = torch.randn(5, 4, generator=torch.Generator().manual_seed(i))
+        model.train_step(dict(x=x), optim_wrapper)
+    return [p.detach().clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_resumed_equals_uninterrupted(case, tmp_path):
+    def begin():
+        model = ThreeTasks()
+        return model, wrapper(model, tasks=THREE, **copy.deepcopy(case))
+
+    expected = steps(*begin(), range(20))
+    model, optim_wrapper = begin()
+    steps(model, optim_wrapper, range(10))
+    torch.save(dict(model=model.state_dict(), optim=optim_wrapper.state_dict()), tmp_path / 'a.pth')
+    saved = torch.load(tmp_path / 'a.pth', weights_only=True)
+    model, optim_wrapper = begin()
+    model.load_state_dict(saved['model'])
+    optim_wrapper.load_state_dict(saved['optim'])
+    for a, b in zip(steps(model, optim_wrapper, range(10, 20)), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_schedules_position_is_part_of_the_state():
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE)
+    steps(model, optim_wrapper, range(5))
+    state = optim_wrapper.state_dict()
+    again = wrapper(ThreeTasks(), tasks=THREE)
+    assert again.suppresses != optim_wrapper.suppresses
+    again.load_state_dict(state)
+    assert again.suppresses == optim_wrapper.suppresses
+
+
+def test_checkpoints_go_to_and_come_from_a_stock_wrapper():
+    model = ThreeTasks()
+    ours, stock = wrapper(model, tasks=THREE), wrapper(model, OptimWrapper)
+    steps(model, ours, range(4))
+    stock.load_state_dict(ours.state_dict())
+    momentum = [s['momentum_buffer'] for s in stock.optimizer.state.values()]
+    assert momentum
+    fresh = wrapper(model, tasks=THREE)
+    fresh.load_state_dict(stock.state_dict())
+    for a, b in zip(momentum, fresh.optimizer.state.values(), strict=True):
+        assert torch.equal(a, b['momentum_buffer'])
+    changed = wrapper(model, tasks=THREE, aggregator=dict(type='GradVac'))
+    changed.load_state_dict(ours.state_dict())  # of another aggregator: begins afresh
+    assert changed.update_index == 4
+
+
+def test_the_amp_twin_saves_both_states(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+    )
+    model = ThreeTasks()
+    amp = wrapper(model, AmpConflictSuppressingOptimWrapper, tasks=THREE)
+    state = amp.state_dict()
+    assert {'loss_scaler', 'conflict_suppression'} <= state.keys()
+    amp.load_state_dict(state)
+
+
+class Clouds(torch.utils.data.Dataset):
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        return dict(x=torch.randn(4, generator=torch.Generator().manual_seed(i)))
+
+
+@MODELS.register_module()
+class RunnersThreeTasks(ThreeTasks):
+    pass
+
+
+def test_runners_resume_equals_an_uninterrupted_run(tmp_path):
+    def run(name: str, epochs: int, resume: bool = False) -> list[torch.Tensor]:
+        runner = Runner(
+            model=dict(type='RunnersThreeTasks'),
+            work_dir=str(tmp_path / name),
+            train_dataloader=dict(
+                dataset=Clouds(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True),
+                collate_fn=dict(type='default_collate'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(
+                type='ConflictSuppressingOptimWrapper', tasks=THREE,
+                optimizer=dict(type='Adam', lr=0.01),
+                aggregator=dict(type='GradVac'),
+                schedule=dict(type='WhenNeededSchedule', interval=3),
+                balancer=dict(type='UncertaintyWeighting'),
+            ),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+            custom_hooks=[dict(type='PlainCheckpointHook')],
+            randomness=dict(seed=0), resume=resume, experiment_name=f'{name}{epochs}',
+        )  # fmt: skip
+        runner.train()
+        return [p.detach().clone() for p in runner.model.parameters()]
+
+    whole = run('whole', 4)
+    interrupted = run('parts', 2)
+    resumed = run('parts', 4, resume=True)
+    assert not torch.equal(interrupted[-1], resumed[-1])
+    for a, b in zip(whole, resumed, strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,85 @@
+"""Small models and training loops for the tests of balancing."""
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
+
+TASKS = dict(detection=['loss_box', 'loss_cls_*'], prediction=['loss_path'])
+THREE = TASKS | dict(mapping=['loss_map'])
+NEVER, ALWAYS = dict(type='PeriodicSchedule', suppress=0), dict(type='PeriodicSchedule', free=0)
+# Takes one gradient per task and adds them up.
+MEASURED = dict(aggregator=dict(type='PlainSum', measure=True), schedule=ALWAYS)
+
+
+class TwoTasks(BaseModel):
+    """A trunk, a head for each task, and a parameter nobody uses."""
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.Sequential(
+            nn.Linear(4, 8), norm or nn.Identity(), nn.Tanh(), nn.Linear(8, 8)
+        )
+        self.box, self.path = nn.Linear(8, 3), nn.Linear(8, 2)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor, without: str = '', mode: str = 'loss') -> dict:
+        features = self.trunk(x)
+        losses = dict(
+            loss_box=self.box(features).square().mean(),
+            loss_cls_a=[self.box(features).sin().mean(), features.cos().mean()],
+            accuracy=torch.ones(1),
+        )
+        losses |= dict(loss_path=(self.path(features) - 3).square())
+        if without == 'prediction':
+            del losses['loss_path']
+        return losses
+
+
+class ThreeTasks(TwoTasks):
+    """A third task, which sees the trunk's first layer only by way of a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Sequential(nn.Linear(8, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+
+    def forward(self, x: torch.Tensor, without: str = '', mode: str = 'loss') -> dict:
+        losses = super().forward(x, without)
+        if without != 'mapping':
+            losses['loss_map'] = (self.map(self.trunk(x)) + 1).square().mean()
+        return losses
+
+
+def wrapper(model: nn.Module, kind: type = ConflictSuppressingOptimWrapper, **kwargs):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    return kind(optimizer=optimizer, **kwargs)
+
+
+def train(
+    model: nn.Module, optim_wrapper: OptimWrapper, steps: int = 8, seed: int = 1, without=None
+) -> list[torch.Tensor]:
+    """Train on random data.
+
+    Args:
+        without: step -> name of the task that has no loss in it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        data = dict(x=torch.randn(5, 4, generator=generator))
+        if without is not None:
+            data['without'] = without(step)
+        model.train_step(data, optim_wrapper)
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def gradients(model: nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:
+    grads = torch.autograd.grad(
+        loss, list(model.parameters()), allow_unused=True, retain_graph=True
+    )
+    return [
+        torch.zeros_like(p) if g is None else g
+        for p, g in zip(model.parameters(), grads, strict=True)
+    ]

@@ -1,0 +1,260 @@
+"""What balancing costs: ``python tools/benchmark/balancing.py`` (on the mini set).
+
+Training steps of a plain OptimWrapper, of TorchJD's ``mtl_backward`` with PCGrad, and of ours by
+level and schedule, in turns on the same batches, so that all meet the same machine; medians count.
+Two models: the CooperativeDetector of the mini config, and a toy of 8 convolution blocks on a
+bird's-eye-view map with two heads. The last line is one JSON object; its ratios are the detector's,
+the toy's are under ``toy``. ``default`` is computed from ``parameters``, not run.
+"""
+
+import argparse
+import copy
+import itertools
+import json
+import logging
+import platform
+import statistics
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+from torchjd.aggregation import PCGrad
+from torchjd.autojac import jac_to_grad, mtl_backward
+
+from projects.TurboTrain.turbotrain.balancing import (
+    ConflictSuppressingOptimWrapper,
+    PeriodicSchedule,
+    TaskGradients,
+    task_losses,
+)
+
+CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
+ALWAYS = dict(type='PeriodicSchedule', free=0)
+WAYS = ('plain', 'parameters', 'features', 'when_needed', 'torchjd')
+PERIOD = PeriodicSchedule()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Time training steps with and without balancing')
+    parser.add_argument('--data-root', type=Path, default=ROOT / 'data/mini_v2xpnp')
+    parser.add_argument('--repeats', type=int, default=15, help='steps of each way')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--model', choices=['both', 'detector', 'toy'], default='both')
+    return parser.parse_args()
+
+
+class ToyTrunk(BaseModel):
+    """Eight blocks of convolution, batch norm and ReLU; two heads of one convolution."""
+
+    tasks = dict(detection=['loss_detection'], prediction=['loss_prediction'])
+    features = 'trunk'
+
+    def __init__(self, channels: int = 64, blocks: int = 8) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(blocks):
+            layers += [
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+            ]
+        self.trunk = nn.Sequential(*layers)
+        self.detection = nn.Conv2d(channels, 8, 1)
+        self.prediction = nn.Conv2d(channels, 12, 1)
+
+    def forward(self, x: torch.Tensor, mode: str = 'loss') -> dict[str, torch.Tensor]:
+        """Two losses."""
+        bev = self.trunk(x)
+        return dict(
+            loss_detection=self.detection(bev).square().mean(),
+            loss_prediction=(self.prediction(bev) - 1).abs().mean(),
+        )
+
+
+def build_toy(seed: int) -> tuple[BaseModel, list[dict], dict]:
+    torch.manual_seed(seed)
+    batches = [dict(x=torch.randn(2, 64, 64, 64)) for _ in range(4)]
+    wrapper = dict(optimizer=dict(type='Adam', lr=1e-3))
+    return ToyTrunk(), batches, wrapper | dict(tasks=ToyTrunk.tasks, features='trunk')
+
+
+def build_detector(data_root: Path, seed: int) -> tuple[BaseModel, list[dict], dict]:
+    cfg = Config.fromfile(CONFIG)
+    cfg.train_dataloader.dataset.data_root = str(data_root)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    torch.manual_seed(seed)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
+    batches = [batch for batch, _ in zip(loader, range(4), strict=False)]
+    model = MODELS.build(cfg.model)
+    logging.disable(logging.INFO)
+    model.init_weights()
+    # A head that starts at 0 sends no gradient into the trunk: as if it had learned a little.
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.01)
+    wrapper = {k: cfg.optim_wrapper[k] for k in ('optimizer', 'clip_grad', 'tasks')}
+    return model, batches, wrapper | dict(features='bev_neck')
+
+
+class Way:
+    """One way to train: a model of its own and a step."""
+
+    def __init__(self, name: str, model: BaseModel, settings: dict) -> None:
+        self.name, self.model = name, copy.deepcopy(model).train()
+        settings = copy.deepcopy(settings)
+        optimizer = settings.pop('optimizer')
+        self.tasks, self.features = settings.pop('tasks'), settings.pop('features')
+        kind = getattr(torch.optim, optimizer.pop('type'))
+        settings['optimizer'] = kind(self.model.parameters(), **optimizer)
+        if name in ('plain', 'torchjd'):
+            self.wrapper = OptimWrapper(**settings)
+        else:
+            schedule = dict(type='WhenNeededSchedule') if name == 'when_needed' else ALWAYS
+            level = dict(level='features', features=self.features) if name == 'features' else {}
+            self.wrapper = ConflictSuppressingOptimWrapper(
+                tasks=self.tasks, schedule=schedule, **level, **settings
+            )
+        if name == 'torchjd':
+            self.model.get_submodule(self.features).register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        self.kept = [output] if isinstance(output, torch.Tensor) else list(output)
+
+    def step(self, batch: dict) -> None:
+        """Train on a batch."""
+        batch = copy.deepcopy(batch)
+        if self.name != 'torchjd':
+            self.model.train_step(batch, self.wrapper)
+            return
+        data = self.model.data_preprocessor(batch, True)
+        losses = task_losses(self.model._run_forward(data, mode='loss'), self.tasks)
+        # vmap has no rule for compiled operators: one task at a time.
+        mtl_backward(list(losses.values()), features=self.kept, parallel_chunk_size=1)
+        shared = [p for p in self.model.parameters() if getattr(p, 'jac', None) is not None]
+        jac_to_grad(shared, PCGrad())
+        self.wrapper.step()
+        self.wrapper.zero_grad()
+
+
+def build(name: str, args: argparse.Namespace) -> tuple[BaseModel, list[dict], dict]:
+    return build_toy(args.seed) if name == 'toy' else build_detector(args.data_root, args.seed)
+
+
+def measure_times(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of a step of each way."""
+    model, batches, settings = build(name, args)
+    ways = [Way(way, model, settings) for way in WAYS]
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for i in range(args.repeats + 1):
+        # Another order each time: no way always runs in the wake of the same other.
+        for way in ways[i % len(ways) :] + ways[: i % len(ways)]:
+            start = time.perf_counter()
+            way.step(batches[i % len(batches)])
+            if i:  # the first warms up
+                seconds[way.name].append(time.perf_counter() - start)
+    # Batches differ in size: the ratio of one way to another counts batch by batch.
+    return {way: statistics.median(values) for way, values in seconds.items()} | {
+        f'{way}/plain': statistics.median(
+            a / b for a, b in zip(seconds[way], seconds['plain'], strict=True)
+        )
+        for way in WAYS
+    }
+
+
+def measure_memory(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Peak MB that a step of each way has allocated beyond what was there before it."""
+    model, batches, settings = build(name, args)
+    megabytes = {}
+    for way in (Way(way, model, settings) for way in WAYS):
+        way.step(batches[0])  # makes the optimiser's state
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profiler:
+            way.step(batches[0])
+        events = profiler.profiler.kineto_results.events()
+        changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+        peak = max(itertools.accumulate(nbytes for _, nbytes in changes))
+        megabytes[way.name] = round(peak / 2**20, 2)
+    return megabytes
+
+
+def rows_megabytes(name: str, args: argparse.Namespace) -> float:
+    """MB of tasks x shared parameters: what balancing may add at most."""
+    model, batches, settings = build(name, args)
+    way = Way('parameters', model, settings)
+    sizes = []
+    write = TaskGradients.write
+
+    def spy(self: TaskGradients, *rest: object) -> None:
+        sizes.append(self._rows.numel() * self._rows.element_size())
+        write(self, *rest)
+
+    TaskGradients.write = spy
+    way.step(batches[0])
+    TaskGradients.write = write
+    return round(sizes[0] / 2**20, 2)
+
+
+def summarise(name: str, args: argparse.Namespace) -> dict:
+    times, megabytes = measure_times(name, args), measure_memory(name, args)
+    ratios = {way: times[f'{way}/plain'] for way in WAYS}
+    period = PERIOD.free + PERIOD.suppress
+    share = PERIOD.suppress / period
+    ratios['default'] = 1 + share * (ratios['parameters'] - 1)
+    print(f'\n{name:<36} {"ms":>8} {"x plain":>8} {"peak MB":>8}')
+    for way, what in (
+        ('plain', 'plain OptimWrapper'),
+        ('torchjd', 'TorchJD mtl_backward + PCGrad'),
+        ('parameters', "level='parameters', every step"),
+        ('features', "level='features', every step"),
+        ('when_needed', 'WhenNeededSchedule'),
+    ):
+        print(f'{what:<36} {1e3 * times[way]:8.1f} {ratios[way]:8.2f} {megabytes[way]:8.1f}')
+    what = f'default schedule, {PERIOD.suppress} in {period}'
+    print(f'{what:<36} {"":>8} {ratios["default"]:8.2f}')
+    return {f'{way}_over_plain': round(ratios[way], 3) for way in ratios if way != 'plain'} | dict(
+        task_rows_megabytes=rows_megabytes(name, args),
+        milliseconds={way: round(1e3 * times[way], 1) for way in WAYS},
+        peak_megabytes=megabytes,
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+
+    init_default_scope('mmdet3d')
+    names = ['detector', 'toy'] if args.model == 'both' else [args.model]
+    results = {name: summarise(name, args) for name in names}
+    first = results.pop(names[0])
+    print(
+        json.dumps(
+            first
+            | results
+            | dict(
+                seed=args.seed,
+                threads=torch.get_num_threads(),
+                versions=dict(
+                    python=platform.python_version(),
+                    torch=torch.__version__,
+                    torchjd=metadata.version('torchjd'),
+                ),
+                date=time.strftime('%Y-%m-%d'),
+            )
+        )
+    )
+
+
+if __name__ == '__main__':
+    main()
