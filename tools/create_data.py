@@ -71,6 +71,10 @@ def splits_of(root_path: str, backend_args: dict | None = None) -> list[str]:
     """The split folders of a dataset that are there."""
     there = list_folder(root_path, backend_args).folders
     found = [folder for folder in SPLITS if folder in there]
+    if {'val', 'validate'} <= set(found):
+        raise DataFileError(
+            root_path, 'has both val and validate, which are the same split; say which by --splits'
+        )
     if not found:
         raise DataFileError(root_path, f'expected at least one of the folders {", ".join(SPLITS)}')
     return found

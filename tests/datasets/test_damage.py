@@ -49,6 +49,12 @@ def annotations() -> list[tuple[str, bytes, str]]:
     for value in (*WRONG_NUMBERS, [1] * 5, [1] * 7, [[1] * 4] * 4, np.zeros((4, 4)), np.eye(3)):
         add('lidar_pose', GOOD | dict(lidar_pose=value))
     add('lidar_pose', dict(vehicles={}))
+    for value in ([10**400] * 6, [1, 2, 3, 0, 0, 10**30]):
+        add('', GOOD | dict(lidar_pose=value))
+    add('vehicles.7.location', GOOD | dict(vehicles={7: OBJECT | dict(location=[10**400, 0, 0])}))
+    add('vehicles', GOOD | dict(vehicles={float('inf'): OBJECT}))
+    for scalar in ('!!int ""', '!!bool foo', '!!timestamp foo', '!!float ""'):
+        add('YAML', f'lidar_pose: {scalar}\nvehicles: {{}}\n')
     for value in ([1, 2], 'many', 3, {7: None}, {7: [1]}, {'car': OBJECT}, {2**70: OBJECT}):
         add('vehicles', GOOD | dict(vehicles=value))
     add('vehicles', dict(lidar_pose=GOOD['lidar_pose']))
@@ -112,6 +118,7 @@ def clouds(folder: Path) -> list[tuple[str, bytes, str]]:
             (b'SIZE 4 4 4 4', b'SIZE 4 4 4 99999999999', 'SIZE'),
             (b'TYPE F F F F', b'TYPE F F F X', 'TYPE'),
             (b'COUNT 1 1 1 1', b'COUNT 1 1 1 999999999', 'COUNT'),
+            (b'COUNT 1 1 1 1', b'COUNT 2 1 1 1', 'COUNT'),
             (b'DATA ', b'DATA zipped_', 'DATA'),
         ):
             add('.pcd', word, good.replace(old, new))
@@ -143,6 +150,9 @@ def test_two_hundred_damaged_files(tmp_path):
 
 
 def test_the_good_ones_are_read(tmp_path):
+    for encoding in ('ascii', 'binary'):
+        write_pcd(tmp_path / 'none.pcd', POINTS[:0], encoding)
+        assert read_point_cloud(str(tmp_path / 'none.pcd')).shape == (0, 4)
     (tmp_path / 'a.yaml').write_text(yaml.dump(GOOD))
     for dialect in DIALECTS.values():
         assert len(read_annotation(str(tmp_path / 'a.yaml'), dialect).ids) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
@@ -228,6 +229,52 @@ def test_random_egos_are_new_in_each_epoch_and_the_same_on_every_road_to_them(ma
 def test_negative_indices_count_from_the_end(make_dataset):
     dataset = make_dataset()
     assert_same(dataset[-1], dataset[len(dataset) - 1])
+
+
+def test_the_first_agents_label_counts_for_boxes_paths_and_futures(make_dataset, tmp_path):
+    """All three follow the order in which agents are heard, and a missing label is filled in."""
+    folder = write_scenario(tmp_path, frames=range(0, 40, 5), objects=3)
+    for agent, shift in ((1, 0.0), (2, 1.0), (-1, 2.0), (-2, 3.0)):
+        for path in (folder / str(agent)).glob('*.yaml'):
+            content = yaml.safe_load(path.read_text())
+            for item in content['vehicles'].values():
+                item['location'][2] += shift
+            if agent == 1:
+                del content['vehicles'][1]
+            path.write_text(yaml.safe_dump(content))
+    heights = {}
+    for mode, ego in (('vc', 1), ('ic', -1)):
+        dataset = make_dataset(tmp_path, mode=mode, num_history=1, num_future=2)
+        info = dataset.get_data_info(3)
+        assert info['agents'].ids[0] == ego
+        ids = np.sort(info['gt_track_ids'])
+        assert ids.tolist() == [0, 1, 2]
+        order = info['agents'].ids
+        positions, known = dataset.infos.track(0, ids, np.array([10, 15, 20]), order)
+        assert known.all()
+        heights[mode] = positions[..., 2] - write_height(folder, ids)
+        boxes = info['gt_bboxes_3d'][np.argsort(info['gt_track_ids'])]
+        centre = boxes[:, :3] + boxes[:, 5:6] * [0, 0, 0.5]
+        world = centre @ info['world_from_ego'][:3, :3].T + info['world_from_ego'][:3, 3]
+        np.testing.assert_allclose(world[:, 2], positions[:, 1, 2], atol=1e-6)
+    np.testing.assert_allclose(heights['vc'], [[0] * 3, [1] * 3, [0] * 3], atol=1e-6)
+    np.testing.assert_allclose(heights['ic'], np.full((3, 3), 2.0), atol=1e-6)
+
+
+def write_height(folder: Path, ids: np.ndarray) -> np.ndarray:
+    """(M, 1) the objects' heights without the agents' shifts."""
+    content = yaml.safe_load((folder / '2/000000.yaml').read_text())
+    return np.array([[content['vehicles'][i]['location'][2] - 1.0] for i in ids.tolist()])
+
+
+def test_a_dataset_ends(make_dataset):
+    dataset = make_dataset(pipeline=[])
+    assert len(list(dataset)) == len(dataset)
+
+
+def test_the_corridor_rule_spares_v2v(make_dataset):
+    kept = make_dataset(drop_corridors=True, mode='v2v')
+    assert len(kept) == len(make_dataset(mode='v2v')) > len(make_dataset(drop_corridors=True))
 
 
 def test_roadside_modes(make_dataset):

@@ -179,6 +179,9 @@ def test_what_was_lost_stays_lost_when_it_is_late_too(make_dataset):
         [REST[0], dict(type='CooperativePacketLoss', probability=0.5)],
         [REST[0], dict(type='CooperativeAgentDropout', probability=0.5)],
         [*REST[:2], dict(type='CooperativePoseNoise', position=1.0)],
+        [dict(type='CooperativePoseNoise', position=1.0), dict(type='CooperativeDelay', delay=0.1)],
+        [dict(type='EgoOnly'), dict(type='CooperativeDelay', delay=0.1)],
+        [REST[0], dict(type='CooperativeGlobalAugmentation'), dict(type='LoadVectorMap')],
     ],
 )
 def test_the_wrong_order_is_refused(make_dataset, pipeline):
@@ -226,6 +229,7 @@ def test_world_motion_changes_no_degraded_sample(make_dataset, tmp_path):
     pipeline = [
         dict(type='CooperativeDelay', delay=(0, 0.5)),
         dict(type='CooperativePacketLoss', probability=0.2),
+        dict(type='CooperativePoseNoise', position=0.5, heading=2.0),
         *REST,
     ]
     a, b = make_dataset(still, pipeline=pipeline)[5], make_dataset(moved, pipeline=pipeline)[5]

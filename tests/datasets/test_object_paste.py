@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,10 +179,19 @@ def test_wrong_places_steps_classes_and_files(base, database, tmp_path):
     transform = TRANSFORMS.build(build)
     with pytest.raises(ValueError, match='has to come after LoadCooperativePoints'):
         transform(base.get_data_info(3))
-    longer = base[3]
-    longer['gt_future_valid'] = np.zeros((len(longer['gt_bboxes_3d']), 9), dtype=bool)
-    with pytest.raises(ValueError, match='6 steps'):
-        transform(longer)
+    for changes in (
+        dict(future_offsets=np.arange(1, 10) / 2),
+        dict(future_offsets=base[3]['future_offsets'] * 2),
+    ):
+        with pytest.raises(ValueError, match='make it anew for this config'):
+            transform(base[3] | changes)
+    noise = TRANSFORMS.build(dict(type='CooperativePoseNoise', position=1.0))
+    with pytest.raises(ValueError, match='before CooperativePoseNoise'):
+        transform(noise(base[3]))
+    late = base[3]
+    late['agents'] = replace(late['agents'], delays=np.full(len(late['agents']), 0.1, 'f4'))
+    with pytest.raises(ValueError, match='late clouds'):
+        transform(late)
     with pytest.raises(ValueError, match='unicorn'):
         TRANSFORMS.build(build | dict(numbers=dict(unicorn=1)))
     bad = tmp_path / 'objects.npz'

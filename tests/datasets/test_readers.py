@@ -173,7 +173,7 @@ def test_rows_and_tracks_that_are_not_there(tmp_path):
         [False, True, True, False]
     ]
     # Beyond the last frame of a scenario lies nothing, and not the next scenario's first frame.
-    positions, known = infos.track(0, np.array([0, 3, 77]), np.arange(-5, 60, 5))
+    positions, known = infos.track(0, np.array([0, 3, 77]), np.arange(-5, 60, 5), np.array([1]))
     assert known.sum(axis=1).tolist() == [4, 4, 0]
     assert known[0].tolist() == [False] + [True] * 4 + [False] * 8
     assert not positions[~known].any()

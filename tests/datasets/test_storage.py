@@ -66,6 +66,9 @@ def test_packing_says_what_is_missing(stored, tmp_path):
     with pytest.raises(DataFileError, match=cloud.name):
         pack_dataset(str(tmp_path / 'data'), str(tmp_path / 'store'))
     assert not (tmp_path / 'store').exists()
+    with pytest.raises(DataFileError, match='is no LMDB'):
+        pack_dataset(str(stored), str(stored))
+    assert (stored / 'train').is_dir()
     with pytest.raises(DataFileError, match='no info file'):
         pack_dataset(str(tmp_path), str(tmp_path / 'store'))
 

@@ -23,10 +23,16 @@ _FORMAT = 'turbotrain-infos'
 
 
 class _Tracks(NamedTuple):
-    """Every (scenario, object, frame) once: sorted keys, and the observation each stands for."""
+    """Every (scenario, object, frame) once, by sorted keys, with a run of observations each.
+
+    Within a run vehicles come first, in the order of their ids.
+    """
 
     keys: np.ndarray
+    begin: np.ndarray
+    length: np.ndarray
     observation: np.ndarray
+    agent: np.ndarray
     ranks: np.ndarray
     frames: int
 
@@ -130,15 +136,17 @@ class Infos:
         found = (rank >= 0) & (frames >= 0) & (row >= 0) & (keys[row] >= oldest)
         return np.where(found, row, -1)
 
-    def observations(self, scenario: int, ids: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    def observations(
+        self, scenario: int, ids: np.ndarray, frames: np.ndarray, agents: np.ndarray
+    ) -> np.ndarray:
         """Which label says where an object was, or will be.
-
-        Of several agents' labels vehicles' come first, in the order of their ids.
 
         Args:
             scenario: index of the scenario.
             ids: (M,) object ids.
             frames: (F,) frame numbers.
+            agents: (N,) agent ids; the first one's label counts, and so on. Labels of other agents
+                count after all of these, vehicles' first, in the order of their ids.
 
         Returns:
             (M, F) int64 index into the ``object_`` columns; -1 where no agent labelled the object.
@@ -151,10 +159,16 @@ class Infos:
         known = (found >= 0) & (rank >= 0) & (frames >= 0) & (frames < tracks.frames)
         if not len(tracks.observation):
             return np.full(known.shape, -1)
-        return np.where(known, tracks.observation[found], -1)
+        place = np.arange(tracks.length.max())
+        run = (tracks.begin[found, None] + place).clip(max=len(tracks.agent) - 1)
+        agrees = tracks.agent[run][..., None] == agents
+        preference = np.where(agrees.any(axis=-1), agrees.argmax(axis=-1), len(agents))
+        preference[place >= tracks.length[found, None]] = len(agents) + 1
+        best = np.take_along_axis(run, preference.argmin(axis=-1)[..., None], axis=-1)[..., 0]
+        return np.where(known, tracks.observation[best], -1)
 
     def track(
-        self, scenario: int, ids: np.ndarray, frames: np.ndarray
+        self, scenario: int, ids: np.ndarray, frames: np.ndarray, agents: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where objects were, or will be.
 
@@ -162,12 +176,13 @@ class Infos:
             scenario: index of the scenario.
             ids: (M,) object ids.
             frames: (F,) frame numbers.
+            agents: (N,) whose labels count first, see :meth:`observations`.
 
         Returns:
             positions: (M, F, 3) float64, world frame, metres; 0 where unknown.
             known: (M, F) bool.
         """
-        observation = self.observations(scenario, ids, frames)
+        observation = self.observations(scenario, ids, frames, agents)
         positions = np.zeros((*observation.shape, 3))
         known = observation >= 0
         positions[known] = self.object_centre[observation[known]]
@@ -190,8 +205,8 @@ class Infos:
         key = key * num_frames + self.frame[row]
         agent = self.agent[row]
         order = np.lexsort((np.abs(agent), agent < 0, key))
-        keys, first = np.unique(key[order], return_index=True)
-        return _Tracks(keys, order[first], ranks, num_frames)
+        keys, begin, length = np.unique(key[order], return_index=True, return_counts=True)
+        return _Tracks(keys, begin, length, order, agent[order], ranks, num_frames)
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = ['ObjectDatabase', 'build_object_database', 'load_objects', 'save_objects']
 
-_FORMAT, _VERSION = 'turbotrain-objects', 1
+_FORMAT, _VERSION = 'turbotrain-objects', 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,7 @@ class ObjectDatabase:
 
     Attributes:
         class_names: (C,) names of the classes.
+        time_offsets: (S,) s, of the steps relative to the current one.
         label: (E,) int64 index into ``class_names``.
         size: (E, 3) float64 length, width and height, metres.
         centre: (E, S, 3) float64 box centres in the frame of the ego they were seen by, at the
@@ -33,6 +34,7 @@ class ObjectDatabase:
     """
 
     class_names: np.ndarray
+    time_offsets: np.ndarray
     label: np.ndarray
     size: np.ndarray
     centre: np.ndarray
@@ -91,6 +93,7 @@ def build_object_database(
     found = list(best.values())
     return ObjectDatabase(
         class_names=np.array(dataset.metainfo['classes']),
+        time_offsets=steps / dataset.infos.dialect.frame_rate,
         begin=np.cumsum([0, *(len(item['points']) for item in found)]),
         points=np.concatenate([item['points'] for item in found]),
         **{
@@ -103,7 +106,9 @@ def build_object_database(
 def _track(dataset: V2XPnPDataset, info: dict, track: int, steps: np.ndarray) -> dict:
     infos = dataset.infos
     scenario = int(np.searchsorted(infos.scenarios, info['scenario']))
-    rows = infos.observations(scenario, np.array([track]), info['frame'] + steps)[0]
+    rows = infos.observations(
+        scenario, np.array([track]), info['frame'] + steps, info['agents'].ids
+    )[0]
     known = rows >= 0
     boxes = np.zeros((len(steps), 7))
     boxes[known] = boxes_from_world(

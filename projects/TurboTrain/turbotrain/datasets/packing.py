@@ -33,10 +33,13 @@ def pack_dataset(
         The number of files in the store.
 
     Raises:
-        DataFileError: there is no info file, or a file that one names is missing.
+        DataFileError: there is no info file, a file that one names is missing, or ``out`` holds
+            something else than a store.
     """
     names = _files_of(Path(data_root))
     size = sum(_size(os.path.join(data_root, name)) for name in names)
+    if os.path.exists(out) and not set(os.listdir(out)) <= {'data.mdb', 'lock.mdb'}:
+        raise DataFileError(out, 'is there already and is no LMDB; name another folder')
     partial = Path(f'{out}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

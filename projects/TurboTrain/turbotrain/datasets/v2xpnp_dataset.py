@@ -1,6 +1,7 @@
 """The dataset of the V2XPnP family: one ego at one time, with the agents it hears."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -48,7 +49,7 @@ class V2XPnPDataset(BaseDataset):
       (M,), ``gt_future_trajectories`` (M, F, 2) and ``gt_history_trajectories`` (M, T, 2) in the
       ego's current frame, metres, with ``gt_future_valid`` and ``gt_history_valid``;
     * ``scenario``, ``frame``, ``world_from_ego`` (4, 4), ``map_path``, ``backend_args``,
-      ``left_handed_clouds``, ``classes``;
+      ``left_handed_clouds``, ``classes``, ``future_offsets`` (F,) s;
     * ``observe``, which looks the same agents up at another time (see :meth:`observe`);
     * ``rng``, a generator seeded by the dataset's seed, the epoch and the sample alone, so that
       random transforms draw the same with any number of workers.
@@ -140,7 +141,7 @@ class V2XPnPDataset(BaseDataset):
 
         entries = []
         for scenario, name in enumerate(infos.scenarios):
-            if self.drop_corridors and name.startswith(_CORRIDOR_PREFIX):
+            if self.drop_corridors and self.mode != 'v2v' and name.startswith(_CORRIDOR_PREFIX):
                 continue
             begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
             rows = begin + np.flatnonzero(infos.cloud[begin:end] != '')
@@ -169,6 +170,10 @@ class V2XPnPDataset(BaseDataset):
         kinds = _MODES[self.mode][1]
         agents = [int(a) for a in agents if _kind(a) in kinds]
         return sorted(agents, key=lambda a: (kinds.index(_kind(a)), abs(a)))
+
+    def __iter__(self) -> Iterator[Any]:
+        """The samples of one epoch: an index beyond them would be of the next one."""
+        return (self[index] for index in range(len(self)))
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on a sample; ``idx`` may carry the epoch (see ``EpochIndexSampler``)."""
@@ -202,9 +207,9 @@ class V2XPnPDataset(BaseDataset):
             backend_args=self.backend_args,
             classes=self.metainfo['classes'],
             left_handed_clouds=infos.left_handed_clouds,
+            future_offsets=self.future / infos.dialect.frame_rate,
         )
-        labelled = infos.rows(scenario, ids, [frame])[:, 0]
-        results.update(self._objects(scenario, frame, labelled, world_from_ego))
+        results.update(self._objects(scenario, frame, ids, world_from_ego))
         return results
 
     def _heard(self, ego_row: int) -> np.ndarray:
@@ -249,10 +254,11 @@ class V2XPnPDataset(BaseDataset):
         within = np.where(delay_frames > 0, self.frame_interval, 1)[:, None]
         rows = infos.rows(scenario, ids, frames, within)
         valid = (rows >= 0) & (infos.cloud[rows] != '')
+        there = rows[:, -1] >= 0
+        now = np.where(there, rows[:, -1], 0)
+        age = np.where(there, frame - infos.frame[now], delay_frames)
         if self.pad_history:
             rows, valid = _repeat_later(rows, valid)
-        now = np.where(rows[:, -1] >= 0, rows[:, -1], 0)
-        age = np.where(rows[:, -1] >= 0, frame - infos.frame[now], delay_frames)
         agents = Agents(
             ids=ids,
             kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
@@ -263,7 +269,7 @@ class V2XPnPDataset(BaseDataset):
                 np.eye(4),
             ),
             valid=valid,
-            speeds=np.where(rows[:, -1] >= 0, infos.speeds[now], 0.0).astype(np.float32),
+            speeds=np.where(there, infos.speeds[now], 0.0).astype(np.float32),
             delays=(age / rate).astype(np.float32),
         )
         paths = [
@@ -273,10 +279,11 @@ class V2XPnPDataset(BaseDataset):
         return agents, paths
 
     def _objects(
-        self, scenario: int, frame: int, rows: np.ndarray, world_from_ego: np.ndarray
+        self, scenario: int, frame: int, agents: np.ndarray, world_from_ego: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Ground truth: the union of the agents' labels, where the first agent's label wins."""
         infos = self.infos
+        rows = infos.rows(scenario, agents, [frame])[:, 0]
         spans = [np.arange(*infos.object_begin[row : row + 2]) for row in rows]
         seen = np.concatenate(spans)
         seen = seen[self._labels[infos.object_class[seen]] >= 0]
@@ -296,7 +303,7 @@ class V2XPnPDataset(BaseDataset):
             gt_track_ids=ids,
         )
         steps = np.concatenate([self.past, self.future])
-        positions, known = infos.track(scenario, ids, frame + steps)
+        positions, known = infos.track(scenario, ids, frame + steps, agents)
         in_ego = transform_points(ego_from_world, positions)[..., :2] * known[..., None]
         now = len(self.past)
         for name, part in (('history', np.s_[:, :now]), ('future', np.s_[:, now:])):

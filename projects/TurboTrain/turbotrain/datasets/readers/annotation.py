@@ -1,6 +1,5 @@
 """Annotation YAML of one agent at one time, in the OpenCOOD family's layout."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from .yaml_loader import SafeArrayLoader
 
 __all__ = ['Annotation', 'read_annotation']
 
+_HUGE = 1e12  # what no place or angle is; false for NaN as well
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
@@ -60,7 +60,7 @@ def read_annotation(
     text = bytes(read_bytes(path, backend_args))
     try:
         content = yaml.load(text, Loader=SafeArrayLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # damaged scalars can raise nearly anything in PyYAML
         raise DataFileError(path, f'is not valid YAML ({error})') from error
     if not isinstance(content, dict):
         raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
@@ -114,9 +114,9 @@ def _pose(path: str, content: dict) -> np.ndarray:
         raise DataFileError(path, f"key 'lidar_pose' is missing; expected {expected}")
     try:
         numbers = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.empty(0)
-    if numbers.shape == (6,) and np.isfinite(numbers).all():
+    if numbers.shape == (6,) and (np.abs(numbers) < _HUGE).all():
         return pose_to_matrix(numbers)
     if numbers.shape == (4, 4) and np.isfinite(numbers).all():
         rotation = numbers[:3, :3]
@@ -130,7 +130,7 @@ def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -
     where = f'vehicles.{key}'
     try:
         own = int(key)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataFileError(path, f'key {where!r}: an object id must be an integer') from None
     if abs(own) >= 2**62:
         raise DataFileError(path, f'key {where!r}: an object id of that size is no id')
@@ -162,7 +162,7 @@ def _numbers(path: str, mapping: dict, key: str, count: int, where: str) -> list
     good = (
         isinstance(value, list)
         and len(value) == count
-        and all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+        and all(isinstance(v, (int, float)) and abs(v) < _HUGE for v in value)
     )
     if not good:
         raise DataFileError(

@@ -25,10 +25,8 @@ def read_bytes(path: str, backend_args: dict | None = None) -> memoryview:
     """
     try:
         if backend_args is None:
-            with open(path, 'rb', buffering=0) as file:
-                # Not a bytearray, which would be filled with zeros first.
-                content = memoryview(np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8))
-                return content[: file.readinto(content)]
+            # Not a bytearray, which would be filled with zeros first.
+            return memoryview(np.fromfile(path, dtype=np.uint8))
         content = get(path, backend_args=backend_args)
     except Exception as error:  # every storage has its own kinds
         if isinstance(error, FileNotFoundError) or getattr(error, 'code', None) == 404:

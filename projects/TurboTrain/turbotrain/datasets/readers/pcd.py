@@ -44,7 +44,12 @@ def parse_pcd(path: str, content: memoryview) -> np.ndarray:
     missing = {'x', 'y', 'z'} - set(fields)
     if missing:
         raise DataFileError(path, f"header key 'FIELDS': {sorted(missing)} missing")
+    for name, count in zip(fields, counts, strict=True):
+        if name in ('x', 'y', 'z') and count != 1:
+            raise DataFileError(path, f"header key 'COUNT': {name} has {count} values, expected 1")
     (points,) = _integers(path, header, 'POINTS', 1)
+    if not points:
+        return np.zeros((0, 4), dtype=np.float32)
     _check_size(path, header['DATA'][0], points, fields, sizes, counts, body)
     try:
         table = np.atleast_1d(PointCloud.from_fileobj(io.BytesIO(content)).pc_data)
@@ -55,7 +60,7 @@ def parse_pcd(path: str, content: memoryview) -> np.ndarray:
             path, f"header key 'POINTS': promises {points} points, the file has {len(table)}"
         )
     columns = [table[name] for name in 'xyz'] + [_intensity(table)]
-    return np.stack([np.asarray(c, dtype=np.float32).reshape(points, -1)[:, 0] for c in columns], 1)
+    return np.stack([np.asarray(c, dtype=np.float32) for c in columns], axis=1)
 
 
 def _header(path: str, content: memoryview) -> tuple[dict[str, list[str]], memoryview]:

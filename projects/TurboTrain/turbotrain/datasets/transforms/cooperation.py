@@ -47,6 +47,7 @@ class EgoOnly(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Leave the other agents out."""
         agents = results['agents'].ego_alone()
+        del results['observe']  # which would bring them back
         results['agents'] = agents
         results['cloud_paths'] = results['cloud_paths'][: agents.num_frames]
         return results
@@ -107,7 +108,7 @@ class CooperativeGlobalAugmentation(BaseTransform):
         motion[:2, :2] = [[cos, -sin * mirror], [sin, cos * mirror]]
         motion[:3, :3] *= factor
 
-        results['agents'] = results['agents'].moved(motion)
+        results.update(agents=results['agents'].moved(motion), augmented=True)
         matrix = motion.astype(np.float32)
         for points in results['points']:
             move(points, matrix)

@@ -11,7 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...structures import Agents, invert_rigid
+from ...structures import Agents, invert_rigid, yaw_of
 
 __all__ = [
     'CooperativeAgentDropout',
@@ -49,6 +49,10 @@ class CooperativeDelay(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Look the agents up as they were."""
         _wants_paths(results, self)
+        if 'noisy_poses' in results or 'observe' not in results:
+            raise ValueError(
+                'CooperativeDelay has to come before CooperativePoseNoise and before EgoOnly'
+            )
         ids = results['agents'].ids
         if isinstance(self.delay, dict):
             delays = np.array([float(self.delay.get(int(agent), 0.0)) for agent in ids])
@@ -68,7 +72,7 @@ class CooperativePoseNoise(BaseTransform):
     V2X-Real (which adds it to x, y, z and yaw).
 
     Args:
-        position: standard deviation along x, y and z, metres.
+        position: standard deviation ahead, to the left and up, metres.
         heading: standard deviation of the yaw, degrees.
         per_frame: draw anew for every frame; by default an agent is off by the same in all of a
             sample's frames, since localisation errors last (our choice).
@@ -98,12 +102,17 @@ class CooperativePoseNoise(BaseTransform):
         poses = world_from_ego @ agents.ego_from_agent
         turned = turn @ poses
         turned[..., :3, 3] = poses[..., :3, 3]
-        turned[1:, :, :3, 3] += self.position * noise[1:, :, :3]
+        # Ahead and to the left of where the ego heads: turning the world changes no sample.
+        yaw = yaw_of(world_from_ego)
+        ahead = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+        shift = self.position * noise[1:, :, :3]
+        shift[..., :2] = shift[..., :2] @ ahead.T
+        turned[1:, :, :3, 3] += shift
         moved = np.where(
             agents.valid[..., None, None], invert_rigid(world_from_ego) @ turned, np.eye(4)
         )
         moved[0] = agents.ego_from_agent[0]
-        results['agents'] = replace(agents, ego_from_agent=moved)
+        results.update(agents=replace(agents, ego_from_agent=moved), noisy_poses=True)
         return results
 
 

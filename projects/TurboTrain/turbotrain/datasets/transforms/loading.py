@@ -89,6 +89,8 @@ class LoadVectorMap(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Load."""
+        if 'augmented' in results:
+            raise ValueError('LoadVectorMap has to come before CooperativeGlobalAugmentation')
         polylines, mask, middle = self._read(results['map_path'], results['backend_args'])
         near = np.hypot(*(middle - results['world_from_ego'][:2, 3]).T) <= self.radius
         polylines, mask = polylines[near], mask[near]

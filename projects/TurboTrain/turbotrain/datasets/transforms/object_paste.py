@@ -60,11 +60,18 @@ class CooperativeObjectPaste(BaseTransform):
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
-        steps = agents.num_frames + results['gt_future_valid'].shape[1]
-        if self.objects.known.shape[1] != steps:
+        if 'noisy_poses' in results or agents.delays.any():
             raise ValueError(
-                f'the object database has {self.objects.known.shape[1]} steps of past and future, '
-                f'the samples have {steps}'
+                'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
+                'into late clouds: leave CooperativeDelay out'
+            )
+        times = np.concatenate([agents.time_offsets, results['future_offsets']])
+        if times.shape != self.objects.time_offsets.shape or not np.allclose(
+            times, self.objects.time_offsets, atol=1e-3
+        ):
+            raise ValueError(
+                f'the object database has steps at {self.objects.time_offsets.tolist()} s, the '
+                f'samples at {times.round(3).tolist()} s; make it anew for this config'
             )
         chosen = self._choose(results)
         if chosen:
