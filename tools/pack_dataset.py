@@ -25,8 +25,11 @@ def main() -> None:
         count = pack_dataset(args.data_root, out, partial(tqdm, desc='pack', unit='file'))
     except DataFileError as error:
         sys.exit(f'error: {error}')
-    print(f"{out}: {count} files. In a config: data_root='', ", end='')
-    print(f"backend_args=dict(backend='lmdb', db_path={out!r})")
+    backend = f"dict(backend='lmdb', db_path={str(Path(out).resolve())!r})"
+    print(f'{out}: {count} files. In a config that inherits yours:')
+    print(f"store = dict(data_root='', backend_args={backend})")
+    for loader in ('train', 'val', 'test'):
+        print(f'{loader}_dataloader = dict(dataset=store)')
 
 
 if __name__ == '__main__':
