@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 from projects.TurboTrain.turbotrain.simulation import simulate_dataset
@@ -11,6 +11,13 @@ from tests.simulation.tiny import TINY
 @pytest.fixture(autouse=True, scope='session')
 def _mmdet3d_scope():
     init_default_scope('mmdet3d')
+
+
+@pytest.fixture(autouse=True)
+def _scope_for_one_test():
+    """A runner that a test builds sets the default scope; the next test must not see it."""
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        yield
 
 
 @pytest.fixture(scope='session')
