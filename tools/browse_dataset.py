@@ -44,6 +44,8 @@ def main() -> None:
     chosen = random.Random(0).sample(range(total), min(args.count, total))
     indices = args.index or sorted(chosen)
     out_dir.mkdir(parents=True, exist_ok=True)
+    if 'point_cloud_range' not in cfg:
+        sys.exit('error: the config has no point_cloud_range, which says how much to draw')
     x_min, y_min, _, x_max, y_max, _ = cfg.point_cloud_range
     for index in indices:
         if not 0 <= index < total:

@@ -5,7 +5,6 @@ The exit code is 1 if training would fail on what was found, else 0.
 
 import argparse
 import json
-import os
 import sys
 from collections import defaultdict
 from dataclasses import asdict
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets import save_ignore_list
+from projects.TurboTrain.turbotrain.datasets import IgnoreList, load_ignore_list, save_ignore_list
 from projects.TurboTrain.turbotrain.datasets.checks import (
     CheckOptions,
     Finding,
@@ -25,7 +24,7 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 )
 from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
-from tools.create_data import splits_of
+from tools.create_data import add_reading_arguments, splits_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,10 +34,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
     parser.add_argument('--class-map', choices=sorted(CLASS_MAPS), default='v2xreal3')
     parser.add_argument('--no-clouds', action='store_true', help='leave point clouds unread')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    add_reading_arguments(parser)
     parser.add_argument('--json', type=Path, help='write all findings to this file')
     parser.add_argument(
-        '--fix-list', help='write what create_data.py --ignore-list should leave out'
+        '--fix-list',
+        help='write what create_data.py --ignore-list should leave out, --ignore-list included',
     )
     return parser.parse_args()
 
@@ -46,10 +46,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     names = frozenset(name for raws in CLASS_MAPS[args.class_map].values() for name in raws)
-    options = CheckOptions(args.dataset, names, clouds=not args.no_clouds)
     root = args.data_root.rstrip('/') or '/'
     try:
-        splits = args.splits or splits_of(root)
+        ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
+        options = CheckOptions(
+            args.dataset,
+            names,
+            clouds=not args.no_clouds,
+            ignore=ignore,
+            backend_args=args.backend_args,
+        )
+        splits = args.splits or splits_of(root, args.backend_args)
         findings = check_dataset(
             root, splits, options, args.workers, partial(tqdm, desc='check', unit='scenario')
         )
@@ -60,7 +67,7 @@ def main() -> None:
         args.json.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + '\n')
         print(f'all findings: {args.json}')
     if args.fix_list:
-        save_ignore_list(args.fix_list, ignore_list_of(findings))
+        save_ignore_list(args.fix_list, ignore.union(ignore_list_of(findings)))
         print(
             f'ignore list: {args.fix_list}; python tools/create_data.py {args.dataset} '
             f'--root-path {root} --ignore-list {args.fix_list}'

@@ -41,7 +41,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--root-path', required=True, help='folder of train/, val/, ...')
     parser.add_argument('--out-dir', type=Path, help='where to write; the root path by default')
     parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    add_reading_arguments(parser)
+    return parser.parse_args()
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the tools that read a whole dataset."""
+    parser.add_argument('--workers', type=at_least_one, default=os.cpu_count(), help='processes')
     parser.add_argument(
         '--ignore-list', help='what to leave out, as check_dataset.py --fix-list writes it'
     )
@@ -49,9 +55,15 @@ def parse_args() -> argparse.Namespace:
         '--backend-args',
         nargs='+',
         action=DictAction,
-        help="storage of the root path for mmengine's fileio, e.g. backend=petrel",
+        help="storage of the dataset for mmengine's fileio, e.g. backend=petrel",
     )
-    return parser.parse_args()
+
+
+def at_least_one(text: str) -> int:
+    """An argument's number."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number from 1 up, got {text}')
+    return int(text)
 
 
 def main() -> None:

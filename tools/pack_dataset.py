@@ -15,7 +15,7 @@ from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description='Pack info files, clouds and maps into one LMDB, keyed by their path'
+        description='Pack info files, clouds, maps and object databases into one LMDB'
     )
     parser.add_argument('data_root', help='root of the dataset, with its info files')
     parser.add_argument('--out', help='folder of the store; DATA_ROOT.lmdb by default')

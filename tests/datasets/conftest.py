@@ -30,6 +30,7 @@ def make_dataset(data_root: Path):
         if not path.exists():
             save_infos(str(path), build_infos(str(root), 'train'))
         kwargs.setdefault('pipeline', PIPELINE)
-        return V2XPnPDataset('infos.npz', str(root), test_mode=True, **kwargs)
+        kwargs.setdefault('test_mode', True)
+        return V2XPnPDataset('infos.npz', str(root), **kwargs)
 
     return make

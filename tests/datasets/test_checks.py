@@ -67,6 +67,11 @@ def flat(folder: Path) -> None:
     edit(folder / '1/000005.yaml', lambda c: c['vehicles'][2]['extent'].__setitem__(1, 0.0))
 
 
+def lose_annotation(folder: Path) -> None:
+    for path in sorted(folder.glob('2/*.yaml'))[1:]:  # no gap is left
+        path.unlink()
+
+
 def backwards(folder: Path) -> None:
     def turn(content: dict) -> None:
         content['vehicles'][1]['angle'][1] += 180.0
@@ -94,10 +99,11 @@ DAMAGE = {
     'labels apart': move_label,
     'two classes': other_class,
     'class not in map': unknown_class,
-    'bad extent': flat,
+    'bad object': flat,
+    'no annotation': lose_annotation,
     'yaw against motion': backwards,
 }
-ERRORS = {'bad annotation', 'bad cloud', 'bad scenario', 'bad extent'}
+ERRORS = {'bad annotation', 'bad cloud', 'bad scenario', 'bad object'}
 
 
 @pytest.fixture
@@ -106,8 +112,9 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def check(root: Path, *splits: str) -> list:
-    return check_dataset(str(root), list(splits or ['train']), CheckOptions(class_names=KNOWN))
+def check(root: Path, *splits: str, **options) -> list:
+    options = CheckOptions(class_names=KNOWN, **options)
+    return check_dataset(str(root), list(splits or ['train']), options)
 
 
 def test_nothing_is_found_in_good_files(root):
@@ -125,8 +132,14 @@ def test_each_damage_is_found_and_nothing_else(root, damage):
     finding = next(f for f in findings if f.kind == kind)
     assert finding.severity == ('error' if kind in ERRORS else 'warning')
     assert finding.path.startswith(f'train/{NAME}')
-    assert (root / finding.path).exists()
+    assert (root / finding.path.partition('#')[0]).exists()
     assert len(finding.text) > 10
+
+
+def test_folders_that_are_no_agents(root):
+    for name in ('--1', 'cameras', '1.5'):
+        (root / 'train' / NAME / name).mkdir()
+    assert check(root) == []
 
 
 def test_maps_and_trajectories_are_read_too(root, tiny_set):
@@ -155,7 +168,7 @@ def test_one_scenario_in_two_splits(root):
 
 def test_the_ignore_list_makes_the_dataset_readable(root):
     write_scenario(root, name='2023-03-18-00-00-00_1_0', frames=range(0, 30, 5), objects=3)
-    for kind in ('bad annotation', 'bad cloud', 'bad extent'):
+    for kind in ('bad annotation', 'bad cloud', 'bad object'):
         DAMAGE[kind](root / 'train' / NAME)
     DAMAGE['bad scenario'](root / 'train/2023-03-18-00-00-00_1_0')
     with pytest.raises(DataFileError):
@@ -163,14 +176,22 @@ def test_the_ignore_list_makes_the_dataset_readable(root):
     ignore = ignore_list_of(check(root))
     assert ignore == IgnoreList(
         scenarios=frozenset({'train/2023-03-18-00-00-00_1_0'}),
-        annotations=frozenset({f'train/{NAME}/1/000010.yaml', f'train/{NAME}/1/000005.yaml'}),
+        annotations=frozenset({f'train/{NAME}/1/000010.yaml'}),
         clouds=frozenset({f'train/{NAME}/-1/000010.bin'}),
+        objects=frozenset({f'train/{NAME}/1/000005.yaml#2'}),
     )
+    # Only what is listed is lost, and nothing is left to fix.
+    assert [f.kind for f in check(root, ignore=ignore)] == ['frame gap']
+    whole = check(root, ignore=IgnoreList())
+    assert ignore_list_of(whole).union(ignore) == ignore
     infos = build_infos(str(root), 'train', ignore=ignore)
     save_infos(str(root / 'infos.npz'), infos)
     pipeline = [dict(type='LoadCooperativePoints'), dict(type='PackCooperativeInputs')]
     dataset = V2XPnPDataset('infos.npz', str(root), ego='every', num_history=2, pipeline=pipeline)
-    assert len(dataset) == 6 - 2 + 6
+    assert len(dataset) == 6 - 1 + 6
+    row = infos.rows(0, [1], [5])[0, 0]
+    own = infos.object_id[slice(*infos.object_begin[row : row + 2])]
+    assert own.tolist() == [0, 1, 3, 4, 5, 6, 7]
     for i in range(len(dataset)):
         assert dataset[i]['data_samples'].scenario == NAME
 
@@ -194,7 +215,7 @@ def test_damaged_ignore_lists(tmp_path, content, word):
 
 
 def test_ignore_lists_survive_the_disk(tmp_path):
-    ignore = IgnoreList(frozenset('ab'), frozenset('c'), frozenset())
+    ignore = IgnoreList(frozenset('ab'), frozenset('c'), frozenset(), frozenset({'d#1'}))
     save_ignore_list(str(tmp_path / 'ignore.json'), ignore)
     assert load_ignore_list(str(tmp_path / 'ignore.json')) == ignore
 
@@ -219,6 +240,11 @@ def test_the_commands(root):
     assert {f['kind'] for f in json.loads((root / 'all.json').read_text())} == {
         'bad cloud', 'bad annotation', 'frame gap'
     }  # fmt: skip
+    done = run(tool, root, '--ignore-list', 'fix.json', '--workers', '0', cwd=root)
+    assert done.returncode == 2 and '--workers: expected a number from 1 up' in done.stderr
+    done = run(tool, root, '--ignore-list', 'fix.json', '--fix-list', 'again.json', cwd=root)
+    assert done.returncode == 0 and 'frame gap' in done.stdout, done.stdout + done.stderr
+    assert (root / 'again.json').read_text() == (root / 'fix.json').read_text()
     create = ROOT / 'tools/create_data.py'
     done = run(create, 'v2xpnp', '--root-path', root, cwd=root)
     assert done.returncode == 1 and '000010.yaml' in done.stderr

@@ -26,6 +26,7 @@ GOOD = dict(lidar_pose=[1.0, 2.0, 3.0, 0.0, 5.0, 0.0], vehicles={7: OBJECT})
 WRONG_NUMBERS = (
     None, 3, 'here', [], [1, 2], [1, 2, 'x'], [1, 2, None], [1, 2, float('nan')],
     [1, 2, float('inf')], {'x': 1}, [[1, 2, 3]], '1 2 3', True, [1, 2, 3, 4],
+    [1, 2, True], ['1', '2', '3'],
 )  # fmt: skip
 POINTS = np.random.default_rng(0).uniform(-40, 40, (200, 4)).astype('<f4')
 
@@ -48,6 +49,10 @@ def annotations() -> list[tuple[str, bytes, str]]:
         add(f'vehicles.7.{key}', broken)
     for value in (*WRONG_NUMBERS, [1] * 5, [1] * 7, [[1] * 4] * 4, np.zeros((4, 4)), np.eye(3)):
         add('lidar_pose', GOOD | dict(lidar_pose=value))
+    for value in ([0, 1, 1], [-1, 1, 1], [1, 1, -0.0]):
+        broken = copy.deepcopy(GOOD)
+        broken['vehicles'][7]['extent'] = value
+        add('vehicles.7.extent', broken)
     add('lidar_pose', dict(vehicles={}))
     for value in ([10**400] * 6, [1, 2, 3, 0, 0, 10**30]):
         add('', GOOD | dict(lidar_pose=value))
@@ -55,7 +60,19 @@ def annotations() -> list[tuple[str, bytes, str]]:
     add('vehicles', GOOD | dict(vehicles={float('inf'): OBJECT}))
     for scalar in ('!!int ""', '!!bool foo', '!!timestamp foo', '!!float ""'):
         add('YAML', f'lidar_pose: {scalar}\nvehicles: {{}}\n')
-    for value in ([1, 2], 'many', 3, {7: None}, {7: [1]}, {'car': OBJECT}, {2**70: OBJECT}):
+    for value in (
+        [1, 2],
+        'many',
+        3,
+        {7: None},
+        {7: [1]},
+        {'car': OBJECT},
+        {2**70: OBJECT},
+        {7.9: OBJECT},
+        {True: OBJECT},
+        {'7.0': OBJECT},
+        {None: OBJECT},
+    ):
         add('vehicles', GOOD | dict(vehicles=value))
     add('vehicles', dict(lidar_pose=GOOD['lidar_pose']))
     for value in (None, 3, ['Car'], {'name': 'Car'}):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -9,13 +10,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmdet3d.registry import MODELS
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from projects.TurboTrain.turbotrain.datasets import EpochIndexSampler, build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, read_vector_map
+from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
+from projects.TurboTrain.turbotrain.structures import pose_to_matrix, transform_points
 from tests.datasets.conftest import PIPELINE
 from tests.layouts import write_pcd
 from tests.scenes import write_scenario
@@ -30,6 +35,11 @@ def assert_same(a: dict, b: dict, atol: float = 0.0) -> None:
     np.testing.assert_allclose(
         one.agents.ego_from_agent, other.agents.ego_from_agent, rtol=0, atol=max(atol, 1e-12)
     )
+    np.testing.assert_allclose(one.agents.speeds, other.agents.speeds, rtol=0, atol=atol)
+    np.testing.assert_allclose(one.agents.delays, other.agents.delays, rtol=0, atol=atol)
+    if 'vector_map' in one:
+        np.testing.assert_allclose(one.vector_map, other.vector_map, rtol=0, atol=atol)
+        np.testing.assert_array_equal(one.vector_map_mask, other.vector_map_mask)
     for key, value in one.gt_instances_3d.items():
         theirs = other.gt_instances_3d[key]
         if key == 'bboxes_3d':
@@ -121,6 +131,63 @@ def test_agents_out_of_range_are_not_heard(make_dataset):
     assert make_dataset(max_agents=3)[0]['data_samples'].agents.ids.tolist() == [1, 2, -1]
 
 
+def test_agents_out_of_range_add_no_labels(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(1), objects=4)
+    path = folder / '2/000000.yaml'
+    content = yaml.safe_load(path.read_text())
+    content['vehicles'][77] = content['vehicles'][0]
+    path.write_text(yaml.safe_dump(content))
+
+    def labels(**settings) -> list[int]:
+        truth = make_dataset(tmp_path, num_history=0, **settings)[0]['data_samples']
+        return truth.gt_instances_3d.track_ids.tolist()
+
+    assert labels() == [0, 1, 2, 3, 77]
+    assert labels(comm_range=15.0) == labels(max_agents=1) == labels(mode='i2i') == [0, 1, 2, 3]
+
+
+def test_agents_come_in_the_benchmarks_order(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(1), objects=1)
+    for name in ('10', '9', '-10'):
+        shutil.copytree(folder / ('-2' if name[0] == '-' else '2'), folder / name)
+
+    def order(**settings) -> list[int]:
+        settings = dict(max_agents=9, num_history=0) | settings
+        return make_dataset(tmp_path, **settings)[0]['data_samples'].agents.ids.tolist()
+
+    # By kind, then as strings.
+    assert order() == [1, 10, 2, 9, -1, -10, -2]
+    assert order(mode='ic') == [-1, -10, -2, 1, 10, 2, 9]
+    assert order(max_agents=3) == [1, 10, 2]
+
+
+def test_any_agent_may_be_the_ego(make_dataset):
+    dataset = make_dataset(ego='any', num_history=0)
+    assert len(dataset) == 36
+    found = [dataset[36 * epoch + i]['data_samples'] for epoch in range(4) for i in range(12)]
+    assert {int(s.agents.ids[0]) for s in found} == {1, 2, -1, -2}
+    for sample in found:
+        ego, *others = sample.agents.ids.tolist()
+        assert others == [a for a in (1, 2, -1, -2) if a != ego and a in others]
+        np.testing.assert_allclose(sample.agents.ego_from_agent[0, -1], np.eye(4), atol=1e-12)
+
+
+def test_both_spellings_of_riders_are_pedestrians(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(1), agents=(1,), objects=2)
+    path = folder / '1/000000.yaml'
+    content = yaml.safe_load(path.read_text())
+    for key, name in enumerate(('MotorcyleRider', 'MotorcycleRider')):
+        content['vehicles'][key]['obj_type'] = name
+    path.write_text(yaml.safe_dump(content))
+    truth = make_dataset(tmp_path, num_history=0)[0]['data_samples'].gt_instances_3d
+    assert truth.labels_3d.tolist() == [1, 1]
+
+
+def test_a_class_map_that_knows_nothing_is_refused(make_dataset):
+    with pytest.raises(ValueError, match=r"knows none of its classes \['BicycleRider', 'Bus'"):
+        make_dataset(class_map=dict(car=['car', 'bus']))
+
+
 def test_classes_outside_the_map_are_dropped(make_dataset):
     dataset = make_dataset(class_map=dict(car=['Car'], walker=['Pedestrian']))
     truth = dataset[0]['data_samples'].gt_instances_3d
@@ -129,20 +196,40 @@ def test_classes_outside_the_map_are_dropped(make_dataset):
     assert dataset.metainfo['classes'] == ('car', 'walker')
 
 
-def test_moving_the_world_changes_no_sample(make_dataset, tmp_path: Path):
+def test_moving_the_world_changes_no_sample(make_dataset, tmp_path: Path, tiny_set):
     still, moved = tmp_path / 'still', tmp_path / 'moved'
     write_scenario(still, frames=range(0, 30, 5))
     motion = pose_to_matrix([300, -200, 4, 3, 111, -2])
     write_scenario(moved, frames=range(0, 30, 5), world_motion=motion)
+    shutil.copytree(tiny_set / 'map', still / 'map')
+    move_map(tiny_set / 'map', moved / 'map', motion)
     # The clouds are float32 on disk: millimetres.
-    assert_same(make_dataset(still)[5], make_dataset(moved)[5], atol=2e-3)
+    one, other = make_dataset(still)[5], make_dataset(moved)[5]
+    assert_same(one, other, atol=2e-3)
+    assert len(one['data_samples'].vector_map) and one['data_samples'].agents.speeds.any()
+
+
+def move_map(source: Path, out: Path, motion: np.ndarray) -> None:
+    out.mkdir()
+    for path in source.iterdir():
+        content = read_vector_map(str(path))
+        for lane in content.map_features:
+            for point in (*lane.polyline, *lane.boundary):
+                point.x, point.y, point.z = transform_points(
+                    motion, np.array([[point.x, point.y, point.z]])
+                )[0].tolist()
+        write_vector_map(out / path.name, content.map_features)
 
 
 def test_workers_and_order_change_nothing(make_dataset):
     dataset = make_dataset(
-        ego='every',
+        ego='random',
         pipeline=[
+            dict(type='CooperativeDelay', delay=(0.0, 0.6)),
+            dict(type='CooperativeAgentDropout', probability=0.3),
+            dict(type='CooperativePacketLoss', probability=0.2),
             dict(type='LoadCooperativePoints'),
+            dict(type='CooperativePoseNoise', position=0.3, heading=1.0),
             dict(type='CooperativeGlobalAugmentation'),
             dict(type='ProjectPointsToEgo'),
             dict(type='PackCooperativeInputs'),
@@ -165,6 +252,66 @@ def test_workers_and_order_change_nothing(make_dataset):
     other = next_epoch[0]
     same = by_index[other['data_samples'].sample_idx]
     assert not torch.equal(other['inputs']['points'], same['inputs']['points'])
+
+
+def test_the_first_epochs_draws_again_are_told_once(make_dataset):
+    dataset = make_dataset(test_mode=False)
+    told = pytest.warns(UserWarning, match='EpochIndexSampler')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for index in (*range(len(dataset)), *range(len(dataset), len(dataset) + 5)):
+            dataset[index]
+    with told:
+        dataset[3]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        dataset[4]
+        tested = make_dataset()
+        _ = tested[3], tested[3]
+
+
+@MODELS.register_module()
+class Follower(BaseModel):
+    """Its weights are the history of the samples it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(4))
+
+    def forward(self, inputs, data_samples, mode):
+        moments = torch.stack([points.mean(dim=0) for points in inputs['points']])
+        return dict(loss=(self.weight.cumsum(0).exp() * moments.sigmoid()).sum())
+
+
+def test_a_resumed_run_sees_the_same_egos_and_draws(make_dataset, tmp_path):
+    def run(name: str, epochs: int, resume: bool = False) -> torch.Tensor:
+        pipeline = [
+            dict(type='LoadCooperativePoints'),
+            dict(type='CooperativeGlobalAugmentation'),
+            dict(type='PackCooperativeInputs'),
+        ]
+        runner = Runner(
+            model=dict(type='Follower'),
+            work_dir=str(tmp_path / name),
+            train_dataloader=dict(
+                dataset=make_dataset(
+                    ego='any', num_history=0, indices=8, pipeline=pipeline, test_mode=False
+                ),
+                batch_size=2, num_workers=1,
+                sampler=dict(type='EpochIndexSampler', shuffle=True),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+            custom_hooks=[dict(type='PlainCheckpointHook')],
+            randomness=dict(seed=0), resume=resume, experiment_name=f'{name}{epochs}',
+        )  # fmt: skip
+        runner.train()
+        return runner.model.weight.detach().clone()
+
+    whole, half = run('whole', 3), run('parts', 1)
+    assert not torch.equal(whole, half)
+    assert torch.equal(whole, run('parts', 3, resume=True))
 
 
 def test_collates_samples_with_different_numbers_of_agents(make_dataset):
@@ -284,8 +431,11 @@ def test_roadside_modes(make_dataset):
 
 
 def test_unknown_choices_are_refused(make_dataset):
-    for wrong in (dict(mode='v2x'), dict(ego='second'), dict(class_map='v2xreal4')):
-        with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+    for wrong in (
+        dict(mode='v2x'), dict(ego='second'), dict(class_map='v2xreal4'), dict(max_agents=0),
+        dict(num_history=-1), dict(num_future=-2), dict(frame_interval=0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f'{next(iter(wrong))}.*{next(iter(wrong.values()))}'):
             make_dataset(**wrong)
 
 
@@ -369,7 +519,7 @@ def test_bin_clouds_come_before_pcd_ones_and_intensity_is_zeroed_on_demand(make_
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
-    """What a process adds of its own while it reads 500 samples, of 100,000 and of 1,000."""
+    """What a process adds of its own while it reads 5,000 samples, of 100,000 and of 1,000."""
     script = Path(__file__).parents[2] / 'tools/benchmark/loading.py'
     done = subprocess.run(
         [sys.executable, script, '--memory-only'], cwd=tmp_path, text=True, check=False,

@@ -204,6 +204,17 @@ def test_speeds_come_from_poses(make_dataset):
     np.testing.assert_allclose(first, [2, 2, 0, 0], atol=1e-3)
 
 
+def test_speeds_across_a_gap_are_of_the_time_that_passed(make_dataset, tmp_path):
+    folder = write_scenario(tmp_path, frames=range(0, 60, 5), objects=2)
+    for frame in (20, 25, 30):
+        for path in folder.glob(f'2/{frame:06d}.*'):
+            path.unlink()
+    dataset = make_dataset(tmp_path, pipeline=REST)
+    speeds = {s.frame: s.agents.speeds for s in (dataset[i]['data_samples'] for i in range(12))}
+    np.testing.assert_allclose(speeds[35], [2, 2, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(speeds[25], [2, 0, 0], atol=1e-3)  # agent 2 is not there
+
+
 def test_history_can_be_padded_by_repetition(make_dataset):
     plain, padded = make_dataset(pipeline=REST), make_dataset(pipeline=REST, pad_history=True)
     for i in (0, 2, 8):

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from mmdet3d.registry import DATASETS as DATASET_CLASSES
+from mmdet3d.registry import MODELS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from projects.TurboTrain.turbotrain.datasets.readers import (
@@ -96,6 +100,29 @@ def test_configs_read_what_create_data_writes(layouts, dataset):
         )
 
 
+@pytest.mark.parametrize('dataset', [name for name in DATASETS if name != 'v2xpnp'])
+def test_configs_train_and_predict(layouts, dataset):
+    root = layouts[dataset]
+    cfg = Config.fromfile(CONFIGS.parents[1] / f'turbotrain/finetune_{dataset}.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    settings = cfg.train_dataloader.dataset
+    save_infos(str(root / settings.ann_file), build_infos(str(root), 'train', dataset))
+    settings.update(data_root=str(root), num_history=1, max_agents=2)
+    sample = DATASET_CLASSES.build(settings)[20]
+    data = model.data_preprocessor(pseudo_collate([sample]), training=True)
+    losses = model(**data, mode='loss')
+    sum(sum(v) if isinstance(v, list) else v for v in losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    model.eval()
+    with torch.no_grad():
+        (found,) = model.test_step(pseudo_collate([sample]))
+    assert found.pred_instances_3d.labels_3d.lt(len(cfg.class_names)).all()
+    pretrainer = Config.fromfile(CONFIGS.parents[1] / f'turbotrain/pretrain_{dataset}.py').model
+    assert pretrainer.detector == cfg.model
+
+
 def write(path: Path, **changes) -> str:
     car = dict(angle=[0, 0, 0], center=[0, 0, 0], extent=[2, 1, 1], location=[5, 0, 0])
     content = dict(lidar_pose=np.eye(4), vehicles={3: car | changes.pop('car', {})}) | changes
@@ -128,6 +155,14 @@ def test_arrays_in_yaml_of_any_kind(tmp_path, order, dtype):
     np.testing.assert_array_equal(found, pose)
 
 
+def test_a_pose_as_a_plain_list_of_rows(tmp_path):
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    path = write(tmp_path / 'a.yaml', lidar_pose=pose.tolist())
+    for dialect in (DIALECTS['v2xpnp'], DIALECTS['v2v4real']):
+        np.testing.assert_array_equal(read_annotation(path, dialect).world_from_agent, pose)
+
+
 @pytest.mark.parametrize(
     'pose',
     [
@@ -137,6 +172,9 @@ def test_arrays_in_yaml_of_any_kind(tmp_path, order, dtype):
         np.full((4, 4), np.nan),
         np.array(['a', 'b']),
         np.array([None, {}], dtype=object),
+        np.eye(4).astype(str).tolist(),
+        np.eye(4).astype(bool).tolist(),
+        ['1', '2', '3', '0', '0', '0'],
     ],
 )
 def test_matrices_that_are_no_poses(tmp_path, pose):

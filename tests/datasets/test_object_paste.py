@@ -130,6 +130,29 @@ def test_what_was_there_stays_or_is_hidden(base, database):
         assert len(kept) > 0.5 * len(old)
 
 
+def test_objects_without_a_point_in_any_cloud_get_no_label(base, database):
+    before, after = paste(base, database, 6)
+    new = new_of(before, after)
+    assert len(new) > 2
+    # A dome close to every sensor hides all that is pasted.
+    azimuth, elevation = np.meshgrid(np.arange(-180, 180, 0.4), np.arange(-89, 89, 0.4))
+    azimuth, elevation = np.deg2rad(azimuth.ravel()), np.deg2rad(elevation.ravel())
+    dome = 0.5 * np.column_stack([
+        np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
+        np.sin(elevation), np.zeros(len(azimuth)),
+    ]).astype('f4')  # fmt: skip
+    sample = base[6]
+    valid = sample['agents'].valid.ravel()
+    sample['points'] = [dome.copy() if ok else dome[:0] for ok in valid]
+    transform = TRANSFORMS.build(
+        dict(type='CooperativeObjectPaste', database=database, numbers=dict(vehicle=60))
+    )
+    hidden = transform(sample)
+    assert len(hidden['gt_bboxes_3d']) == len(before['gt_bboxes_3d'])
+    for points, ok in zip(hidden['points'], valid, strict=True):
+        np.testing.assert_array_equal(points, dome if ok else dome[:0])
+
+
 def test_invalid_clouds_stay_empty(base, database):
     before, after = paste(base, database, 0)  # no past yet
     valid = after['agents'].valid.ravel()
@@ -190,8 +213,12 @@ def test_wrong_places_steps_classes_and_files(base, database, tmp_path):
         transform(noise(base[3]))
     late = base[3]
     late['agents'] = replace(late['agents'], delays=np.full(len(late['agents']), 0.1, 'f4'))
-    with pytest.raises(ValueError, match='late clouds'):
+    with pytest.raises(ValueError, match='late or repeated clouds'):
         transform(late)
+    with pytest.raises(ValueError, match='late or repeated clouds'):
+        transform(base[3] | dict(pad_history=True))
+    with pytest.raises(ValueError, match=r"has \['vehicle'\], the dataset \('car',\)"):
+        transform(base[3] | dict(classes=('car',)))
     with pytest.raises(ValueError, match='unicorn'):
         TRANSFORMS.build(build | dict(numbers=dict(unicorn=1)))
     bad = tmp_path / 'objects.npz'

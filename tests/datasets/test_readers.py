@@ -42,6 +42,25 @@ def test_annotation(tmp_path):
     assert annotation.world_from_agent[1, 0] == pytest.approx(np.deg2rad(1e-5))
 
 
+def test_ids_may_be_text(tmp_path):
+    content = dict(GOOD, vehicles={'7': GOOD['vehicles'][7], '-12': GOOD['vehicles'][7]})
+    assert read_annotation(write_yaml(tmp_path / 'a.yaml', content)).ids.tolist() == [7, -12]
+
+
+def test_bad_objects_can_be_collected_or_skipped(tmp_path):
+    good = GOOD['vehicles'][7]
+    content = dict(GOOD, vehicles={7: good, 8: good | dict(extent=[1, 0, 1]), 9: None, 10: good})
+    path = write_yaml(tmp_path / 'a.yaml', content)
+    bad: dict[str, str] = {}
+    assert read_annotation(path, bad=bad).ids.tolist() == [7, 10]
+    assert list(bad) == ['8', '9']
+    assert 'vehicles.8.extent' in bad['8'] and 'above 0' in bad['8']
+    found = read_annotation(path, skip={'8', '9'})
+    assert found.ids.tolist() == [7, 10] and found.centres.shape == (2, 3)
+    with pytest.raises(DataFileError, match=r'vehicles\.9'):
+        read_annotation(path, skip={'8'})
+
+
 def test_exponents_without_a_point_are_floats(tmp_path):
     text = yaml.safe_dump(GOOD).replace('1.0e-05', '1e-05')
     assert '1e-05' in text
@@ -185,6 +204,41 @@ def rewrite(path, **header) -> None:
     arrays['header'] = np.array(json.dumps(header))
     with path.open('wb') as file:
         np.savez(file, **arrays)
+
+
+@pytest.mark.parametrize(
+    ('key', 'change'),
+    [
+        ('dataset', lambda a: np.array('kitti')),
+        ('frame', lambda a: a[::-1]),
+        ('frame', np.zeros_like),
+        ('agent', lambda a: np.roll(a, 1)),
+        ('object_begin', lambda a: np.sort(np.r_[a[:-1], 1])),
+        ('object_begin', lambda a: a[np.r_[0, 2, 1, 3 : len(a)]]),
+        ('world_from_agent', lambda a: a * np.nan),
+        ('object_centre', lambda a: a + np.inf),
+        ('object_angle', lambda a: a * np.nan),
+        ('object_extent', lambda a: -a),
+        ('object_class', lambda a: a + 100),
+        ('cloud', lambda a: a[1:]),
+    ],
+)
+def test_info_files_with_wrong_values_are_refused(tmp_path, key, change):
+    write_scenario(tmp_path, frames=range(0, 10, 5), agents=(1, 2))
+    path = tmp_path / 'infos.npz'
+    save_infos(str(path), build_infos(str(tmp_path), 'train'))
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {key: change(arrays[key])})
+    word = 'frame' if key == 'agent' else key
+    with pytest.raises(DataFileError, match=f'{word}.*tools/create_data.py') as error:
+        load_infos(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_the_remedy_names_the_folder_of_any_storage(tmp_path):
+    with pytest.raises(DataFileError, match='--root-path s3://bucket/v2xpnp'):
+        load_infos('s3://bucket/v2xpnp/infos.npz', dict(backend='local'))
 
 
 @pytest.mark.parametrize(

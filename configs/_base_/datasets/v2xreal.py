@@ -22,7 +22,12 @@ test_pipeline = [
     dict(type='PackCooperativeInputs'),
 ]
 train_dataloader = dict(
-    dataset=dict(data_root=data_root, ann_file='v2xreal_infos_train.npz', pipeline=train_pipeline)
+    dataset=dict(
+        data_root=data_root,
+        ann_file='v2xreal_infos_train.npz',
+        ego='any',
+        pipeline=train_pipeline,
+    )
 )
 val_dataloader = dict(
     dataset=dict(data_root=data_root, ann_file='v2xreal_infos_val.npz', pipeline=test_pipeline)

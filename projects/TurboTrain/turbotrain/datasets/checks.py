@@ -11,12 +11,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from .ignore_list import IgnoreList
+from .plausibility import CheckOptions, check_agents, check_labels, check_tracks
 from .readers import (
+    AGENT,
+    CLOUD_SUFFIXES,
     AgentFrame,
-    Annotation,
     DataFileError,
     list_folder,
     list_scenarios,
@@ -50,29 +50,6 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """What counts as odd.
-
-    Attributes:
-        dataset: whose conventions the files follow, a key of ``DIALECTS``.
-        class_names: raw class names that the class map knows.
-        clouds: whether to read point clouds.
-        max_speed: of a vehicle with LiDAR, m/s.
-        max_drift: of a roadside unit between two frames, m.
-        max_apart: between two agents' labels of one object at one time, m.
-        min_speed: of an object whose heading is compared with its motion, m/s.
-    """
-
-    dataset: str = 'v2xpnp'
-    class_names: frozenset[str] = frozenset()
-    clouds: bool = True
-    max_speed: float = 40.0
-    max_drift: float = 0.5
-    max_apart: float = 8.0
-    min_speed: float = 2.0
-
-
 def check_dataset(
     data_root: str,
     splits: list[str],
@@ -92,7 +69,12 @@ def check_dataset(
     Raises:
         DataFileError: a split is not a folder, or holds no scenario.
     """
-    todo = [(s, name) for s in splits for name in list_scenarios(os.path.join(data_root, s))]
+    todo = [
+        (split, name)
+        for split in splits
+        for name in list_scenarios(os.path.join(data_root, split), options.backend_args)
+        if f'{split}/{name}' not in options.ignore.scenarios
+    ]
     check = partial(_check_scenario, data_root, options)
     with ProcessPoolExecutor(workers) as pool:
         parts = pool.map(check, todo)
@@ -105,26 +87,28 @@ def check_dataset(
         if len(where) > 1:
             text = f'expected every scenario in one split, found it in {", ".join(where)}'
             findings.append(Finding('in two splits', 'warning', f'{where[-1]}/{name}', text))
-    return findings + list(_check_pickles(data_root))
+    return findings + list(_check_pickles(data_root, options.backend_args))
 
 
 def ignore_list_of(findings: list[Finding]) -> IgnoreList:
-    """What to leave out so that training meets none of the errors."""
+    """What to leave out so that training meets none of the errors; a bad map has to be removed."""
     paths = defaultdict(set)
     for finding in findings:
         if finding.severity == 'error':
             paths[finding.kind].add(finding.path)
     return IgnoreList(
         scenarios=frozenset(paths['bad scenario']),
-        annotations=frozenset(paths['bad annotation'] | paths['bad extent']),
+        annotations=frozenset(paths['bad annotation']),
         clouds=frozenset(paths['bad cloud']),
+        objects=frozenset(paths['bad object']),
     )
 
 
-def _check_pickles(data_root: str) -> Iterator[Finding]:
+def _check_pickles(data_root: str, backend_args: dict | None) -> Iterator[Finding]:
     """The vector maps and the trajectory file, where they are."""
-    root = list_folder(data_root)
-    maps = list_folder(os.path.join(data_root, 'map')).files if 'map' in root.folders else []
+    root = list_folder(data_root, backend_args)
+    there = 'map' in root.folders
+    maps = list_folder(os.path.join(data_root, 'map'), backend_args).files if there else []
     todo = [
         *(('bad map', 'error', f'map/{n}', read_vector_map) for n in maps if n.endswith(_MAP)),
         # Training reads futures from the labels.
@@ -136,7 +120,7 @@ def _check_pickles(data_root: str) -> Iterator[Finding]:
     ]
     for kind, severity, path, read in todo:
         try:
-            read(os.path.join(data_root, path))
+            read(os.path.join(data_root, path), backend_args)
         except DataFileError as error:
             yield Finding(kind, severity, path, error.problem)
 
@@ -148,35 +132,61 @@ def _check_scenario(data_root: str, options: CheckOptions, where: tuple[str, str
         return os.path.relpath(path, data_root).replace(os.sep, '/')
 
     try:
-        frames = scan_scenario(folder)
+        frames = scan_scenario(folder, options.backend_args)
     except DataFileError as error:
         text = str(error).replace(data_root, '').lstrip('/')
         return [Finding('bad scenario', 'error', relative(folder), text)]
-    findings, annotations = [], []
+    findings, good = [], []
+    skip = options.ignore.keys_by_annotation()
     for row in frames:
-        annotation = None
+        path = relative(row.annotation)
+        if path in options.ignore.annotations:
+            continue
+        bad: dict[str, str] = {}
         try:
             annotation = read_annotation(
-                row.annotation, resolve_dialect(options.dataset), row.agent
+                row.annotation,
+                resolve_dialect(options.dataset),
+                row.agent,
+                options.backend_args,
+                skip=skip[path],
+                bad=bad,
             )
         except DataFileError as error:
-            path = relative(row.annotation)
             findings.append(Finding('bad annotation', 'error', path, error.problem))
-        annotations.append(annotation)
+        else:
+            good.append((row, annotation))
+        findings += [
+            Finding('bad object', 'error', f'{path}#{key}', text) for key, text in bad.items()
+        ]
         findings += _check_cloud(row, options, relative)
-    good = [(f, a) for f, a in zip(frames, annotations, strict=True) if a is not None]
-    seen = {str(row.agent) for row in frames}
-    for name in list_folder(folder).folders:
-        if name.lstrip('-').isdecimal() and str(int(name)) not in seen:
-            path = relative(os.path.join(folder, name))
-            findings.append(Finding('agent without frames', 'warning', path, 'has no annotation'))
+    findings += _check_folders(folder, frames, options, relative)
     for kind, severity, path, text in (
-        *_check_agents(good, options),
-        *_check_labels(good, options),
-        *_check_tracks(good, options),
+        *check_agents(good, options),
+        *check_labels(good, options),
+        *check_tracks(good, options),
     ):
         findings.append(Finding(kind, severity, relative(os.path.join(folder, path)), text))
     return findings
+
+
+def _check_folders(
+    folder: str, frames: list[AgentFrame], options: CheckOptions, relative: Callable[[str], str]
+) -> Iterator[Finding]:
+    """Agents and clouds that nothing is known of."""
+    annotated = defaultdict(set)
+    for row in frames:
+        annotated[os.path.dirname(row.annotation)].add(os.path.splitext(row.annotation)[0])
+    for name in filter(AGENT.fullmatch, list_folder(folder, options.backend_args).folders):
+        agent = os.path.join(folder, name)
+        if agent not in annotated:
+            yield Finding('agent without frames', 'warning', relative(agent), 'has no annotation')
+            continue
+        for file in list_folder(agent, options.backend_args).files:
+            stem, suffix = os.path.splitext(os.path.join(agent, file))
+            if suffix in CLOUD_SUFFIXES and stem not in annotated[agent]:
+                text = 'expected a .yaml of the same name'
+                yield Finding('no annotation', 'warning', relative(stem + suffix), text)
 
 
 def _check_cloud(
@@ -185,110 +195,11 @@ def _check_cloud(
     if not row.cloud:
         path = relative(row.annotation)
         yield Finding('no cloud', 'warning', path, 'expected a .bin or .pcd of the same name')
-    elif options.clouds:
+    elif options.clouds and relative(row.cloud) not in options.ignore.clouds:
         try:
-            points = read_point_cloud(row.cloud)
+            points = read_point_cloud(row.cloud, options.backend_args)
         except DataFileError as error:
             yield Finding('bad cloud', 'error', relative(row.cloud), error.problem)
         else:
             if not len(points):
                 yield Finding('empty cloud', 'warning', relative(row.cloud), 'has no finite point')
-
-
-_Good = list[tuple[AgentFrame, Annotation]]
-_Found = Iterator[tuple[str, str, str, str]]
-
-
-def _check_agents(good: _Good, options: CheckOptions) -> _Found:
-    """Frames and poses of each agent."""
-    by_agent = defaultdict(list)
-    for frame, annotation in good:
-        by_agent[frame.agent].append((frame.frame, annotation.world_from_agent[:3, 3]))
-    all_frames = [{frame for frame, _ in rows} for rows in by_agent.values()]
-    for agent, rows in by_agent.items():
-        frames = np.array([frame for frame, _ in rows])
-        if (
-            len(by_agent) > 1
-            and sum(bool(other & set(frames.tolist())) for other in all_frames) < 2
-        ):
-            text = 'expected frames in common with another agent of the scenario'
-            yield 'no common frame', 'warning', str(agent), text
-        if len(frames) < 2:
-            continue
-        steps = np.diff(frames)
-        usual = int(np.median(steps))
-        gaps = np.flatnonzero(steps != usual)
-        if len(gaps):
-            text = (
-                f'expected a frame every {usual}, {len(gaps)} steps differ, the first from '
-                f'{frames[gaps[0]]} to {frames[gaps[0] + 1]}'
-            )
-            yield 'frame gap', 'warning', str(agent), text
-        moved = np.linalg.norm(np.diff([position for _, position in rows], axis=0), axis=1)
-        seconds = steps / resolve_dialect(options.dataset).frame_rate
-        limit = options.max_drift if agent < 0 else options.max_speed * seconds
-        jumps = np.flatnonzero(moved > limit)
-        if len(jumps):
-            text = (
-                f'{len(jumps)} jumps of its lidar_pose, the first of {moved[jumps[0]]:.1f} m from '
-                f'frame {frames[jumps[0]]} to {frames[jumps[0] + 1]}'
-            )
-            yield 'pose jump', 'warning', str(agent), text
-
-
-def _check_labels(good: _Good, options: CheckOptions) -> _Found:
-    """Labels of each moment, and of the agents against each other."""
-    apart, classes = {}, {}
-    first: dict[tuple[int, int], tuple[AgentFrame, np.ndarray]] = {}
-    kinds: dict[int, str] = {}
-    unknown: dict[str, str] = {}
-    for frame, annotation in good:
-        path = f'{frame.agent}/{os.path.basename(frame.annotation)}'
-        flat = np.flatnonzero((annotation.extents <= 0).any(axis=1))
-        if len(flat):
-            i = flat[0]
-            text = (
-                f'key vehicles.{annotation.ids[i]}.extent: expected half sizes above 0, got '
-                f'{annotation.extents[i].tolist()} ({len(flat)} objects)'
-            )
-            yield 'bad extent', 'error', path, text
-        labels = zip(annotation.ids.tolist(), annotation.types, annotation.centres, strict=True)
-        for key, kind, centre in labels:
-            if options.class_names and kind not in options.class_names:
-                unknown.setdefault(kind, path)
-            if kinds.setdefault(key, kind) != kind:
-                classes.setdefault(key, f'{kinds[key]} and {kind}, the latter in {path}')
-            other, position = first.setdefault((key, frame.frame), (frame, centre))
-            distance = float(np.linalg.norm(position - centre))
-            if distance > options.max_apart:
-                text = f'{distance:.1f} m between the labels of agents {other.agent} and'
-                apart.setdefault(key, (path, f'{text} {frame.agent}, frame {frame.frame}'))
-    for kind, path in unknown.items():
-        yield 'class not in map', 'warning', path, f'{kind!r} is in no class of the class map'
-    for key, text in classes.items():
-        yield 'two classes', 'warning', '.', f'object {key} is {text}'
-    for key, (path, text) in apart.items():
-        yield 'labels apart', 'warning', path, f'object {key}: {text}'
-
-
-def _check_tracks(good: _Good, options: CheckOptions) -> _Found:
-    """Headings against the motion of each object, by the labels of the first agent to have it."""
-    tracks: dict[tuple[int, int], list[tuple[int, np.ndarray, float]]] = defaultdict(list)
-    for frame, annotation in good:
-        rows = zip(annotation.ids.tolist(), annotation.centres, annotation.angles, strict=True)
-        for key, centre, angle in rows:
-            tracks[key, frame.agent].append((frame.frame, centre[:2], np.deg2rad(angle[1])))
-    rate = resolve_dialect(options.dataset).frame_rate
-    told = set()
-    for (key, agent), rows in tracks.items():
-        if key in told or len(rows) < 4:
-            continue
-        frames, positions, yaws = (np.array(column) for column in zip(*rows, strict=True))
-        velocity = np.diff(positions, axis=0) / (np.diff(frames) / rate)[:, None]
-        moving = np.linalg.norm(velocity, axis=1) > options.min_speed
-        ahead = velocity[:, 0] * np.cos(yaws[:-1]) + velocity[:, 1] * np.sin(yaws[:-1])
-        against = moving & (ahead < 0)
-        if moving.sum() >= 3 and 2 * against.sum() > moving.sum():
-            told.add(key)
-            text = f'object {key} moves backwards in {against.sum()} of {moving.sum()} moving steps'
-            yield 'yaw against motion', 'warning', str(agent), text

@@ -1,6 +1,7 @@
 """Lists of what to leave out of a dataset, as ``tools/check_dataset.py --fix-list`` writes them."""
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,11 +21,26 @@ class IgnoreList:
         scenarios: whole scenario folders, e.g. ``train/2023-03-17-16-12-12_3_0``.
         annotations: YAML files; the agent is not there at that time.
         clouds: point clouds; the agent is there without a cloud.
+        objects: labels of one agent at one time, e.g.
+            ``train/2023-03-17-16-12-12_3_0/1/000010.yaml#7`` for key ``vehicles.7``.
     """
 
     scenarios: frozenset[str] = frozenset()
     annotations: frozenset[str] = frozenset()
     clouds: frozenset[str] = frozenset()
+    objects: frozenset[str] = frozenset()
+
+    def keys_by_annotation(self) -> defaultdict[str, set[str]]:
+        """The keys under ``vehicles`` to leave out of each annotation."""
+        found = defaultdict(set)
+        for item in self.objects:
+            path, _, key = item.rpartition('#')
+            found[path].add(key)
+        return found
+
+    def union(self, other: 'IgnoreList') -> 'IgnoreList':
+        """What either list leaves out."""
+        return IgnoreList(**{k: v | getattr(other, k) for k, v in vars(self).items()})
 
 
 def save_ignore_list(path: str, ignore: IgnoreList) -> None:

@@ -124,8 +124,12 @@ def _read_scenario(job: _Job, name: str) -> dict[str, np.ndarray]:
 
 
 def _digest(job: _Job, found: list[AgentFrame]) -> str:
-    """Changes when the files do."""
-    words = [str(INFO_VERSION), job.dataset, *sorted(job.ignore.annotations | job.ignore.clouds)]
+    """Changes when the files do; of a storage without file times, when their names do."""
+    words = [
+        str(INFO_VERSION),
+        job.dataset,
+        repr({k: sorted(v) for k, v in vars(job.ignore).items()}),
+    ]
     for row in found:
         words += [row.annotation, row.cloud]
         if job.backend_args is None:
@@ -140,8 +144,16 @@ def _parse(job: _Job, found: list[AgentFrame]) -> dict[str, np.ndarray]:
 
     found = [row for row in found if relative(row.annotation) not in job.ignore.annotations]
     dialect = resolve_dialect(job.dataset)
+    skip = job.ignore.keys_by_annotation()
     annotations = [
-        read_annotation(row.annotation, dialect, row.agent, job.backend_args) for row in found
+        read_annotation(
+            row.annotation,
+            dialect,
+            row.agent,
+            job.backend_args,
+            skip=skip[relative(row.annotation)],
+        )
+        for row in found
     ]
     clouds = [relative(row.cloud) if row.cloud else '' for row in found]
     clouds = ['' if cloud in job.ignore.clouds else cloud for cloud in clouds]

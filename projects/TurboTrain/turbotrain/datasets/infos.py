@@ -8,13 +8,13 @@ not touch them as it would touch the reference counts of objects.
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
+from os.path import dirname
 from typing import NamedTuple
 
 import numpy as np
 
 from .archives import read_archive, write_archive
-from .readers import DataFileError, Dialect, resolve_dialect
+from .readers import DIALECTS, DataFileError, Dialect, resolve_dialect
 
 __all__ = ['INFO_VERSION', 'Infos', 'load_infos', 'save_infos']
 
@@ -79,11 +79,6 @@ class Infos:
     def dialect(self) -> Dialect:
         """How the dataset's files are written."""
         return resolve_dialect(str(self.dataset))
-
-    @property
-    def left_handed_clouds(self) -> bool:
-        """Whether y of the clouds on disk has to be negated."""
-        return self.dialect.left_handed
 
     def index(self) -> None:
         """Make the look-up tables now, so that processes forked from this one share them."""
@@ -234,8 +229,8 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
     remedy = (
-        f"make it anew with 'python tools/create_data.py DATASET --root-path {Path(path).parent}'"
-        ', where DATASET is v2xpnp, v2xreal, opv2v, v2xset or v2v4real'
+        "make it anew with 'python tools/create_data.py DATASET --root-path "
+        f"{dirname(path) or '.'}', where DATASET is one of {', '.join(DIALECTS)}"
     )
     keys = [f.name for f in fields(Infos)]
     infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, keys, remedy, backend_args))
@@ -272,3 +267,18 @@ def _check(path: str, infos: Infos, remedy: str) -> None:
             raise DataFileError(path, f'key {key!r}: expected 0 to {end - 1}; {remedy}')
     if not rows:
         raise DataFileError(path, f'holds no annotation; {remedy}')
+    begin, extent = infos.object_begin, infos.object_extent
+    step = np.stack([np.diff(c) for c in (infos.scenario, infos.agent, infos.frame)])
+    first = np.take_along_axis(step, (step != 0).argmax(axis=0)[None], axis=0)
+    for key, good, expected in (
+        ('dataset', infos.dataset.shape == () and str(infos.dataset) in DIALECTS, list(DIALECTS)),
+        ('frame', (first > 0).all(), 'rows sorted by scenario, agent and frame, none twice'),
+        ('object_begin', begin[0] == 0 and begin[-1] == objects, f'0 first and {objects} last'),
+        ('object_begin', (np.diff(begin) >= 0).all(), 'an ascending order'),
+        ('world_from_agent', np.isfinite(infos.world_from_agent).all(), 'finite numbers'),
+        ('object_centre', np.isfinite(infos.object_centre).all(), 'finite numbers'),
+        ('object_angle', np.isfinite(infos.object_angle).all(), 'finite numbers'),
+        ('object_extent', ((extent > 0) & (extent < np.inf)).all(), 'finite numbers above 0'),
+    ):
+        if not good:
+            raise DataFileError(path, f'key {key!r}: expected {expected}; {remedy}')

@@ -19,7 +19,7 @@ _MAX_KEY = 511  # bytes, LMDB's own limit
 def pack_dataset(
     data_root: str, out: str, progress: Callable[..., Iterable[str]] | None = None
 ) -> int:
-    """Write info files, the clouds they name, and vector maps into an LMDB.
+    """Write info files, the clouds they name, vector maps and object databases into an LMDB.
 
     Keys are the files' paths relative to the data root. The store gets its name only once it is
     whole; a former one of that name is replaced.
@@ -62,7 +62,8 @@ def _files_of(root: Path) -> list[str]:
     if not infos:
         raise DataFileError(str(root), 'has no info file; tools/create_data.py makes them')
     names = {path.name for path in infos}
-    names |= {path.relative_to(root).as_posix() for path in root.glob('map/*.pkl')}
+    for pattern in ('map/*.pkl', 'objects*.npz'):
+        names |= {path.relative_to(root).as_posix() for path in root.glob(pattern)}
     for path in infos:
         names |= {str(cloud) for cloud in load_infos(str(path)).cloud if cloud != ''}
     for name in names:

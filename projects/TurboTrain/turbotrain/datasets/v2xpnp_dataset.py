@@ -1,6 +1,7 @@
 """The dataset of the V2XPnP family: one ego at one time, with the agents it hears."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,11 +14,10 @@ from ..structures import (
     INFRASTRUCTURE,
     VEHICLE,
     Agents,
-    boxes_from_world,
     invert_rigid,
-    transform_points,
 )
 from .class_maps import resolve_class_map
+from .ground_truth import ground_truth
 from .infos import load_infos
 
 __all__ = ['V2XPnPDataset']
@@ -33,7 +33,7 @@ _MODES = dict(
     v2v=(VEHICLE, (VEHICLE,)),
     i2i=(INFRASTRUCTURE, (INFRASTRUCTURE,)),
 )
-_EGOS = ('first', 'every', 'random')
+_EGOS = ('first', 'every', 'random', 'any')
 
 
 @DATASETS.register_module()
@@ -63,10 +63,12 @@ class V2XPnPDataset(BaseDataset):
         ego: ``first`` takes the first agent of the mode's order as the ego (as V2X-Real does at
             test), ``every`` makes a sample of each agent of the ego's kind (our choice to train),
             ``random`` draws one of them for every moment, anew in each epoch (needs
-            ``EpochIndexSampler``).
+            ``EpochIndexSampler``), and ``any`` one of all agents, whatever the ego's kind (as
+            V2X-Real trains).
         comm_range: agents further away than this (m, in the plane, now) are not heard, and
             neither are their labels.
-        max_agents: at most this many agents, the ego included.
+        max_agents: at most this many agents, the ego included; the first of the mode's order,
+            which is that of the benchmarks: by kind, then by id as a string.
         num_history: past frames.
         num_future: future positions.
         frame_interval: frame numbers from one step to the next; 5 of 10 Hz are 0.5 s.
@@ -78,7 +80,8 @@ class V2XPnPDataset(BaseDataset):
         backend_args: where mmengine's fileio finds infos, clouds and maps; local disk by default.
 
     Raises:
-        ValueError: an argument is not among the known ones, or no scenario suits the mode.
+        ValueError: an argument is not among the known ones, no scenario suits the mode, or the
+            class map knows none of the classes.
         FileNotFoundError: there is no folder ``data_root``.
         DataFileError: the info file is missing, damaged or of another version.
     """
@@ -105,6 +108,14 @@ class V2XPnPDataset(BaseDataset):
             raise ValueError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
         if ego not in _EGOS:
             raise ValueError(f'ego must be one of {_EGOS}, got {ego!r}')
+        for name, value, least in (
+            ('max_agents', max_agents, 1),
+            ('num_history', num_history, 0),
+            ('num_future', num_future, 0),
+            ('frame_interval', frame_interval, 1),
+        ):
+            if value < least:
+                raise ValueError(f'{name}: expected at least {least}, got {value}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
         self.past = np.arange(-num_history, 1) * frame_interval
@@ -138,7 +149,11 @@ class V2XPnPDataset(BaseDataset):
         infos.index()
         label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
         self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
-
+        if len(infos.class_names) and self._labels.max() < 0:
+            raise ValueError(
+                f'{self.ann_file}: class_map knows none of its classes '
+                f'{infos.class_names.tolist()}; it has {sorted(label_of)}'
+            )
         entries = []
         for scenario, name in enumerate(infos.scenarios):
             if self.drop_corridors and self.mode != 'v2v' and name.startswith(_CORRIDOR_PREFIX):
@@ -146,10 +161,11 @@ class V2XPnPDataset(BaseDataset):
             begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
             rows = begin + np.flatnonzero(infos.cloud[begin:end] != '')
             agents = self._in_mode_order(np.unique(infos.agent[rows]))
-            agents = [a for a in agents if _kind(a) == _MODES[self.mode][0]]
+            if self.ego != 'any':
+                agents = [a for a in agents if _kind(a) == _MODES[self.mode][0]]
             egos = agents[:1] if self.ego == 'first' else agents
             per_ego = [rows[infos.agent[rows] == ego] for ego in egos]
-            if self.ego == 'random':
+            if self.ego in ('random', 'any'):
                 entries += self._by_moment(per_ego)
             else:
                 entries += [dict(rows=[int(row)]) for rows in per_ego for row in rows]
@@ -158,6 +174,7 @@ class V2XPnPDataset(BaseDataset):
                 f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
                 f'{self.mode!r}'
             )
+        self._seen = np.zeros(0 if self.test_mode else len(entries), dtype=bool)
         return entries
 
     def _by_moment(self, per_ego: list[np.ndarray]) -> list[dict]:
@@ -169,7 +186,7 @@ class V2XPnPDataset(BaseDataset):
     def _in_mode_order(self, agents: np.ndarray) -> list[int]:
         kinds = _MODES[self.mode][1]
         agents = [int(a) for a in agents if _kind(a) in kinds]
-        return sorted(agents, key=lambda a: (kinds.index(_kind(a)), abs(a)))
+        return sorted(agents, key=lambda a: (kinds.index(_kind(a)), str(a)))
 
     def __iter__(self) -> Iterator[Any]:
         """The samples of one epoch: an index beyond them would be of the next one."""
@@ -182,6 +199,7 @@ class V2XPnPDataset(BaseDataset):
     def get_data_info(self, idx: int) -> dict:
         """Everything the annotations say of one sample, in the ego's frame."""
         epoch, index = divmod(idx, len(self)) if idx >= 0 else (0, idx + len(self))
+        self._notice(epoch, index)
         results = super().get_data_info(index)
         rng = np.random.default_rng([self.seed, epoch, index])
         egos = results.pop('rows')
@@ -206,11 +224,28 @@ class V2XPnPDataset(BaseDataset):
             map_path=os.path.join(self.data_root, 'map', _MAP_FILES[site]),
             backend_args=self.backend_args,
             classes=self.metainfo['classes'],
-            left_handed_clouds=infos.left_handed_clouds,
+            left_handed_clouds=infos.dialect.left_handed,
+            pad_history=self.pad_history,
             future_offsets=self.future / infos.dialect.frame_rate,
         )
-        results.update(self._objects(scenario, frame, ids, world_from_ego))
+        results.update(
+            ground_truth(infos, self._labels, row, ids, frame + self.past, frame + self.future)
+        )
         return results
+
+    def _notice(self, epoch: int, index: int) -> None:
+        """Warn, once in a process, where training sees the first epoch's draws again."""
+        if epoch or not len(self._seen):
+            return
+        if self._seen[index]:
+            warnings.warn(
+                'a training sample was asked for twice in epoch 0: its random draws repeat. Train '
+                "with sampler=dict(type='EpochIndexSampler'), which tells the dataset the epoch",
+                stacklevel=2,
+            )
+            self._seen = self._seen[:0]
+        else:
+            self._seen[index] = True
 
     def _heard(self, ego_row: int) -> np.ndarray:
         """(N,) ids of the agents that are heard, the ego first."""
@@ -277,39 +312,6 @@ class V2XPnPDataset(BaseDataset):
             for path, ok in zip(infos.cloud[rows].ravel(), valid.ravel(), strict=True)
         ]
         return agents, paths
-
-    def _objects(
-        self, scenario: int, frame: int, agents: np.ndarray, world_from_ego: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Ground truth: the union of the agents' labels, where the first agent's label wins."""
-        infos = self.infos
-        rows = infos.rows(scenario, agents, [frame])[:, 0]
-        spans = [np.arange(*infos.object_begin[row : row + 2]) for row in rows]
-        seen = np.concatenate(spans)
-        seen = seen[self._labels[infos.object_class[seen]] >= 0]
-        _, first = np.unique(infos.object_id[seen], return_index=True)
-        seen = seen[np.sort(first)]
-
-        ids = infos.object_id[seen]
-        ego_from_world = invert_rigid(world_from_ego)
-        found = dict(
-            gt_bboxes_3d=boxes_from_world(
-                infos.object_centre[seen],
-                infos.object_angle[seen],
-                infos.object_extent[seen],
-                world_from_ego,
-            ),
-            gt_labels_3d=self._labels[infos.object_class[seen]],
-            gt_track_ids=ids,
-        )
-        steps = np.concatenate([self.past, self.future])
-        positions, known = infos.track(scenario, ids, frame + steps, agents)
-        in_ego = transform_points(ego_from_world, positions)[..., :2] * known[..., None]
-        now = len(self.past)
-        for name, part in (('history', np.s_[:, :now]), ('future', np.s_[:, now:])):
-            found[f'gt_{name}_trajectories'] = in_ego[part]
-            found[f'gt_{name}_valid'] = known[part]
-        return found
 
 
 def _kind(agent: int) -> int:

@@ -5,10 +5,12 @@ from .dialects import DIALECTS, Dialect, resolve_dialect
 from .errors import DataFileError, MissingFileError
 from .files import list_folder, read_bytes
 from .pickles import read_trajectories, read_vector_map
-from .point_cloud import read_point_cloud
-from .scenario import AgentFrame, list_scenarios, scan_scenario
+from .point_cloud import CLOUD_SUFFIXES, read_point_cloud
+from .scenario import AGENT, AgentFrame, list_scenarios, scan_scenario
 
 __all__ = [
+    'AGENT',
+    'CLOUD_SUFFIXES',
     'DIALECTS',
     'AgentFrame',
     'Annotation',

@@ -1,5 +1,7 @@
 """Annotation YAML of one agent at one time, in the OpenCOOD family's layout."""
 
+import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from .yaml_loader import SafeArrayLoader
 __all__ = ['Annotation', 'read_annotation']
 
 _HUGE = 1e12  # what no place or angle is; false for NaN as well
+_INTEGER = re.compile('-?[0-9]{1,18}')
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
@@ -44,6 +47,8 @@ def read_annotation(
     dialect: Dialect = DIALECTS['v2xpnp'],
     agent: int = 0,
     backend_args: dict | None = None,
+    skip: Container[str] = (),
+    bad: dict[str, str] | None = None,
 ) -> Annotation:
     """Read an annotation file.
 
@@ -52,6 +57,9 @@ def read_annotation(
         dialect: how the dataset writes poses and objects.
         agent: id of the agent whose file it is.
         backend_args: where mmengine's fileio finds it; local disk by default.
+        skip: keys of objects to leave unread.
+        bad: gets the problem of each object that is not as it must be, by its key, and the object
+            is left out; without it, such an object is an error.
 
     Raises:
         DataFileError: the file is missing, is no YAML, lacks a key, or a value has not the type
@@ -74,17 +82,17 @@ def read_annotation(
 
     ids, types, rows = [], [], []
     for key, entry in vehicles.items():
-        where = f'vehicles.{key}'
-        if not isinstance(entry, dict):
-            raise DataFileError(path, f'key {where!r}: expected a mapping, got {entry!r:.60}')
-        ids.append(_object_id(path, key, entry, dialect, agent))
-        types.append(_object_type(path, entry, where, dialect))
-        rows.append(
-            _numbers(path, entry, 'location', 3, where)
-            + _numbers(path, entry, 'center', 3, where)
-            + _numbers(path, entry, 'angle', 3, where)
-            + _numbers(path, entry, 'extent', 3, where)
-        )
+        if str(key) in skip:
+            continue
+        try:
+            found = _object(path, key, entry, dialect, agent)
+        except DataFileError as error:
+            if bad is None:
+                raise
+            bad[str(key)] = error.problem
+        else:
+            for column, value in zip((ids, types, rows), found, strict=True):
+                column.append(value)
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
     poses = np.concatenate([table[:, :3] + table[:, 3:6], table[:, 6:9]], axis=1)
     if dialect.objects_in_agent:
@@ -112,10 +120,7 @@ def _pose(path: str, content: dict) -> np.ndarray:
     expected = '6 finite numbers [x, y, z, roll, yaw, pitch] or a rigid 4x4 matrix'
     if value is _MISSING:
         raise DataFileError(path, f"key 'lidar_pose' is missing; expected {expected}")
-    try:
-        numbers = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.empty(0)
+    numbers = _array(value)
     if numbers.shape == (6,) and (np.abs(numbers) < _HUGE).all():
         return pose_to_matrix(numbers)
     if numbers.shape == (4, 4) and np.isfinite(numbers).all():
@@ -126,20 +131,52 @@ def _pose(path: str, content: dict) -> np.ndarray:
     raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {value!r:.80}")
 
 
+def _object(
+    path: str, key: Any, entry: Any, dialect: Dialect, agent: int
+) -> tuple[int, str, list[float]]:
+    """An object's id, its raw class, and its location, center, angle and extent."""
+    where = f'vehicles.{key}'
+    if not isinstance(entry, dict):
+        raise DataFileError(path, f'key {where!r}: expected a mapping, got {entry!r:.60}')
+    row = [
+        number
+        for name in ('location', 'center', 'angle', 'extent')
+        for number in _numbers(path, entry, name, 3, where)
+    ]
+    if min(row[-3:]) <= 0:
+        raise DataFileError(
+            path, f"key '{where}.extent': expected half sizes above 0, got {row[-3:]}"
+        )
+    kind = _object_type(path, entry, where, dialect)
+    return _object_id(path, key, entry, dialect, agent), kind, row
+
+
+def _array(value: Any) -> np.ndarray:
+    """A list of numbers or of rows of numbers, or an array; no numbers at all if it is neither."""
+    try:
+        found = np.array(value)
+        return found.astype(np.float64) if found.dtype.kind in 'iuf' else np.empty(0)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0)
+
+
 def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -> int:
     where = f'vehicles.{key}'
-    try:
-        own = int(key)
-    except (TypeError, ValueError, OverflowError):
-        raise DataFileError(path, f'key {where!r}: an object id must be an integer') from None
+    if isinstance(key, bool) or not (isinstance(key, int) or _INTEGER.fullmatch(str(key))):
+        raise DataFileError(path, f'key {where!r}: an object id must be an integer')
+    own = int(key)
     if abs(own) >= 2**62:
         raise DataFileError(path, f'key {where!r}: an object id of that size is no id')
     if not dialect.association_ids or 'ass_id' not in entry:
         return own
     shared = entry['ass_id']
-    if not isinstance(shared, int) or abs(shared) >= 2**62:
+    if not _is_number(shared, int) or abs(shared) >= 2**62:
         raise DataFileError(path, f"key '{where}.ass_id': expected an integer, got {shared!r:.60}")
     return own + 100 * agent if shared == -1 else shared
+
+
+def _is_number(value: Any, kind: type | tuple = (int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _object_type(path: str, entry: dict, where: str, dialect: Dialect) -> str:
@@ -162,7 +199,7 @@ def _numbers(path: str, mapping: dict, key: str, count: int, where: str) -> list
     good = (
         isinstance(value, list)
         and len(value) == count
-        and all(isinstance(v, (int, float)) and abs(v) < _HUGE for v in value)
+        and all(_is_number(v) and abs(v) < _HUGE for v in value)
     )
     if not good:
         raise DataFileError(

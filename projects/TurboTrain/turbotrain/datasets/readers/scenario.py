@@ -9,11 +9,10 @@ from .errors import DataFileError
 from .files import list_folder
 from .point_cloud import CLOUD_SUFFIXES
 
-__all__ = ['AgentFrame', 'list_scenarios', 'scan_scenario']
-
+__all__ = ['AGENT', 'AgentFrame', 'list_scenarios', 'scan_scenario']
 
 _NOT_ANNOTATIONS = ('additional', 'camera_gt')
-_AGENT = re.compile(r'-?[0-9]{1,9}')
+AGENT = re.compile(r'-?[0-9]{1,9}')  # the name of an agent's folder
 _FRAME = re.compile(r'[0-9]{1,9}')
 
 
@@ -53,7 +52,7 @@ def scan_scenario(scenario_dir: str, backend_args: dict | None = None) -> list[A
         DataFileError: there is no agent, or an annotation's name is not a frame number.
     """
     found = []
-    for agent in filter(_AGENT.fullmatch, list_folder(scenario_dir, backend_args).folders):
+    for agent in filter(AGENT.fullmatch, list_folder(scenario_dir, backend_args).folders):
         folder = os.path.join(scenario_dir, agent)
         names = set(list_folder(folder, backend_args).files)
         for name in names:

@@ -99,6 +99,10 @@ class CooperativeGlobalAugmentation(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Augment."""
+        if 'points' not in results:
+            raise ValueError(
+                'CooperativeGlobalAugmentation has to come after LoadCooperativePoints'
+            )
         rng = results['rng']
         mirror = -1.0 if rng.random() < self.flip_probability else 1.0
         angle = rng.uniform(-self.rotation, self.rotation)

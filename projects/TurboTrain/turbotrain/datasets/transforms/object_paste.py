@@ -23,14 +23,16 @@ class CooperativeObjectPaste(BaseTransform):
     An object keeps the place and the path it had in its own ego's frame. It appears wherever it was
     at each frame, in the clouds of all agents that could see it: what lies behind it, seen from
     that agent, is removed, and so are its points behind something else. It is left out when, at any
-    step of past or future, it would come too close to another object or to an agent. Goes after
-    :class:`LoadCooperativePoints` and before :class:`ProjectPointsToEgo`. The idea is SECOND's;
-    its extension to sequences and agents is ours.
+    step of past or future, it would come too close to another object or to an agent (whose future
+    counts where another agent labels it), and it gets no label if no point of it is left in any
+    cloud. Goes after :class:`LoadCooperativePoints` and before :class:`ProjectPointsToEgo`. The
+    idea is SECOND's; its extension to sequences and agents is ours.
 
     Args:
         database: file that ``tools/create_object_database.py`` makes, of the same steps in time.
         numbers: class name -> objects of it to fill the sample up to.
         clearance: between the circles round two objects, metres.
+        backend_args: where mmengine's fileio finds the database; local disk by default.
 
     Raises:
         DataFileError: the database is missing, damaged or of another version.
@@ -38,12 +40,18 @@ class CooperativeObjectPaste(BaseTransform):
             wrong place.
     """
 
-    def __init__(self, database: str, numbers: dict[str, int], clearance: float = 0.2) -> None:
+    def __init__(
+        self,
+        database: str,
+        numbers: dict[str, int],
+        clearance: float = 0.2,
+        backend_args: dict | None = None,
+    ) -> None:
         # Only this transform wants the database, and the database wants the dataset.
         from ..object_database import load_objects
 
         self.numbers, self.clearance = numbers, clearance
-        self.objects = load_objects(database)
+        self.objects = load_objects(database, backend_args)
         names = self.objects.class_names.tolist()
         unknown = set(numbers) - set(names)
         if unknown:
@@ -60,10 +68,16 @@ class CooperativeObjectPaste(BaseTransform):
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
-        if 'noisy_poses' in results or agents.delays.any():
+        if 'noisy_poses' in results or agents.delays.any() or results['pad_history']:
             raise ValueError(
                 'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
-                'into late clouds: leave CooperativeDelay out'
+                'into late or repeated clouds: leave CooperativeDelay and pad_history out'
+            )
+        unknown = set(self.numbers) - set(results['classes'])
+        if unknown:
+            raise ValueError(
+                f'the object database has {sorted(unknown)}, the dataset {results["classes"]}; '
+                'make it anew for this config'
             )
         times = np.concatenate([agents.time_offsets, results['future_offsets']])
         if times.shape != self.objects.time_offsets.shape or not np.allclose(
@@ -75,8 +89,8 @@ class CooperativeObjectPaste(BaseTransform):
             )
         chosen = self._choose(results)
         if chosen:
-            self._paste(chosen, results)
-            self._label(np.array(chosen), results)
+            seen = self._paste(chosen, results)
+            self._label(np.array(chosen)[seen], results)
         return results
 
     def _choose(self, results: dict) -> list[int]:
@@ -110,12 +124,13 @@ class CooperativeObjectPaste(BaseTransform):
                 radii = np.append(radii, radius)
         return chosen
 
-    def _paste(self, chosen: list[int], results: dict) -> None:
-        """Put the objects into every cloud, hiding and hidden."""
+    def _paste(self, chosen: list[int], results: dict) -> np.ndarray:
+        """Put the objects into every cloud, hiding and hidden; True for those that are seen."""
         objects, agents = self.objects, results['agents']
         halves = (objects.size[chosen] / 2).astype(np.float32)
         clouds = [objects.points[slice(*objects.begin[e : e + 2])] for e in chosen]
         clouds = [results['rng'].permutation(cloud) for cloud in clouds]
+        visible = np.zeros(len(chosen), dtype=bool)
         for n, t in zip(*np.nonzero(agents.valid), strict=True):
             here = np.flatnonzero(objects.known[chosen, t])
             poses = np.zeros((len(here), 6))
@@ -124,7 +139,7 @@ class CooperativeObjectPaste(BaseTransform):
             sensor_from_box = invert_rigid(agents.ego_from_agent[n, t]) @ pose_to_matrix(poses)
             box_from_sensor = invert_rigid(sensor_from_box).astype(np.float32)
             i = n * agents.num_frames + t
-            scene, seen = results['points'][i], []
+            scene, pasted = results['points'][i], []
             for k, own in enumerate(here):
                 scene = scene[: keep_lit(scene, box_from_sensor[k], halves[own])]
                 distance = np.linalg.norm(sensor_from_box[k, :3, 3])
@@ -133,11 +148,17 @@ class CooperativeObjectPaste(BaseTransform):
                 some = transform_points(sensor_from_box[k].astype(np.float32), some)
                 for other in np.flatnonzero(here != own):
                     some = some[: keep_lit(some, box_from_sensor[other], halves[here[other]])]
-                seen.append(some)
-            if seen:
-                points = np.concatenate(seen)
+                pasted.append(some)
+            if pasted:
+                points = np.concatenate(pasted)
+                intensity, owner = points[:, 3].copy(), np.repeat(here, [len(p) for p in pasted])
+                points[:, 3] = np.arange(len(points))  # tells which ones are kept
                 points = points[: keep_nearest(points, scene, _BIN, _DEPTH)]
+                kept = points[:, 3].astype(np.int64)
+                points[:, 3] = intensity[kept]
+                visible[owner[kept]] = True
                 results['points'][i] = np.concatenate([scene, points])
+        return visible
 
     def _label(self, chosen: np.ndarray, results: dict) -> None:
         objects, t = self.objects, results['agents'].num_frames

@@ -1,0 +1,24 @@
+# pretrain_v2xpnp.py on V2XSet.
+_base_ = [
+    '../_base_/datasets/v2xset.py',
+    '../_base_/models/cooperative_pillars_opv2v.py',
+    '../_base_/schedules/pretrain_15e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    _delete_=True,
+    type='MaskedPretrainer',
+    data_preprocessor=dict(type='CooperativeDataPreprocessor'),
+    detector={{_base_.model}},
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(
+        type='MaskedReconstructionHead',
+        in_channels=256,
+        feat_channels=256,
+        point_cloud_range={{_base_.model_range}},
+    ),
+)
+val_dataloader = None
+val_evaluator = None
+test_dataloader = None
+test_evaluator = None
