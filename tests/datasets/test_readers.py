@@ -44,7 +44,7 @@ def test_annotation(tmp_path):
 
 def test_ids_may_be_text(tmp_path):
     content = dict(GOOD, vehicles={'7': GOOD['vehicles'][7], '-12': GOOD['vehicles'][7]})
-    assert read_annotation(write_yaml(tmp_path / 'a.yaml', content)).ids.tolist() == [7, -12]
+    assert read_annotation(write_yaml(tmp_path / 'a.yaml', content)).ids.tolist() == [-12, 7]
 
 
 def test_bad_objects_can_be_collected_or_skipped(tmp_path):

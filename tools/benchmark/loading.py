@@ -105,7 +105,7 @@ def read_and_move(info: dict) -> list[np.ndarray]:
 
 
 def measure_memory(folder: Path) -> dict[str, float]:
-    """MB that are a worker's own after 5,000 samples, by the number of samples of the data set."""
+    """MB that are a worker's own after 2,000 samples, by the number of samples of the data set."""
     grown = {}
     for count in (1_000, 10_000, 100_000):
         path = folder / 'infos.npz'
@@ -128,9 +128,9 @@ _shared: list[V2XPnPDataset] = []  # what a forked worker finds
 
 
 def read_samples() -> int:
-    """Read 5,000 samples from all over the data set."""
+    """Read 2,000 samples from all over the data set."""
     dataset = _shared[0]
-    for i in random.Random(0).choices(range(len(dataset)), k=5000):
+    for i in random.Random(0).choices(range(len(dataset)), k=2000):
         dataset[i]
     return own_memory()
 
