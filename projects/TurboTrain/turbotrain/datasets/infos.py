@@ -25,7 +25,8 @@ _FORMAT = 'turbotrain-infos'
 class _Tracks(NamedTuple):
     """Every (scenario, object, frame) once, by sorted keys, with a run of observations each.
 
-    Within a run vehicles come first, in the order of their ids.
+    Within a run vehicles come first, in the order of their ids; ``agent`` is the rank of an
+    observation's agent among all ids.
     """
 
     keys: np.ndarray
@@ -156,8 +157,11 @@ class Infos:
             return np.full(known.shape, -1)
         place = np.arange(tracks.length.max())
         run = (tracks.begin[found, None] + place).clip(max=len(tracks.agent) - 1)
-        agrees = tracks.agent[run][..., None] == agents
-        preference = np.where(agrees.any(axis=-1), agrees.argmax(axis=-1), len(agents))
+        agent_ranks = self._row_keys[1]
+        preferred = _find(agent_ranks, np.asarray(agents))
+        preference_of = np.full(len(agent_ranks), len(agents))
+        preference_of[preferred[preferred >= 0]] = np.flatnonzero(preferred >= 0)
+        preference = preference_of[tracks.agent[run]]
         preference[place >= tracks.length[found, None]] = len(agents) + 1
         best = np.take_along_axis(run, preference.argmin(axis=-1)[..., None], axis=-1)[..., 0]
         return np.where(known, tracks.observation[best], -1)
@@ -201,7 +205,8 @@ class Infos:
         agent = self.agent[row]
         order = np.lexsort((np.abs(agent), agent < 0, key))
         keys, begin, length = np.unique(key[order], return_index=True, return_counts=True)
-        return _Tracks(keys, begin, length, order, agent[order], ranks, num_frames)
+        agent_rank = np.searchsorted(self._row_keys[1], agent[order]).astype(np.int32)
+        return _Tracks(keys, begin, length, order, agent_rank, ranks, num_frames)
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

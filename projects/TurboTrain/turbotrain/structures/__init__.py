@@ -4,7 +4,7 @@ from .agents import INFRASTRUCTURE, VEHICLE, Agents
 from .boxes import boxes_from_world, corners_inside, corners_of
 from .poses import invert_rigid, matrix_to_pose, pose_to_matrix, transform_points, yaw_of
 from .trajectories import interpolate_missing_points
-from .vector_map import Lane, Map, MapPoint, nearest_polylines, polylines_of
+from .vector_map import Lane, Map, MapPoint, move_polylines, nearest_polylines, polylines_of
 
 __all__ = [
     'INFRASTRUCTURE',
@@ -19,6 +19,7 @@ __all__ = [
     'interpolate_missing_points',
     'invert_rigid',
     'matrix_to_pose',
+    'move_polylines',
     'nearest_polylines',
     'polylines_of',
     'pose_to_matrix',

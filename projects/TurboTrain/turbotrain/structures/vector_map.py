@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-__all__ = ['Lane', 'Map', 'MapPoint', 'nearest_polylines', 'polylines_of']
+__all__ = ['Lane', 'Map', 'MapPoint', 'move_polylines', 'nearest_polylines', 'polylines_of']
 
 
 @dataclass
@@ -94,6 +94,26 @@ def _cut(points: list[MapPoint], line_type: int) -> list[np.ndarray]:
     starts = range(0, len(line), POINTS_PER_POLYLINE)
     runs = [line[s : s + POINTS_PER_POLYLINE] for s in starts]
     return [run for run in runs if len(run) >= _MIN_POINTS]
+
+
+def move_polylines(b_from_a: np.ndarray, polylines: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Move polylines from frame a to frame b.
+
+    Args:
+        b_from_a: (4, 4) rigid transform; it may mirror and scale too.
+        polylines: (L, 10, 7) ``[x, y, z, dx, dy, dz, type]``; directions keep their length.
+        mask: (L, 10) bool.
+
+    Returns:
+        (L, 10, 7), 0 where ``mask`` is false.
+    """
+    linear = b_from_a[:3, :3].T
+    columns = np.eye(7)
+    columns[:3, :3] = linear
+    columns[3:6, 3:6] = linear / np.abs(np.linalg.det(linear)) ** (1 / 3)
+    moved = polylines.reshape(-1, 7) @ columns
+    moved[:, :3] += b_from_a[:3, 3]
+    return moved.reshape(polylines.shape) * mask[..., None]
 
 
 def nearest_polylines(

@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...structures import corners_inside, transform_points
+from ...structures import corners_inside, move_polylines, transform_points
 from ..point_kernels import keep_inside, move
 
 __all__ = [
@@ -123,9 +123,9 @@ class CooperativeGlobalAugmentation(BaseTransform):
         for name in ('gt_history_trajectories', 'gt_future_trajectories'):
             results[name] = results[name] @ motion[:2, :2].T
         if 'vector_map' in results:
-            lines = transform_points(motion, results['vector_map'])
-            lines[..., 3:6] = lines[..., 3:6] @ motion[:3, :3].T / factor
-            results['vector_map'] = lines * results['vector_map_mask'][..., None]
+            results['vector_map'] = move_polylines(
+                motion, results['vector_map'], results['vector_map_mask']
+            )
         return results
 
 

@@ -45,7 +45,10 @@ class PackCooperativeInputs(BaseTransform):
             instances[name] = torch.as_tensor(results[f'gt_{name}'], dtype=dtype)
         meta = {key: results[key] for key in _META_KEYS if key in results}
         meta['num_points'] = [len(cloud) for cloud in results['points']]
-        sample = Det3DDataSample(metainfo=meta | dict(box_type_3d=LiDARInstance3DBoxes))
+        sample = Det3DDataSample()
+        for key, value in (meta | dict(box_type_3d=LiDARInstance3DBoxes)).items():
+            # Not as one metainfo, of which mmengine makes a deep copy.
+            sample.set_field(value, key, field_type='metainfo')
         sample.gt_instances_3d = instances
         points = torch.from_numpy(np.concatenate(results['points']))
         return dict(inputs=dict(points=points), data_samples=sample)

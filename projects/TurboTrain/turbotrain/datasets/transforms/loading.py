@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...structures import Map, invert_rigid, polylines_of, transform_points
+from ...structures import Map, invert_rigid, move_polylines, polylines_of
 from ..point_kernels import keep_outside_body
 from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
 
@@ -42,8 +42,7 @@ class LoadCooperativePoints(BaseTransform):
         if on_bad_cloud not in ('error', 'drop'):
             raise ValueError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
         self.zero_intensity = zero_intensity
-        nowhere = (np.inf, np.inf, -np.inf, -np.inf)
-        self.body_mask = np.array(body_mask or nowhere, dtype=np.float32)
+        self.body_mask = None if body_mask is None else np.array(body_mask, dtype=np.float32)
         self.on_bad_cloud = on_bad_cloud
 
     def transform(self, results: dict) -> dict:
@@ -69,7 +68,11 @@ class LoadCooperativePoints(BaseTransform):
         points = read_point_cloud(path, results['backend_args'])
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
-        return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
+        if self.zero_intensity:
+            points[:, 3] = 0.0
+        if self.body_mask is None:
+            return points
+        return points[: keep_outside_body(points, self.body_mask)]
 
 
 @TRANSFORMS.register_module()
@@ -95,10 +98,7 @@ class LoadVectorMap(BaseTransform):
         near = np.hypot(*(middle - results['world_from_ego'][:2, 3]).T) <= self.radius
         polylines, mask = polylines[near], mask[near]
         ego_from_world = invert_rigid(results['world_from_ego'])
-        rows = polylines.reshape(-1, 7)
-        moved = transform_points(ego_from_world, rows)
-        moved[:, 3:6] = rows[:, 3:6] @ ego_from_world[:3, :3].T
-        results['vector_map'] = moved.reshape(polylines.shape) * mask[..., None]
+        results['vector_map'] = move_polylines(ego_from_world, polylines, mask)
         results['vector_map_mask'] = mask
         return results
 
