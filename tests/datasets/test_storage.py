@@ -14,6 +14,11 @@ from torch.utils.data import DataLoader
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from projects.TurboTrain.turbotrain.datasets import info_builder as builder
+from projects.TurboTrain.turbotrain.datasets.object_database import (
+    build_object_database,
+    load_objects,
+    save_objects,
+)
 from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, MissingFileError
 from tests.datasets.conftest import PIPELINE
@@ -28,6 +33,8 @@ def stored(tiny_set, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('stored') / 'data'
     shutil.copytree(tiny_set, root)
     save_infos(str(root / 'v2xpnp_infos_train.npz'), build_infos(str(root), 'train'))
+    objects = build_object_database(open_dataset(str(root)), min_points=5, stride=10)
+    save_objects(str(root / 'objects.npz'), objects)
     return root
 
 
@@ -55,6 +62,9 @@ def test_an_lmdb_holds_it_all_also_for_workers(stored, tmp_path):
     assert len(dataset) == len(expected)
     dataset[0]  # the store is open before the workers start
     assert_equal(expected, dataset, workers=2)
+    objects = load_objects('objects.npz', dataset.backend_args)
+    for name, value in vars(load_objects(str(stored / 'objects.npz'))).items():
+        np.testing.assert_array_equal(value, getattr(objects, name))
     with pytest.raises(MissingFileError, match='other.npz'):
         V2XPnPDataset('other.npz', '', backend_args=dataset.backend_args)
 
@@ -103,11 +113,11 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path, monkeypatch):
     parts = str(tmp_path / 'parts')
     read, count, limit = builder.read_annotation, [], 20
 
-    def counted(path, *args):
+    def counted(path, *args, **kwargs):
         count.append(path)
         if len(count) > limit:
             raise KeyboardInterrupt
-        return read(path, *args)
+        return read(path, *args, **kwargs)
 
     monkeypatch.setattr(builder, 'read_annotation', counted)
     with pytest.raises(KeyboardInterrupt):
