@@ -80,8 +80,8 @@ class DistilledCooperativeDetector(CooperativeDetector):
                 f'{tuple(bev[0].shape)}'
             )
         said, wanted = bev[0].float().log_softmax(dim=1), target.float().log_softmax(dim=1)
-        divergence = functional.kl_div(said, wanted, reduction='mean', log_target=True)
-        return losses | dict(loss_distill=self.distill_weight * divergence)
+        divergence = functional.kl_div(said, wanted, reduction='none', log_target=True)
+        return losses | dict(loss_distill=self.distill_weight * divergence.mean())
 
 
 def _build(cfg: dict) -> nn.Module:
