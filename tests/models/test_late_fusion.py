@@ -21,6 +21,7 @@ from projects.TurboTrain.turbotrain.structures import (
     transform_points,
 )
 from tests.models.test_box_motion import objects
+from tests.models.test_map_encoder import road
 
 ROOT = Path(__file__).parents[2]
 POSES = pose_to_matrix([[0, 0, 1.9, 0, 10, 0], [18, 6, 1.9, 0, 170, 0], [8, -10, 4.1, 0, 80, 0]])
@@ -239,6 +240,30 @@ def test_decoupled_tasks_share_no_gradient(detector, decoupled):
     assert reached(prediction, detector.temporal_neck)
     assert reached(detection, detector.temporal_neck) != decoupled
     assert reached(prediction, detector.neck) != decoupled
+
+
+def test_every_agent_has_the_map_in_its_own_frame():
+    torch.manual_seed(0)
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py').model
+    cfg.trajectory_head.map_attention = dict()
+    model = MODELS.build(cfg)
+    polylines, mask = road()
+    samples = [with_truth(agents_at()), with_truth(agents_at(POSES[:1]))]
+    samples[0].set_metainfo(dict(vector_map=polylines, vector_map_mask=mask))
+    samples[1].set_metainfo(dict(vector_map=polylines[:0], vector_map_mask=mask[:0]))
+    batch = AgentBatch([sample.agents for sample in samples], torch.zeros(1))
+    maps = model._agent_vector_maps(samples, batch)
+    for row, pose in enumerate(POSES):
+        moved = transform_points(invert_rigid(pose) @ POSES[0], polylines)
+        np.testing.assert_allclose(maps.polylines[row, ..., :2], moved[..., :2], atol=1e-4)
+        assert torch.equal(maps.mask[row], torch.from_numpy(mask))
+    assert not maps.mask[3].any()
+    inputs = dict(points=[[cloud(i) for i in range(6)], [cloud(6), cloud(7)]])
+    model.loss(inputs, samples)['loss_trajectory'].backward()
+    assert model.trajectory_head.map_attention.query.weight.grad is not None
+    model.eval()
+    with torch.no_grad():
+        assert len(model.predict(inputs, samples)) == 2
 
 
 def test_options_of_map_fusion_and_projected_clouds_are_refused(detector):
