@@ -39,4 +39,5 @@ def random_forecast(rng, num_gt=10, num_modes=3, num_steps=6):
     motion = motion + rng.normal(0, 0.4, (num_gt + 1, num_modes, 1, 2))
     trajectories = centers[:, None, None] + motion * steps
     valid = rng.random((num_gt, num_steps)) < 0.8
-    return ForecastFrame(centers, trajectories, gt_centers, gt_trajectories, valid)
+    scores = rng.dirichlet(np.ones(num_modes), num_gt + 1)
+    return ForecastFrame(centers, trajectories, gt_centers, gt_trajectories, valid, scores)

@@ -103,6 +103,35 @@ def test_forecasting_options():
     assert evaluate([sample], miss_threshold=100.0)['MR'] == 0
 
 
+def test_several_modes():
+    """The second mode is right, and thought 30 % likely; the first one stays 3 m behind."""
+    sample = make_sample()
+    predicted = sample.pred_instances_3d
+    right = predicted.trajectories
+    wrong = right - torch.tensor([3.0, 0.0])
+    predicted.trajectories = torch.cat([wrong, right], dim=1)
+    predicted.trajectory_scores = torch.tensor([[0.7, 0.3]]).repeat(6, 1)
+    metrics = evaluate([sample])
+    assert (metrics['minADE'], metrics['minFDE']) == (0, 0)
+    assert metrics['Brier_minFDE'] == pytest.approx(0.49, abs=1e-6)
+    assert (metrics['ADE'], metrics['FDE']) == pytest.approx((3, 3))
+    assert (metrics['MR'], metrics['EPA']) == (0, 100)
+    del predicted.trajectory_scores
+    with pytest.raises(KeyError, match="scenario_0: pred_instances_3d lacks 'trajectory_scores'"):
+        evaluate([sample])
+
+
+def test_one_mode_has_no_metrics_of_several():
+    sample = make_sample()
+    del sample.pred_instances_3d.trajectory_scores
+    assert not {'minADE', 'minFDE', 'Brier_minFDE'} & set(evaluate([sample]))
+    other = make_sample(1)
+    other.pred_instances_3d.trajectories = other.pred_instances_3d.trajectories.repeat(1, 2, 1, 1)
+    other.pred_instances_3d.trajectory_scores = torch.full((6, 2), 0.5)
+    with pytest.raises(ValueError, match=r'number of modes: \[1, 2\]'):
+        evaluate([sample, other])
+
+
 def test_boxes_across_the_border_do_not_count():
     sample = make_sample(num=2)
     inside, across = torch.tensor([68.1, 38.9]), torch.tensor([69.0, 0.0])

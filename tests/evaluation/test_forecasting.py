@@ -8,8 +8,10 @@ import pytest
 
 from projects.TurboTrain.turbotrain.evaluation import (
     ForecastFrame,
+    brier_final_errors,
     displacement_errors,
     evaluate_forecasts,
+    likeliest_mode,
     match_centers,
     standing_still,
 )
@@ -83,6 +85,43 @@ def test_best_mode_for_average_and_final_apart():
     modes = np.array([[[[0.0, 0.0], [4.0, 0.0]], [[9.0, 0.0], [1.0, 0.0]]]])
     average, final = displacement_errors(modes, truth, np.ones((1, 2), bool))
     assert (average[0], final[0]) == (2.0, 1.0)
+
+
+def test_brier_by_hand():
+    """Mode 1 ends 1 m off and was thought 30 % likely; an unknown end has no error."""
+    truth = np.zeros((2, 2, 2))
+    truth[1, 1] = np.nan
+    modes = np.array([[[[0.0, 0.0], [4.0, 0.0]], [[9.0, 0.0], [0.0, 1.0]]]]).repeat(2, axis=0)
+    scores = np.array([[0.7, 0.3], [0.7, 0.3]])
+    valid = np.array([[True, True], [True, False]])
+    brier = brier_final_errors(modes, scores, truth, valid)
+    np.testing.assert_allclose(brier, [1.0 + 0.7**2, np.nan])
+    # Being sure of the best mode costs nothing; of another one, a metre.
+    sure = brier_final_errors(modes[:1], np.array([[0.0, 1.0]]), truth[:1], valid[:1])
+    wrong = brier_final_errors(modes[:1], np.array([[1.0, 0.0]]), truth[:1], valid[:1])
+    assert (sure[0], wrong[0]) == (1.0, 2.0)
+
+
+def test_brier_lies_between_the_final_distance_and_a_metre_more():
+    rng = np.random.default_rng(8)
+    frames = [random_forecast(rng) for _ in range(5)]
+    result = evaluate_forecasts(frames)
+    assert result.fde < result.brier_fde < result.fde + 1.0
+    swapped = [
+        replace(f, trajectories=f.trajectories[:, ::-1], mode_scores=f.mode_scores[:, ::-1])
+        for f in frames
+    ]
+    assert evaluate_forecasts(swapped).brier_fde == pytest.approx(result.brier_fde)
+    assert np.isnan(evaluate_forecasts([replace(f, mode_scores=None) for f in frames]).brier_fde)
+
+
+def test_likeliest_mode_is_one_mode():
+    frame = random_forecast(np.random.default_rng(9))
+    single = likeliest_mode(frame)
+    assert single.trajectories.shape[1] == 1
+    for row, best in enumerate(frame.mode_scores.argmax(axis=1)):
+        np.testing.assert_array_equal(single.trajectories[row, 0], frame.trajectories[row, best])
+    assert evaluate_forecasts([single]).ade > evaluate_forecasts([frame]).ade
 
 
 def test_invalid_steps_are_ignored():

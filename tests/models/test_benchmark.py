@@ -33,16 +33,31 @@ def build(cfg: Config) -> torch.nn.Module:
     return MODELS.build(cfg.model)
 
 
+def save_teacher(cfg: Config, folder: Path) -> None:
+    """Put an untrained teacher where the config's own would be."""
+    torch.manual_seed(1)
+    teacher = MODELS.build(Config.fromfile(cfg.model.teacher.config).model)
+    cfg.model.teacher.checkpoint = str(folder / 'teacher.pth')
+    torch.save(dict(state_dict=teacher.state_dict()), cfg.model.teacher.checkpoint)
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
-def test_trains_and_predicts(path, infos, tiny_set):
+def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
     cfg = Config.fromfile(path)
+    expected = {'loss_cls', 'loss_bbox', 'loss_dir', 'loss_trajectory'}
+    modes = cfg.model.trajectory_head.get('num_modes', 1)
+    if modes > 1:
+        expected.add('loss_trajectory_mode')
+    if 'teacher' in cfg.model:
+        expected.add('loss_distill')
+        save_teacher(cfg, tmp_path)
     model = build(cfg)
     dataset = open_split(cfg, infos, tiny_set, 'train')
     batch = pseudo_collate([dataset[len(dataset) // 2], dataset[-1]])
     data = model.data_preprocessor(batch, training=True)
     losses = model(**data, mode='loss')
     total = sum(sum(v) if isinstance(v, list) else v for v in losses.values())
-    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_dir', 'loss_trajectory'}
+    assert set(losses) == expected
     total.backward()
     assert torch.isfinite(total)
     # The relation of an edge that no sample of the batch has gets no gradient: zero, not None.
@@ -52,15 +67,19 @@ def test_trains_and_predicts(path, infos, tiny_set):
     model.eval()
     with torch.no_grad():
         (found,) = model.test_step(pseudo_collate([sample]))
-    assert found.pred_instances_3d.trajectories.shape[2:] == (6, 2)
-    agents = 1 if 'no-fusion' in path.stem or 'early' in path.stem else 4
-    assert len(found.agents) == agents
+    assert found.pred_instances_3d.trajectories.shape[1:] == (modes, 6, 2)
+    assert found.pred_instances_3d.trajectory_scores.shape[1:] == (modes,)
+    alone = path.stem.startswith(('no-fusion', 'faf'))
+    assert len(found.agents) == (1 if alone or 'early' in path.stem else 4)
     # Ground truth is the same for every method: what all agents label.
     assert len(found.gt_instances_3d) == len(
         plain(infos, tiny_set)[3]['data_samples'].gt_instances_3d
     )
-    if 'no-fusion' in path.stem:
+    if alone:
         assert found.message_bytes == []
+    elif 'late' in path.stem:
+        assert len(found.message_bytes) == 3
+        assert all(size % (4 * (7 + 2 + 12)) == 0 for size in found.message_bytes)
     elif 'early' in path.stem:
         assert len(found.message_bytes) == 3 and max(found.message_bytes) % 16 == 0
     else:

@@ -132,6 +132,24 @@ def test_opacity_follows_the_score():
     assert bright[middle].sum() > faint[middle].sum()
 
 
+def test_every_mode_is_drawn_and_the_likeliest_strongest():
+    """Three modes fan out from a box; each shows at its end, as bright as it is likely."""
+    ends = np.array([[12.0, 8.0], [14.0, 0.0], [12.0, -8.0]])
+    scene = BEVScene(
+        '', (), pred_boxes=np.array([[0.0, 0.0, 4.0, 2.0, 0.0]]), pred_scores=np.ones(1),
+        pred_futures=(np.linspace(1 / 6, 1, 6)[:, None] * ends[:, None])[None],
+        pred_mode_scores=np.array([[0.3, 0.6, 0.1]]),
+    )  # fmt: skip
+    figure = draw_bev(scene, VIEW)
+    image = pixels(figure)
+    brightness = []
+    for x, y in ends * 0.8:
+        column, row = figure.axes[0].transData.transform([x, y]).round().astype(int)
+        patch = image[len(image) - row - 4 : len(image) - row + 4, column - 4 : column + 4]
+        brightness.append(np.abs(patch - image[0, 0]).max())
+    assert brightness[1] > brightness[0] > brightness[2] > 0.05
+
+
 def test_view_range_keeps_its_proportions():
     axes = draw_bev(BEVScene('', ()), VIEW, (900, 900)).axes[0]
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()

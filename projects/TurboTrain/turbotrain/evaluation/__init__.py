@@ -13,8 +13,10 @@ from .cooperative_metric import CooperativeMetric
 from .forecasting import (
     ForecastFrame,
     ForecastMetrics,
+    brier_final_errors,
     displacement_errors,
     evaluate_forecasts,
+    likeliest_mode,
     match_centers,
     standing_still,
 )
@@ -26,10 +28,12 @@ __all__ = [
     'ForecastMetrics',
     'Matches',
     'average_precision',
+    'brier_final_errors',
     'displacement_errors',
     'evaluate_forecasts',
     'frame_order_ap',
     'global_sort_ap',
+    'likeliest_mode',
     'match_centers',
     'match_detections',
     'paired_iou',

@@ -9,7 +9,13 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from .average_precision import DetectionFrame, frame_order_ap, global_sort_ap, match_detections
-from .forecasting import ForecastFrame, ForecastMetrics, evaluate_forecasts, standing_still
+from .forecasting import (
+    ForecastFrame,
+    ForecastMetrics,
+    evaluate_forecasts,
+    likeliest_mode,
+    standing_still,
+)
 from .instance_fields import InstanceFields
 
 __all__ = ['CooperativeMetric']
@@ -20,7 +26,8 @@ class _Record:
     """What is kept of one sample: its boxes within the evaluation range, and their futures.
 
     ``trajectories`` (P, K, F, 2), ``gt_trajectories`` (G, F, 2) and ``gt_valid`` (G, F) belong to
-    the rows of ``detection``; all three are None if the model doesn't forecast.
+    the rows of ``detection``; all three are None if the model doesn't forecast. ``mode_scores``
+    (P, K) are there if K > 1.
     """
 
     name: str
@@ -28,6 +35,7 @@ class _Record:
     trajectories: np.ndarray | None = None
     gt_trajectories: np.ndarray | None = None
     gt_valid: np.ndarray | None = None
+    mode_scores: np.ndarray | None = None
     message_bytes: tuple[int, ...] | None = None
 
 
@@ -41,7 +49,8 @@ class CooperativeMetric(BaseMetric):
       (M,) and, for forecasting, ``future_trajectories`` (M, F, 2) in metres, absolute positions in
       the ego frame, and ``future_valid`` (M, F) bool;
     * ``pred_instances_3d``: ``bboxes_3d``, ``scores_3d``, ``labels_3d`` and, from a model that
-      forecasts, ``trajectories`` (P, K, F, 2).
+      forecasts, ``trajectories`` (P, K, F, 2) and, if K > 1, ``trajectory_scores`` (P, K),
+      probabilities.
 
     The result holds, **in percent**, with NaN for what nothing defines,
 
@@ -51,7 +60,9 @@ class CooperativeMetric(BaseMetric):
     * ``EPA_stationary``, ``EPA_stationary/vehicle``, ...: the same detections, forecast to stand
       still;
 
-    **in metres**, ``ADE`` and ``FDE``; and, if the samples have ``message_bytes`` (a number for
+    **in metres**, ``ADE`` and ``FDE``; of a model with K > 1 modes these two are of its likeliest
+    mode, MR and EPA of the best one, as in ViP3D, and there are ``minADE``, ``minFDE`` and
+    ``Brier_minFDE`` of the best one, too; and, if the samples have ``message_bytes`` (a number for
     each agent that sent something to the ego), ``message_bytes``, the mean size of a message, 0
     without any. A mean over classes leaves out those without ground
     truth. Without ``trajectories`` in the predictions only the average precisions are there.
@@ -167,11 +178,22 @@ class CooperativeMetric(BaseMetric):
                 f"sample {without[0]}: pred_instances_3d has no 'trajectories', but other "
                 'samples do; a model has to forecast in every sample or in none'
             )
+        modes = {record.trajectories.shape[1] for record in results}
+        if len(modes) > 1:
+            raise ValueError(f'samples differ in their number of modes: {sorted(modes)}')
         pooled = self._forecast_frames(results, self.forecasting_classes)
-        overall = self._evaluate(pooled)
-        metrics = {
-            'ADE': overall.ade,
-            'FDE': overall.fde,
+        overall = single = self._evaluate(pooled)
+        metrics = {}
+        if modes != {1}:
+            single = self._evaluate(map(likeliest_mode, pooled))
+            metrics = {
+                'minADE': overall.ade,
+                'minFDE': overall.fde,
+                'Brier_minFDE': overall.brier_fde,
+            }
+        metrics |= {
+            'ADE': single.ade,
+            'FDE': single.fde,
             'MR': 100.0 * overall.miss_rate,
             'EPA': 100.0 * overall.epa,
             'EPA_stationary': 100.0 * self._evaluate(map(standing_still, pooled)).epa,
@@ -207,6 +229,7 @@ class CooperativeMetric(BaseMetric):
                     gt_centers=detection.gt_boxes[gt_keep, :2],
                     gt_trajectories=record.gt_trajectories[gt_keep],
                     gt_valid=record.gt_valid[gt_keep],
+                    mode_scores=None if record.mode_scores is None else record.mode_scores[keep],
                 )
             )
         return frames
@@ -233,8 +256,19 @@ class CooperativeMetric(BaseMetric):
             'future_trajectories', (len(gt_boxes), num_steps, 2), np.float32, used=valid
         )
         trajectories = predicted.array('trajectories', (len(boxes), None, num_steps, 2), np.float32)
+        scores = None
+        if trajectories.shape[1] > 1:
+            scores = predicted.array('trajectory_scores', trajectories.shape[:2], np.float32)[
+                inside
+            ]
         return _Record(
-            name, detection, trajectories[inside], futures[gt_inside], valid[gt_inside], sent
+            name,
+            detection,
+            trajectories[inside],
+            futures[gt_inside],
+            valid[gt_inside],
+            scores,
+            sent,
         )
 
     def _inside(self, boxes: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ in every frame, predicted and ground-truth objects are matched by the distance o
   at least 0, where a hit is a match that isn't a miss, and a false positive is a prediction
   without a match, whatever its score.
 
-Of several forecast modes the best counts, for the average and for the final distance apart.
-Positions are absolute, in metres, in one frame per sample (the ego's).
+Of several forecast modes the best counts, for the average and for the final distance apart: over K
+modes these are minADE and minFDE. Positions are absolute, in metres, in one frame per sample (the
+ego's).
 """
 
 from collections.abc import Iterable
@@ -22,8 +23,10 @@ from scipy.optimize import linear_sum_assignment
 __all__ = [
     'ForecastFrame',
     'ForecastMetrics',
+    'brier_final_errors',
     'displacement_errors',
     'evaluate_forecasts',
+    'likeliest_mode',
     'match_centers',
     'standing_still',
 ]
@@ -42,6 +45,7 @@ class ForecastFrame:
         gt_centers: (G, 2) where objects are now.
         gt_trajectories: (G, F, 2) where they will be; values that aren't valid are ignored.
         gt_valid: (G, F) bool, where that is known.
+        mode_scores: (P, K) probabilities of the modes; None where nobody needs them.
     """
 
     centers: np.ndarray
@@ -49,6 +53,7 @@ class ForecastFrame:
     gt_centers: np.ndarray
     gt_trajectories: np.ndarray
     gt_valid: np.ndarray
+    mode_scores: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class ForecastMetrics:
         ade: mean over matched objects of the mean distance over valid times, metres.
         fde: mean over matched objects with a valid final time of the final distance, metres.
         miss_rate: share of the same objects whose final distance exceeds the threshold, in [0, 1].
+        brier_fde: mean over the same objects of the final distance with its Brier score, metres;
+            NaN where frames have no ``mode_scores``.
         epa: end-to-end prediction accuracy, in [0, 1].
         matched: number of matched predictions.
         hits: number of matches whose final distance is valid and within the threshold.
@@ -71,6 +78,7 @@ class ForecastMetrics:
     ade: float
     fde: float
     miss_rate: float
+    brier_fde: float
     epa: float
     matched: int
     hits: int
@@ -100,7 +108,12 @@ def match_centers(
 def displacement_errors(
     trajectories: np.ndarray, gt_trajectories: np.ndarray, valid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average and final distance of forecasts, each of the mode that is best in it.
+    r"""Average and final distance of forecasts, each of the mode that is best in it.
+
+    .. math:: \mathrm{minADE} = \min_k \frac{1}{|V|} \sum_{t \in V} \lVert y_{kt} - \hat y_t \rVert,
+              \qquad \mathrm{minFDE} = \min_k \lVert y_{kF} - \hat y_F \rVert
+
+    with V the valid times. With one mode they are ADE and FDE.
 
     Args:
         trajectories: (N, K, F, 2) forecast positions, metres.
@@ -117,6 +130,36 @@ def displacement_errors(
     average = distance.sum(axis=-1).min(axis=-1) / np.maximum(num_valid, 1)
     final = distance[..., -1].min(axis=-1)
     return np.where(num_valid > 0, average, np.nan), np.where(valid[:, -1], final, np.nan)
+
+
+def brier_final_errors(
+    trajectories: np.ndarray,
+    mode_scores: np.ndarray,
+    gt_trajectories: np.ndarray,
+    valid: np.ndarray,
+) -> np.ndarray:
+    r"""Final distance of the best mode, plus what it costs to have thought it unlikely.
+
+    .. math:: \mathrm{brier\text{-}minFDE} = \lVert y_{k^* F} - \hat y_F \rVert + (1 - p_{k^*})^2,
+              \qquad k^* = \arg\min_k \lVert y_{kF} - \hat y_F \rVert
+
+    Source: Argoverse 2 (Wilson et al., NeurIPS 2021 datasets track).
+
+    Args:
+        trajectories: (N, K, F, 2) forecast positions, metres.
+        mode_scores: (N, K) their probabilities p.
+        gt_trajectories: (N, F, 2) true positions.
+        valid: (N, F) bool.
+
+    Returns:
+        (N,), NaN without a valid final time.
+    """
+    distance = np.linalg.norm(trajectories[:, :, -1] - gt_trajectories[:, None, -1], axis=-1)
+    # What is not valid may be NaN.
+    best = np.where(valid[:, -1:], distance, 0.0).argmin(axis=1)
+    rows = np.arange(len(best))
+    score = distance[rows, best] + (1.0 - mode_scores[rows, best]) ** 2
+    return np.where(valid[:, -1], score, np.nan)
 
 
 def evaluate_forecasts(
@@ -140,20 +183,22 @@ def evaluate_forecasts(
     Returns:
         The metrics of all frames together.
     """
-    average, final = [np.zeros(0)], [np.zeros(0)]
+    average, final, brier = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
     num_predictions = num_ground_truth = 0
     for frame in frames:
         if len(frame.gt_centers) == 0:
             continue
         row, gt_row = match_centers(frame.centers, frame.gt_centers, match_radius)
-        errors = displacement_errors(
-            frame.trajectories[row], frame.gt_trajectories[gt_row], frame.gt_valid[gt_row]
-        )
+        paths, truth = frame.trajectories[row], frame.gt_trajectories[gt_row]
+        valid = frame.gt_valid[gt_row]
+        errors = displacement_errors(paths, truth, valid)
         average.append(errors[0])
         final.append(errors[1])
+        if frame.mode_scores is not None:
+            brier.append(brier_final_errors(paths, frame.mode_scores[row], truth, valid))
         num_predictions += len(frame.centers)
         num_ground_truth += int(frame.gt_valid[:, -1].sum())
-    ade, fde = np.concatenate(average), np.concatenate(final)
+    ade, fde, with_score = map(np.concatenate, (average, final, brier))
     matched = len(ade)
     ade, fde = ade[~np.isnan(ade)], fde[~np.isnan(fde)]
     hits = int((fde <= miss_threshold).sum())
@@ -163,6 +208,7 @@ def evaluate_forecasts(
         ade=_mean(ade),
         fde=_mean(fde),
         miss_rate=_mean(fde > miss_threshold),
+        brier_fde=_mean(with_score[~np.isnan(with_score)]),
         epa=max(score / num_ground_truth, 0.0) if num_ground_truth else float('nan'),
         matched=matched,
         hits=hits,
@@ -171,11 +217,18 @@ def evaluate_forecasts(
     )
 
 
+def likeliest_mode(frame: ForecastFrame) -> ForecastFrame:
+    """The same forecasts reduced to the mode with the highest score, as with one mode alone."""
+    best = frame.mode_scores.argmax(axis=1)[:, None, None, None]
+    paths = np.take_along_axis(frame.trajectories, best, axis=1)
+    return replace(frame, trajectories=paths, mode_scores=None)
+
+
 def standing_still(frame: ForecastFrame) -> ForecastFrame:
     """The same detections with the forecast that none of them moves: the baseline of EPA."""
     num_steps = frame.gt_trajectories.shape[1]
     still = np.repeat(frame.centers[:, None, None], num_steps, axis=2)
-    return replace(frame, trajectories=still)
+    return replace(frame, trajectories=still, mode_scores=None)
 
 
 def _mean(values: np.ndarray) -> float:

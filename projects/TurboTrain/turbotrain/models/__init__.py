@@ -2,7 +2,12 @@
 
 from .compression import FeatureCompression
 from .data_preprocessor import CooperativeDataPreprocessor
-from .detectors import CooperativeDetector, MaskedPretrainer
+from .detectors import (
+    CooperativeDetector,
+    DistilledCooperativeDetector,
+    LateFusionDetector,
+    MaskedPretrainer,
+)
 from .encoders import DensePillarEncoder, SparsePillarEncoder
 from .fusion_necks import (
     AttFuseFusion,
@@ -15,6 +20,13 @@ from .fusion_necks import (
     V2XViTFusion,
 )
 from .heads import MaskedReconstructionHead, TrajectoryHead
+from .map_encoder import (
+    VectorMapAttention,
+    VectorMapNeck,
+    VectorMaps,
+    nearest_polylines,
+    stack_maps,
+)
 from .masking import BEVCellMasking
 from .temporal_necks import BaseTemporalNeck, RecurrentTemporalNeck, TemporalAttentionNeck
 from .warping import warp_bev
@@ -28,9 +40,11 @@ __all__ = [
     'CooperativeDetector',
     'DensePillarEncoder',
     'DiscoNetFusion',
+    'DistilledCooperativeDetector',
     'FCooperFusion',
     'FeatureCompression',
     'HeterogeneousAttentionFusion',
+    'LateFusionDetector',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
     'RecurrentTemporalNeck',
@@ -40,5 +54,10 @@ __all__ = [
     'V2VNetFusion',
     'V2XPnPFusion',
     'V2XViTFusion',
+    'VectorMapAttention',
+    'VectorMapNeck',
+    'VectorMaps',
+    'nearest_polylines',
+    'stack_maps',
     'warp_bev',
 ]

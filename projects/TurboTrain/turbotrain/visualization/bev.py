@@ -121,9 +121,11 @@ def _draw_predictions(axes: Axes, scene: BEVScene) -> None:
         share = scene.pred_mode_scores / np.maximum(best, 1e-9)
     for mode in range(num_modes):
         paths = np.concatenate([scene.pred_boxes[:, None, :2], scene.pred_futures[:, mode]], axis=1)
-        colors[:, 3] = opacity * (0.15 + 0.85 * np.clip(share[:, mode], 0.0, 1.0))
-        _draw_paths(axes, paths, colors, width=1.6, zorder=7)
-        axes.scatter(*paths[:, -1].T, s=9, color=colors, linewidths=0, zorder=7)
+        # A new array for each mode: matplotlib keeps the one it is given.
+        shades = colors.copy()
+        shades[:, 3] *= 0.15 + 0.85 * np.clip(share[:, mode], 0.0, 1.0)
+        _draw_paths(axes, paths, shades, width=1.6, zorder=7)
+        axes.scatter(*paths[:, -1].T, s=9, color=shades, linewidths=0, zorder=7)
 
 
 def _draw_boxes(

@@ -7,11 +7,13 @@ import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...structures import Agents
+from ..map_encoder import VectorMaps, stack_maps
 
-__all__ = ['CooperativeDetector']
+__all__ = ['AgentBatch', 'CooperativeDetector']
 
 
 @MODELS.register_module()
@@ -28,11 +30,12 @@ class CooperativeDetector(Base3DDetector):
         backbone: mmdet3d's 2-D backbone.
         neck: mmdet3d's neck, which gives one map.
         temporal_neck: (agents, frames) to agents.
-        fusion_neck: agents to ego.
+        fusion_neck: agents to ego; None is for detectors that do not fuse maps.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
         trajectory_head: forecasts boxes; None detects only.
         compression: what an agent sends in place of its map; None sends the map itself.
         multi_step: send the maps of all frames.
+        map_neck: has the fused map attend to the vector map, e.g. ``VectorMapNeck``; None does not.
         bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
             leaves the map as the agents sent theirs.
         train_cfg: the detection head's.
@@ -47,11 +50,12 @@ class CooperativeDetector(Base3DDetector):
         backbone: dict,
         neck: dict,
         temporal_neck: dict,
-        fusion_neck: dict,
+        fusion_neck: dict | None,
         bbox_head: dict,
         trajectory_head: dict | None = None,
         compression: dict | None = None,
         multi_step: bool = False,
+        map_neck: dict | None = None,
         bev_neck: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -63,9 +67,10 @@ class CooperativeDetector(Base3DDetector):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.temporal_neck = MODELS.build(temporal_neck)
-        self.fusion_neck = MODELS.build(fusion_neck)
+        self.fusion_neck = MODELS.build(fusion_neck) if fusion_neck else None
         self.compression = MODELS.build(compression) if compression else None
         self.multi_step = multi_step
+        self.map_neck = MODELS.build(map_neck) if map_neck else None
         self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
@@ -83,6 +88,21 @@ class CooperativeDetector(Base3DDetector):
         Returns:
             One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
         """
+        maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
+        self._note_messages(batch_data_samples, maps)
+        bev = self._agents_first(maps, batch) if self.multi_step else self._time_first(maps, batch)
+        if self.map_neck is not None:
+            bev = self.map_neck(bev, stack_maps(batch_data_samples, bev.device))
+        return [bev] if self.bev_neck is None else self.bev_neck([bev])
+
+    def encode(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
+    ) -> tuple[Tensor, 'AgentBatch']:
+        """Every cloud by itself.
+
+        Returns:
+            (sum N_i, T, C, H, W), a sample's agents side by side, its ego first; and who they are.
+        """
         clouds = [cloud for sample in batch_inputs_dict['points'] for cloud in sample]
         agents = [sample.agents for sample in batch_data_samples]
         frames = {record.num_frames for record in agents}
@@ -92,36 +112,31 @@ class CooperativeDetector(Base3DDetector):
                 f'samples of one batch differ in their number of frames {sorted(frames)} or in '
                 f'points_in_ego {sorted(in_ego)}'
             )
-        num_frames, points_in_ego = frames.pop(), in_ego.pop()
-
         maps = self.neck(self.backbone(self.encoder(clouds)))[0]
-        maps = maps.view(-1, num_frames, *maps.shape[1:])
-        batch = _Batch(agents, maps)
-        self._note_messages(batch_data_samples, maps)
-        if self.multi_step:
-            bev = self._agents_first(maps, batch, points_in_ego)
-        else:
-            bev = self._time_first(maps, batch, points_in_ego)
-        return [bev] if self.bev_neck is None else self.bev_neck([bev])
+        maps = maps.view(-1, frames.pop(), *maps.shape[1:])
+        return maps, AgentBatch(agents, maps)
 
-    def _time_first(self, maps: Tensor, batch: '_Batch', points_in_ego: bool) -> Tensor:
-        """(sum N_i, T, C, H, W) to (B, C, H, W): each agent sends one map."""
-        fused = self.temporal_neck(
+    def fuse_frames(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
+        """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
+        return self.temporal_neck(
             maps,
             time_offsets=batch.time_offsets,
             valid=batch.valid,
-            current_from_frame=None if points_in_ego else batch.current_from_frame,
+            current_from_frame=None if batch.points_in_ego else batch.current_from_frame,
         )
+
+    def _time_first(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
+        """(sum N_i, T, C, H, W) to (B, C, H, W): each agent sends one map."""
         return self.fusion_neck(
-            self._received(fused, batch.is_ego),
+            self._received(self.fuse_frames(maps, batch), batch.is_ego),
             num_agents=batch.num_agents,
             kinds=batch.kinds,
             valid=batch.valid.any(dim=1),
-            ego_from_agent=None if points_in_ego else batch.ego_from_agent[:, -1],
+            ego_from_agent=None if batch.points_in_ego else batch.ego_from_agent[:, -1],
             delays=batch.delays,
         )
 
-    def _agents_first(self, maps: Tensor, batch: '_Batch', points_in_ego: bool) -> Tensor:
+    def _agents_first(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
         """The same, where each agent sends T maps: every time is a sample to the fusion neck."""
         frames = maps.shape[1]
         sent = self._received(maps.transpose(0, 1).flatten(0, 1), batch.is_ego.repeat(frames))
@@ -131,7 +146,7 @@ class CooperativeDetector(Base3DDetector):
             kinds=batch.kinds.repeat(frames),
             valid=batch.valid.T.flatten(),
             ego_from_agent=(
-                None if points_in_ego else batch.ego_from_agent.transpose(0, 1).flatten(0, 1)
+                None if batch.points_in_ego else batch.ego_from_agent.transpose(0, 1).flatten(0, 1)
             ),
             delays=batch.delays.repeat(frames),
         )
@@ -162,19 +177,29 @@ class CooperativeDetector(Base3DDetector):
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Losses of the detection head and, as ``loss_trajectory``, of the trajectory head."""
+        """Losses of the detection head and of the trajectory head."""
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        losses = self.bbox_head.loss(bev, batch_data_samples, **kwargs)
+        vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
+        return self._head_losses(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
+
+    def _head_losses(
+        self,
+        bev: list[Tensor],
+        forecasting_bev: Tensor,
+        samples: list[Det3DDataSample],
+        vector_maps: VectorMaps | None,
+        **kwargs: Any,
+    ) -> dict[str, Tensor]:
+        losses = self.bbox_head.loss(bev, samples, **kwargs)
         if self.trajectory_head is not None:
-            truth = [sample.gt_instances_3d for sample in batch_data_samples]
-            losses.update(
-                self.trajectory_head.loss(
-                    bev[0],
-                    boxes=[t.bboxes_3d.tensor.to(bev[0].device) for t in truth],
-                    labels=[t.labels_3d for t in truth],
-                    futures=[t.future_trajectories for t in truth],
-                    valid=[t.future_valid for t in truth],
-                )
+            truth = [sample.gt_instances_3d for sample in samples]
+            losses |= self.trajectory_head.loss(
+                forecasting_bev,
+                boxes=[t.bboxes_3d.tensor.to(forecasting_bev.device) for t in truth],
+                labels=[t.labels_3d for t in truth],
+                futures=[t.future_trajectories for t in truth],
+                valid=[t.future_valid for t in truth],
+                vector_maps=vector_maps,
             )
         return losses
 
@@ -189,15 +214,34 @@ class CooperativeDetector(Base3DDetector):
             ``trajectory_scores`` (M, K).
         """
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        results = self.bbox_head.predict(bev, batch_data_samples, **kwargs)
-        if self.trajectory_head is not None:
-            paths = self.trajectory_head.predict(
-                bev[0], [r.bboxes_3d for r in results], [r.labels_3d for r in results]
-            )
-            for result, (trajectories, scores) in zip(results, paths, strict=True):
-                result.trajectories = trajectories
-                result.trajectory_scores = scores
+        vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
+        results = self._detect(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _detect(
+        self,
+        bev: list[Tensor],
+        forecasting_bev: Tensor,
+        samples: list[Det3DDataSample],
+        vector_maps: VectorMaps | None,
+        **kwargs: Any,
+    ) -> list[InstanceData]:
+        results = self.bbox_head.predict(bev, samples, **kwargs)
+        if self.trajectory_head is not None:
+            boxes = [result.bboxes_3d for result in results]
+            labels = [result.labels_3d for result in results]
+            paths = self.trajectory_head.predict(forecasting_bev, boxes, labels, vector_maps)
+            for result, (trajectories, scores) in zip(results, paths, strict=True):
+                result.trajectories, result.trajectory_scores = trajectories, scores
+        return results
+
+    def _vector_maps(
+        self, samples: list[Det3DDataSample], device: torch.device
+    ) -> VectorMaps | None:
+        """What the trajectory head needs of the map."""
+        if self.trajectory_head is None or not self.trajectory_head.needs_map:
+            return None
+        return stack_maps(samples, device)
 
     def _forward(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
@@ -206,13 +250,14 @@ class CooperativeDetector(Base3DDetector):
         return self.bbox_head(self.extract_feat(batch_inputs_dict, batch_data_samples))
 
 
-class _Batch:
+class AgentBatch:
     """The agents of all samples of a batch, side by side, as tensors beside the maps."""
 
     def __init__(self, agents: list[Agents], maps: Tensor) -> None:
         def stack(arrays: list[np.ndarray]) -> Tensor:
             return torch.from_numpy(np.concatenate(arrays)).to(maps.device)
 
+        self.points_in_ego = agents[0].points_in_ego
         times = [np.tile(a.time_offsets, (len(a), 1)) for a in agents]
         self.time_offsets = stack(times).to(maps.dtype)
         self.valid = stack([a.valid for a in agents])

@@ -17,8 +17,8 @@ class DiscoNetFusion(BaseFusionNeck):
 
     .. math:: F = \sum_j \mathrm{softmax}_j(w([F_j, F_0]))\, F_j
 
-    with w a stack of 1x1 convolutions to one channel. The distillation of DiscoNet, from a teacher
-    that sees all points at once, belongs to the detector.
+    with w a stack of 1x1 convolutions to one channel. DiscoNet's distillation, from a teacher that
+    sees all points at once, is in ``DistilledCooperativeDetector``.
 
     Source: DiscoNet (Li et al., NeurIPS 2021); widths as in CoBEVFlow's version of it.
 

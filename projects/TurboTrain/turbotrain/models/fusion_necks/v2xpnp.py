@@ -20,7 +20,8 @@ class V2XPnPFusion(HeterogeneousAttentionFusion):
     would send. The ego attends to all agents, and windows look beyond the cell once more.
 
     Source: V2XPnP (Zhou et al., ICCV 2025). Its sizes are not public; windows as in V2X-ViT, and
-    the order of the two, are our choice. Attention to the vector map is not part of this neck.
+    the order of the two, are our choice. Attention to the vector map is a neck of its own, which
+    goes with any method: ``VectorMapNeck``.
 
     Args:
         channels: C.

@@ -1,0 +1,232 @@
+"""Agents that share what they detect and forecast, not what they see."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.ops import nms_rotated
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...structures import invert_rigid
+from ..box_motion import advance, move_boxes, move_paths
+from ..map_encoder import VectorMaps
+from .cooperative_detector import AgentBatch, CooperativeDetector
+
+__all__ = ['LateFusionDetector']
+
+_BOX_VALUES = 9  # that are sent: seven of the box, score and class
+_APART = 1000.0  # metres, further than any two boxes of a sample
+
+
+@MODELS.register_module()
+class LateFusionDetector(CooperativeDetector):
+    """Every agent detects and forecasts on its own map; the ego merges boxes by rotated NMS.
+
+    All agents of a batch go through network and heads together. Boxes and their paths are then
+    brought into the ego's frame; a message that comes late is put forward by its own forecast. Of
+    boxes of one class that overlap, the one with the highest score stays, with its path. Agents
+    without a current cloud say nothing. With one agent this is No Fusion.
+
+    Agents see in their own frames: samples must not go through ``ProjectPointsToEgo``. In training
+    every agent of a sample is an example by itself, vehicle or roadside unit, with the sample's
+    objects in its own frame as the truth; these have to reach beyond the ego's range, see
+    ``label_range`` of ``CooperativeRangeFilter``.
+
+    Source: No Fusion and Late Fusion of V2XPnP's benchmark are "decoupled" pipelines whose parts
+    are not public. What decoupled means here is our choice: boxes are detected in the current
+    cloud alone, and paths are forecast from the frames fused over time, without prediction's
+    gradients in the layers that detection uses. So are the merging of paths, and putting late
+    messages forward.
+
+    Args:
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of an agent's map.
+        decoupled: detect and forecast apart; otherwise both are done end to end on one map.
+        nms_thr: IoU seen from above from which the lower score goes; 0.15 as in V2X-Real.
+        max_num: boxes that stay in a sample, the best ones.
+        step_interval: seconds between positions of a path.
+        kwargs: see :class:`CooperativeDetector`. There is no ``fusion_neck``, ``compression``,
+            ``multi_step`` or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
+
+    Raises:
+        ValueError: one of these four is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        point_cloud_range: list[float],
+        decoupled: bool = True,
+        nms_thr: float = 0.15,
+        max_num: int = 300,
+        step_interval: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        for name in ('fusion_neck', 'compression', 'multi_step', 'map_neck'):
+            if kwargs.get(name):
+                raise ValueError(f'LateFusionDetector shares boxes and takes no {name}')
+        super().__init__(**kwargs | dict(fusion_neck=None))
+        limits = torch.tensor(point_cloud_range, dtype=torch.float32)
+        self.register_buffer('limits', limits, persistent=False)
+        self.decoupled = decoupled
+        self.nms_thr, self.max_num, self.step_interval = nms_thr, max_num, step_interval
+
+    def extract_feat(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
+    ) -> list[Tensor]:
+        """The map (sum N_i, C, H, W) of each agent in which it detects, in a list."""
+        return self._agent_maps(batch_inputs_dict, batch_data_samples)[0]
+
+    def _agent_maps(
+        self, inputs: dict, samples: list[Det3DDataSample]
+    ) -> tuple[list[Tensor], Tensor, AgentBatch]:
+        """Maps of all agents, to detect and to forecast in."""
+        if any(sample.agents.points_in_ego and len(sample.agents) > 1 for sample in samples):
+            raise ValueError(
+                'LateFusionDetector wants clouds in the frames of their own agents; take '
+                'ProjectPointsToEgo out of the pipeline'
+            )
+        maps, batch = self.encode(inputs, samples)
+        if self.decoupled:
+            detection, forecasting = maps[:, -1], self.fuse_frames(maps.detach(), batch)
+        else:
+            detection = self.fuse_frames(maps, batch)
+        bev = [detection] if self.bev_neck is None else self.bev_neck([detection])
+        return bev, forecasting if self.decoupled else bev[0], batch
+
+    def loss(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Losses of the heads on all agents' own maps."""
+        bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
+        heard = np.flatnonzero(_heard(batch_data_samples))
+        rows = torch.from_numpy(heard).to(forecasting.device)
+        examples = [example for sample in batch_data_samples for example in self._examples(sample)]
+        vector_maps = self._agent_vector_maps(batch_data_samples, batch)
+        if vector_maps is not None:
+            vector_maps = VectorMaps(*(part[rows] for part in vector_maps))
+        return self._head_losses(
+            [level[rows] for level in bev],
+            forecasting[rows],
+            [examples[row] for row in heard],
+            vector_maps,
+            **kwargs,
+        )
+
+    def _examples(self, sample: Det3DDataSample) -> list[Det3DDataSample]:
+        """The sample's objects as each of its agents has them in its own frame.
+
+        Objects beyond an agent's range stay where they are: no anchor is near. Their futures count
+        as unknown, since there is nothing to read them off.
+        """
+        truth = sample.gt_instances_3d
+        boxes = truth.bboxes_3d.tensor.to(truth.labels_3d.device)
+        agent_from_ego = torch.from_numpy(invert_rigid(sample.agents.ego_from_features))
+        agent_from_ego = agent_from_ego.to(boxes)[:, None]
+        moved = move_boxes(agent_from_ego, boxes)
+        heights = (boxes[:, 2] + boxes[:, 5] / 2)[:, None]
+        futures = move_paths(agent_from_ego[:, None], truth.future_trajectories, heights)
+        low, high = self.limits[:2], self.limits[3:5]
+        inside = ((moved[..., :2] > low) & (moved[..., :2] < high)).all(dim=-1)
+        examples = []
+        for own_boxes, own_futures, near in zip(moved, futures, inside, strict=True):
+            example = Det3DDataSample(metainfo=sample.metainfo)
+            example.gt_instances_3d = InstanceData(
+                bboxes_3d=sample.box_type_3d(own_boxes),
+                labels_3d=truth.labels_3d,
+                future_trajectories=own_futures,
+                future_valid=truth.future_valid & near[:, None],
+            )
+            examples.append(example)
+        return examples
+
+    def _agent_vector_maps(
+        self, samples: list[Det3DDataSample], batch: AgentBatch
+    ) -> VectorMaps | None:
+        """The samples' maps in the frames of their agents."""
+        vector_maps = self._vector_maps(samples, self.limits.device)
+        if vector_maps is None:
+            return None
+        of_sample = batch.is_ego.cumsum(0) - 1
+        agent_from_ego = np.concatenate([invert_rigid(s.agents.ego_from_features) for s in samples])
+        own = VectorMaps(*(part[of_sample] for part in vector_maps))
+        return own.moved(torch.from_numpy(agent_from_ego).to(own.polylines))
+
+    def predict(
+        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
+    ) -> list[Det3DDataSample]:
+        """Detect, forecast and merge; notes ``message_bytes``, the boxes and paths that are sent.
+
+        Returns:
+            See :meth:`CooperativeDetector.predict`.
+        """
+        bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
+        vector_maps = self._agent_vector_maps(batch_data_samples, batch)
+        metas = [sample for sample in batch_data_samples for _ in range(len(sample.agents))]
+        found = self._detect(bev, forecasting, metas, vector_maps, **kwargs)
+        self._note_sent(batch_data_samples, found)
+        merged = self._merge(batch_data_samples, found, batch)
+        return self.add_pred_to_datasample(batch_data_samples, merged)
+
+    def _note_sent(self, samples: list[Det3DDataSample], found: list[InstanceData]) -> None:
+        values = _BOX_VALUES
+        if self.trajectory_head is not None:
+            modes, steps = found[0].trajectories.shape[1:3]
+            values += 2 * modes * steps + (modes if modes > 1 else 0)
+        heard, first = _heard(samples), 0
+        for sample in samples:
+            others = range(first + 1, first + len(sample.agents))
+            first += len(sample.agents)
+            sent = [4 * values * len(found[agent]) for agent in others if heard[agent]]
+            sample.set_metainfo(dict(message_bytes=sent))
+
+    def _merge(
+        self, samples: list[Det3DDataSample], found: list[InstanceData], batch: AgentBatch
+    ) -> list[InstanceData]:
+        """What all agents found, (sum N_i) results, as one result for each of the B samples."""
+        heard = torch.from_numpy(_heard(samples)).to(self.limits.device)
+        ego_from_agent = np.concatenate([sample.agents.ego_from_features for sample in samples])
+        ego_from_agent = torch.from_numpy(ego_from_agent).to(self.limits.device)
+        counts = torch.tensor([len(one) for one in found], device=heard.device)
+        total = sum(len(one) for one in found)
+        agent = torch.repeat_interleave(counts, output_size=total)
+        sample_of = (batch.is_ego.cumsum(0) - 1)[agent]
+        matrix = ego_from_agent[agent]
+
+        boxes = torch.cat([one.bboxes_3d.tensor[:, :7].to(heard.device) for one in found]).float()
+        everything = InstanceData(
+            scores_3d=torch.cat([one.scores_3d for one in found]),
+            labels_3d=torch.cat([one.labels_3d for one in found]),
+        )
+        moved = move_boxes(matrix, boxes)
+        if self.trajectory_head is not None:
+            scores = torch.cat([one.trajectory_scores for one in found])
+            paths = torch.cat([one.trajectories for one in found])
+            heights = (boxes[:, 2] + boxes[:, 5] / 2)[:, None, None]
+            paths = move_paths(matrix[:, None, None], paths, heights)
+            steps = batch.delays[agent] / self.step_interval
+            moved[:, :2], paths = advance(moved[:, :2], paths, scores, steps)
+            everything.trajectories, everything.trajectory_scores = paths, scores
+        everything.bboxes_3d = samples[0].box_type_3d(moved)
+
+        # Samples and classes far apart from each other: one NMS for all.
+        groups = torch.stack([sample_of, everything.labels_3d], dim=1)
+        apart = everything.bboxes_3d.bev.clone()
+        apart[:, :2] += _APART * groups
+        keep = heard[agent].nonzero()[:, 0]
+        if len(keep):
+            scores = everything.scores_3d[keep].float()
+            keep = keep[nms_rotated(apart[keep], scores, self.nms_thr)[1]]
+        of_kept = sample_of[keep]
+        return [
+            everything[keep[of_kept == number][: self.max_num]] for number in range(len(samples))
+        ]
+
+
+def _heard(samples: list[Det3DDataSample]) -> np.ndarray:
+    """(sum N_i,) bool, which agents say anything: egos, and whoever has a current cloud."""
+    return np.concatenate(
+        [sample.agents.valid[:, -1] | (np.arange(len(sample.agents)) == 0) for sample in samples]
+    )
