@@ -14,16 +14,27 @@ from .fusion_necks import (
     V2XPnPFusion,
     V2XViTFusion,
 )
-from .heads import MaskedReconstructionHead, TrajectoryHead
-from .masking import BEVCellMasking
+from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead
+from .masking import (
+    BaseMasking,
+    BEVCellCoMasking,
+    BEVCellMasking,
+    CloudLayout,
+    MixedMasking,
+    WholeAgentMasking,
+    WholeFrameMasking,
+)
 from .temporal_necks import BaseTemporalNeck, RecurrentTemporalNeck, TemporalAttentionNeck
 from .warping import warp_bev
 
 __all__ = [
     'AttFuseFusion',
+    'BEVCellCoMasking',
     'BEVCellMasking',
     'BaseFusionNeck',
+    'BaseMasking',
     'BaseTemporalNeck',
+    'CloudLayout',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',
     'DensePillarEncoder',
@@ -33,6 +44,8 @@ __all__ = [
     'HeterogeneousAttentionFusion',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
+    'MixedMasking',
+    'ReconstructionTarget',
     'RecurrentTemporalNeck',
     'SparsePillarEncoder',
     'TemporalAttentionNeck',
@@ -40,5 +53,7 @@ __all__ = [
     'V2VNetFusion',
     'V2XPnPFusion',
     'V2XViTFusion',
+    'WholeAgentMasking',
+    'WholeFrameMasking',
     'warp_bev',
 ]
