@@ -60,10 +60,10 @@ class CooperativeObjectPaste(BaseTransform):
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
-        if 'noisy_poses' in results or agents.delays.any():
+        if 'noisy_poses' in results or agents.delays.any() or 'future_points' in results:
             raise ValueError(
                 'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
-                'into late clouds: leave CooperativeDelay out'
+                'into late or future clouds: leave CooperativeDelay and LoadFuturePoints out'
             )
         times = np.concatenate([agents.time_offsets, results['future_offsets']])
         if times.shape != self.objects.time_offsets.shape or not np.allclose(
