@@ -3,7 +3,7 @@
 from .compression import FeatureCompression
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import CooperativeDetector, MaskedPretrainer
-from .encoders import DensePillarEncoder, SparsePillarEncoder
+from .encoders import DensePillarEncoder, PortableSparseEncoder, SparsePillarEncoder
 from .fusion_necks import (
     AttFuseFusion,
     BaseFusionNeck,
@@ -45,6 +45,7 @@ __all__ = [
     'MaskedPretrainer',
     'MaskedReconstructionHead',
     'MixedMasking',
+    'PortableSparseEncoder',
     'ReconstructionTarget',
     'RecurrentTemporalNeck',
     'SparsePillarEncoder',

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
 from .masked_batch import MaskedBatch
-from .stock import first_map, hooked, map_channels, map_encoder, range_of, trunk_channels
+from .stock import first_map, map_backbone, map_channels, range_of, trunk_channels
 
 __all__ = ['MaskedPretrainer', 'Reconstruction']
 
@@ -60,7 +59,7 @@ class MaskedPretrainer(Base3DDetector):
             * ``future``: in all cells the cloud of all agents some time later, in the ego's current
               frame, from the fused map (ours). Needs ``LoadFuturePoints`` in the pipeline.
         hiding: ``visible_only`` leaves hidden places empty, and what is not encoded costs nothing.
-            ``token`` also adds a learned vector there, to the first map that the trunk computes, so
+            ``token`` also adds a learned vector there, to the map that the 2-D backbone gets, so
             that the network can tell hidden from empty. The places are those that were drawn,
             occupied or not: the token does not tell where something is either.
         data_preprocessor: the detector's by default. Points are voxelized after masking.
@@ -169,24 +168,26 @@ class MaskedPretrainer(Base3DDetector):
 
     def _encode(self, batch: MaskedBatch) -> dict[str, Tensor]:
         """The maps of each target (B or sum N_i, C, H, W), encoded from what is visible."""
-        maps = {}
+        kept: dict[str, Tensor] = {}
 
-        def mark(module: nn.Module, args: tuple, output: Any) -> Any:
-            # Some encoders of mmdet3d also return what lies below the map.
-            first, *rest = output if isinstance(output, tuple) else (output,)
-            first = self.mask_token(first, batch.hidden_maps(first.shape[2:], in_ego=False))
-            return (first, *rest) if rest else first
+        def mark(module: nn.Module, args: tuple) -> tuple:
+            hidden = batch.hidden_maps(args[0].shape[2:], in_ego=False)
+            return (self.mask_token(args[0], hidden), *args[1:])
 
         def keep(module: nn.Module, args: tuple, output: Tensor) -> None:
-            maps['own'] = output
+            kept['own'] = output
 
-        with ExitStack() as hooks:
-            if self.mask_token is not None:
-                hooks.enter_context(hooked(map_encoder(self.detector), mark))
-            if 'own' in self.reconstruction_head:
-                hooks.enter_context(hooked(self.detector.temporal_neck, keep))
+        hooks = []
+        if self.mask_token is not None:
+            hooks.append(map_backbone(self.detector).register_forward_pre_hook(mark))
+        if 'own' in self.reconstruction_head:
+            hooks.append(self.detector.temporal_neck.register_forward_hook(keep))
+        try:
             fused = first_map(self.extract_feat(batch.visible_inputs(), batch.samples))
-        return maps | dict(merged=fused, future=fused)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return kept | dict(merged=fused, future=fused)
 
 
 class _MaskToken(nn.Module):
@@ -204,7 +205,8 @@ class _MaskToken(nn.Module):
 def _without_heads(detector: nn.Module) -> nn.Module:
     for name, _ in list(detector.named_children()):
         if name.endswith('head'):
-            setattr(detector, name, None)
+            # Not None: MVXTwoStageDetector encodes nothing where there is no head for it.
+            setattr(detector, name, nn.Identity())
     return detector
 
 

@@ -1,14 +1,11 @@
 """What the pretrainer has to know of a detector that knows nothing of the pretrainer."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ['first_map', 'hooked', 'map_channels', 'map_encoder', 'range_of', 'trunk_channels']
+__all__ = ['first_map', 'map_backbone', 'map_channels', 'range_of', 'trunk_channels']
 
-_ENCODERS = ('encoder', 'middle_encoder', 'pts_middle_encoder')
 _BACKBONES = ('backbone', 'pts_backbone')
 _HEADS = ('bbox_head', 'pts_bbox_head', 'rpn_head')
 
@@ -51,9 +48,12 @@ def _channels(detector: dict, parts: tuple[str, ...], remedy: str) -> int:
     )
 
 
-def map_encoder(detector: nn.Module) -> nn.Module:
-    """The module that computes the first map (K, C, H, W)."""
-    return next(m for m in (getattr(detector, n, None) for n in _ENCODERS) if m is not None)
+def map_backbone(detector: nn.Module) -> nn.Module:
+    """The 2-D backbone, which gets the first map (K, C, H, W)."""
+    for name in _BACKBONES:
+        if getattr(detector, name, None) is not None:
+            return getattr(detector, name)
+    raise ValueError(f'{type(detector).__name__} has none of {_BACKBONES}')
 
 
 def first_map(features: Any) -> Tensor:
@@ -61,19 +61,14 @@ def first_map(features: Any) -> Tensor:
 
     These are a tensor, a list of maps, the features of images (none) and of points, or a dictionary
     with ``neck_feats``.
+
+    Raises:
+        ValueError: there is none.
     """
-    if isinstance(features, Tensor):
-        return features
     if isinstance(features, dict):
-        return first_map(features['neck_feats'])
-    return first_map(next(part for part in features if part is not None))
-
-
-@contextmanager
-def hooked(module: nn.Module, hook: Callable) -> Iterator[None]:
-    """Have a forward hook on a module for a while."""
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+        features = features['neck_feats']
+    while isinstance(features, (list, tuple)):
+        features = next((part for part in features if part is not None), None)
+    if not isinstance(features, Tensor):
+        raise ValueError("the detector's extract_feat gives no bird's-eye-view map")
+    return features
