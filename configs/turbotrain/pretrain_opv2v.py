@@ -8,15 +8,9 @@ _base_ = [
 model = dict(
     _delete_=True,
     type='MaskedPretrainer',
-    data_preprocessor=dict(type='CooperativeDataPreprocessor'),
     detector={{_base_.model}},
     masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
-    reconstruction_head=dict(
-        type='MaskedReconstructionHead',
-        in_channels=256,
-        feat_channels=256,
-        point_cloud_range={{_base_.model_range}},
-    ),
+    reconstruction_head=dict(feat_channels=256),
 )
 val_dataloader = None
 val_evaluator = None

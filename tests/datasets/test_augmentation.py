@@ -77,6 +77,15 @@ def test_everything_is_moved_by_one_motion(make, augment):
     assert not lines[~mask].any()
 
 
+@pytest.mark.parametrize('first', [[], [PROJECT]])
+def test_future_points_move_along(make, augment, first):
+    later = dict(type='LoadFuturePoints', body_mask=None)
+    plain, moved = make(later, *first)[4], make(later, *first, augment)[4]
+    motion = motion_between(clouds_in_ego(plain)[2], clouds_in_ego(moved)[2])
+    for before, after in zip(plain['future_points'], moved['future_points'], strict=True):
+        np.testing.assert_allclose(transform_points(motion, before), after, atol=2e-3)
+
+
 def test_boxes_hold_the_same_points_and_keep_their_heading(make, augment):
     for i in (2, 6):
         plain, moved = make(PROJECT)[i], make(PROJECT, augment)[i]

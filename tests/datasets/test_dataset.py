@@ -106,6 +106,44 @@ def test_futures_are_where_the_boxes_will_be(make_dataset):
     np.testing.assert_allclose(truth.future_trajectories[:, 3], expected[:, :2], atol=1e-4)
 
 
+def test_future_points_are_those_of_the_next_step_in_the_current_frame(make_dataset):
+    """What a sample will see is what the next one sees, but for where the ego is."""
+    limits = [-60.0, -40.0, -5.0, 60.0, 40.0, 5.0]
+    crop = dict(type='CooperativeRangeFilter', point_cloud_range=limits)
+    keep = dict(body_mask=None)
+    pipeline = [
+        dict(type='LoadCooperativePoints', **keep), dict(type='LoadFuturePoints', **keep),
+        dict(type='ProjectPointsToEgo'), crop, PIPELINE[-1],
+    ]  # fmt: skip
+    dataset = make_dataset(pipeline=pipeline)
+    data = [dataset[i] for i in (8, 9)]
+    info = [dataset.get_data_info(i)['world_from_ego'] for i in (8, 9)]
+    agents = data[1]['data_samples'].agents
+    clouds = data[1]['inputs']['points'].split(data[1]['data_samples'].num_points)
+    current = torch.cat(clouds[agents.num_frames - 1 :: agents.num_frames])
+    now_from_next = np.linalg.inv(info[0]) @ info[1]
+    assert not np.allclose(now_from_next, np.eye(4), atol=0.1)
+    expected = current[:, :3].numpy() @ now_from_next[:3, :3].T + now_from_next[:3, 3]
+    inner = (np.abs(expected) < np.array([50.0, 35.0, 4.0])).all(axis=1)
+    found = data[0]['inputs']['future_points'][:, :3].double()
+    distance, _ = torch.cdist(torch.from_numpy(expected[inner]), found).min(dim=1)
+    assert distance.max() < 1e-3
+    low, high = torch.tensor(limits).view(2, 3)
+    assert ((found > low) & (found < high)).all()
+    # At the end of the recording there is no next step.
+    assert len(dataset[11]['inputs']['future_points']) == 0
+
+
+def test_future_points_at_the_wrong_place_are_refused(make_dataset):
+    load, *rest = PIPELINE
+    late = [load, dict(type='CooperativeGlobalAugmentation'), dict(type='LoadFuturePoints')]
+    for pipeline in (late, [dict(type='EgoOnly'), load, dict(type='LoadFuturePoints')]):
+        with pytest.raises(ValueError, match='LoadFuturePoints has to come before'):
+            make_dataset(pipeline=[*pipeline, *rest])[0]
+    with pytest.raises(ValueError, match='offset'):
+        make_dataset(pipeline=[load, dict(type='LoadFuturePoints', offset=0.0)])
+
+
 @pytest.mark.parametrize(
     ('mode', 'agents'), [('vc', [1, 2, -1, -2]), ('ic', [-1, -2, 1, 2]), ('v2v', [1, 2])]
 )

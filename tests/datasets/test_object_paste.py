@@ -213,9 +213,9 @@ def test_wrong_places_steps_classes_and_files(base, database, tmp_path):
         transform(noise(base[3]))
     late = base[3]
     late['agents'] = replace(late['agents'], delays=np.full(len(late['agents']), 0.1, 'f4'))
-    with pytest.raises(ValueError, match='late or repeated clouds'):
+    with pytest.raises(ValueError, match='late, repeated or future clouds'):
         transform(late)
-    with pytest.raises(ValueError, match='late or repeated clouds'):
+    with pytest.raises(ValueError, match='late, repeated or future clouds'):
         transform(base[3] | dict(pad_history=True))
     with pytest.raises(ValueError, match=r"has \['vehicle'\], the dataset \('car',\)"):
         transform(base[3] | dict(classes=('car',)))

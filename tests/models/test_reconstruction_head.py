@@ -1,11 +1,8 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import MaskedReconstructionHead
-from projects.TurboTrain.turbotrain.models.heads.reconstruction_head import (
-    chamfer_l1,
-    group_by_cell,
-)
+from projects.TurboTrain.turbotrain.models import MaskedReconstructionHead, ReconstructionTarget
+from projects.TurboTrain.turbotrain.models.heads.chamfer import chamfer_distance, group_by_cell
 
 RANGE = [-4.0, -2.0, -3.0, 4.0, 2.0, 1.0]
 
@@ -30,21 +27,60 @@ def test_grouping_takes_a_random_choice_above_the_limit():
     assert len(chosen) == 8 and chosen <= {tuple(p) for p in points.tolist()}
 
 
-def test_chamfer_equals_brute_force_gradients_included():
-    torch.manual_seed(0)
-    predicted = torch.randn(7, 5, 3, dtype=torch.float64, requires_grad=True)
-    target = torch.randn(7, 9, 3, dtype=torch.float64)
-    sizes = [1, 9, 3, 2, 7, 5, 4]
-    mask = torch.arange(9) < torch.tensor(sizes)[:, None]
+def brute_force(predicted, target, sizes, norm):
+    """Point by point; also who is nearest is left to the graph."""
     total = 0
     for p, t, n in zip(predicted, target, sizes, strict=True):
-        distance = torch.stack([torch.stack([(a - b).abs().sum() for b in t[:n]]) for a in p])
+        pairs = [[(a - b).abs().sum() if norm == 'l1' else (a - b).pow(2).sum() for b in t[:n]]
+                 for a in p]  # fmt: skip
+        distance = torch.stack([torch.stack(row) for row in pairs])
         total = total + distance.min(1).values.mean() + distance.min(0).values.mean()
-    ours = chamfer_l1(predicted, target, mask)
-    torch.testing.assert_close(ours, total / 7, atol=1e-12, rtol=1e-9)
-    (expected,) = torch.autograd.grad(total / 7, predicted)
-    (found,) = torch.autograd.grad(ours, predicted)
-    torch.testing.assert_close(found, expected)
+    return total / len(predicted)
+
+
+@pytest.mark.parametrize('norm', ['l1', 'l2'])
+@pytest.mark.parametrize('chunk', [1, 3, 2048])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_chamfer_equals_brute_force_gradients_included(norm, chunk, dtype):
+    generator = torch.Generator().manual_seed(0)
+    for rows, n, m in ((7, 5, 9), (1, 1, 1), (12, 20, 4), (3, 2, 30)):
+        predicted = torch.randn(rows, n, 3, dtype=dtype, generator=generator).requires_grad_()
+        target = torch.randn(rows, m, 3, dtype=dtype, generator=generator)
+        sizes = torch.randint(1, m + 1, (rows,), generator=generator)
+        mask = torch.arange(m) < sizes[:, None]
+        expected = brute_force(predicted, target, sizes.tolist(), norm)
+        found = chamfer_distance(predicted, target, mask, norm, chunk)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(loss, predicted)[0] for loss in (found, expected)),
+            atol=1e-6, rtol=1e-5,
+        )  # fmt: skip
+
+
+def test_what_fills_up_the_rows_does_not_count():
+    predicted, target = torch.randn(4, 5, 3), torch.randn(4, 6, 3)
+    mask = torch.arange(6) < torch.tensor([[1], [6], [3], [2]])
+    filled = target.masked_fill(~mask[..., None], 1e6)
+    assert chamfer_distance(predicted, target, mask) == chamfer_distance(predicted, filled, mask)
+
+
+def test_memory_grows_with_the_points_not_with_their_pairs():
+    """20,000 cells of 20 x 64 points: all pairs at once would be 98 MB, and three times that."""
+    from torch.profiler import ProfilerActivity, profile
+
+    predicted = torch.randn(20_000, 20, 3, requires_grad=True)
+    target = torch.randn(20_000, 64, 3)
+    mask = torch.ones(20_000, 64, dtype=torch.bool)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        chamfer_distance(predicted, target, mask).backward()
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+    held = peak = 0
+    for _, nbytes in changes:
+        held += nbytes
+        peak = max(peak, held)
+    points = 4 * 3 * (predicted.shape[1] + target.shape[1]) * len(predicted)
+    assert peak < 6 * points
 
 
 def make_head(**kwargs) -> MaskedReconstructionHead:
@@ -52,48 +88,92 @@ def make_head(**kwargs) -> MaskedReconstructionHead:
     return MaskedReconstructionHead(4, RANGE, feat_channels=8, **kwargs)
 
 
+def make_target(clouds, hidden, cells=None) -> ReconstructionTarget:
+    cells = torch.ones(len(clouds), 4, 8, dtype=torch.bool) if cells is None else cells
+    return ReconstructionTarget(clouds, hidden, cells)
+
+
 def test_targets_are_relative_to_their_cells():
     head = make_head()
     # 8 x 4 cells of 1 m: column 5, row 3 has its centre at (1.5, 1.5).
     cloud = torch.tensor([[1.7, 1.4, 0.0], [1.1, 1.9, -2.0], [-3.5, -1.5, 0.0], [9.0, 0, 0]])
     hidden = torch.tensor([True, False, False, True])
-    (target, mask), cells, counts = head._targets(torch.zeros(1, 4, 4, 8), [cloud], [hidden])
+    target = make_target([cloud], [hidden])
+    cells, occupied, (points, mask, counts) = head._cells(target, (4, 8))
     assert cells.tolist() == [3 * 8 + 5]
+    assert occupied.nonzero().flatten().tolist() == [0, 3 * 8 + 5]
     assert counts.tolist() == [2]
     expected = torch.tensor([[-0.4, 0.4, -0.25], [0.2, -0.1, 0.25]])
-    found = target[0][mask[0]]
+    found = points[0][mask[0]]
     torch.testing.assert_close(found[found[:, 0].argsort()], expected)
 
 
 def test_the_second_sample_of_a_batch_is_the_same_alone():
-    head = make_head(max_targets=200).eval()
-    bev = torch.randn(2, 4, 4, 8)
+    head = make_head(max_targets=200)
     clouds = [(torch.rand(n, 3) * 2 - 1) * torch.tensor([4, 2, 1]) for n in (50, 80)]
     hidden = [torch.rand(n) < 0.5 for n in (50, 80)]
-    both = head._targets(bev, clouds, hidden)
-    alone = head._targets(bev[1:], clouds[1:], hidden[1:])
-    own = both[1] >= 32
-    assert (both[1][own] - 32).tolist() == alone[1].tolist()
-    assert both[2][own].tolist() == alone[2].tolist()
+    both = head._cells(make_target(clouds, hidden), (4, 8))
+    alone = head._cells(make_target(clouds[1:], hidden[1:]), (4, 8))
+    own = both[0] >= 32
+    assert (both[0][own] - 32).tolist() == alone[0].tolist()
+    assert both[1][32:].tolist() == alone[1].tolist()
+    assert both[2][2][own].tolist() == alone[2][2].tolist()
 
 
-@pytest.mark.parametrize('hide', [0.0, 1.0])
+def losses_of(head, cloud, hidden, cells=None):
+    torch.manual_seed(1)
+    return head.loss(torch.randn(1, 4, 4, 8), make_target([cloud], [hidden], cells))
+
+
+def some_cloud(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return (torch.rand(count, 3, generator=generator) * 2 - 1) * torch.tensor([4.0, 2.0, 1.0])
+
+
+@pytest.mark.parametrize('hide', [False, True])
 def test_no_hidden_cell_and_all_hidden(hide):
-    head = make_head()
-    cloud = (torch.rand(60, 3) * 2 - 1) * torch.tensor([4.0, 2.0, 1.0])
-    losses = head.loss(torch.randn(1, 4, 4, 8), [cloud], [torch.full((60,), hide == 1.0)])
+    cells = torch.full((1, 4, 8), hide)
+    losses = losses_of(make_head(), some_cloud(60), torch.full((60,), hide), cells)
     total = sum(losses.values())
     total.backward()
     assert torch.isfinite(total)
-    assert (total > 0) == (hide == 1.0)
+    assert all((loss > 0) == hide for loss in losses.values())
 
 
-def test_an_empty_cloud_has_a_loss_of_zero_with_a_graph():
-    losses = make_head().loss(
-        torch.randn(1, 4, 4, 8), [torch.zeros(0, 3)], [torch.zeros(0, dtype=torch.bool)]
-    )
-    assert sum(losses.values()) == 0
+def test_an_empty_cloud_has_losses_with_a_graph():
+    losses = losses_of(make_head(), torch.zeros(0, 3), torch.zeros(0, dtype=torch.bool))
+    assert losses['loss_chamfer'] == 0 and losses['loss_density'] == 0
+    assert losses['loss_occupancy'] > 0  # that the hidden cells are empty is to be learned
     sum(losses.values()).backward()
+
+
+def test_occupancy_is_asked_of_hidden_cells_alone_and_balances_both_kinds():
+    head = make_head()
+    cloud = torch.tensor([[-3.5, -1.5, 0.0], [-2.5, -1.5, 0.0]])  # the first two cells
+    hidden = torch.tensor([True, False])
+    cells = torch.zeros(1, 4, 8, dtype=torch.bool)
+    cells[0, 0, [0, 5, 6]] = True  # two of them are empty
+    torch.manual_seed(1)
+    bev = torch.randn(1, 4, 4, 8)
+    logits = head(bev)[1].detach()[0, 0]
+    found = head.loss(bev, make_target([cloud], [hidden], cells))['loss_occupancy']
+    chance = logits.sigmoid()
+    expected = -chance[0].log() / 2 - (1 - chance[[5, 6]]).log().mean() / 2
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_scale_their_losses_and_the_norm_is_checked():
+    cloud, hidden = some_cloud(60), torch.ones(60, dtype=torch.bool)
+    plain = losses_of(make_head(max_targets=60), cloud, hidden)
+    weights = dict(chamfer_weight=2.0, density_weight=0.0, occupancy_weight=0.5)
+    weighted = losses_of(make_head(max_targets=60, **weights), cloud, hidden)
+    for name, loss in plain.items():
+        expected = loss * weights[name.replace('loss_', '') + '_weight']
+        torch.testing.assert_close(weighted[name], expected)
+    squared = losses_of(make_head(max_targets=60, norm='l2'), cloud, hidden)
+    assert squared['loss_chamfer'] != plain['loss_chamfer']
+    with pytest.raises(ValueError, match="norm must be one of .'l1', 'l2'., got 'l3'"):
+        make_head(norm='l3')
 
 
 def test_it_learns_what_the_map_tells():
@@ -104,9 +184,36 @@ def test_it_learns_what_the_map_tells():
     hidden = torch.ones(400, dtype=torch.bool)
     history = []
     for _ in range(60):
-        loss = sum(head.loss(bev, [cloud], [hidden]).values())
+        loss = sum(head.loss(bev, make_target([cloud], [hidden])).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         history.append(loss.item())
     assert history[-1] < 0.6 * history[0]
+
+
+def test_reconstruction_puts_the_points_where_they_were():
+    """One plane of points in half of the cells; the head sees a map that tells which."""
+    head = make_head(num_points=6).train()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    cloud = some_cloud(800)
+    cloud[:, 2] = 0.5
+    cloud = cloud[cloud[:, 0] < 0]
+    bev = torch.randn(1, 4, 4, 8)
+    bev[:, 0, :, :4], bev[:, 0, :, 4:] = 3, -3
+    target = make_target([cloud], [torch.ones(len(cloud), dtype=torch.bool)])
+    for _ in range(150):
+        loss = sum(head.loss(bev, target).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    (found,) = head.reconstruct(bev, target.hidden_cells)
+    assert found.shape == (16 * 6, 3)
+    assert (found[:, 2] - 0.5).abs().max() < 0.15
+    assert found[:, 0].max() < 0.2 and found[:, 1].abs().max() < 2.2
+    nearest = torch.cdist(found, cloud).amin(1)
+    assert nearest.mean() < 0.2
+    upper = target.hidden_cells.clone()
+    upper[:, :2] = False
+    (part,) = head.reconstruct(bev, upper)
+    assert len(part) == 8 * 6 and part[:, 1].min() > -0.2

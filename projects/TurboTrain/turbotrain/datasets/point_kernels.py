@@ -51,14 +51,19 @@ def keep_finite(points: np.ndarray, limit: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def keep_outside_body(points: np.ndarray, body: np.ndarray) -> int:
-    """Keep the points that are not within ``[x_min, y_min, x_max, y_max]``, borders included."""
+def keep_outside_body(points: np.ndarray, body: np.ndarray, zero_intensity: bool) -> int:
+    """Keep the points that are not within ``[x_min, y_min, x_max, y_max]``, borders included.
+
+    Their intensity is set to 0 on the way if ``zero_intensity`` says so.
+    """
     x_min, y_min, x_max, y_max = body[0], body[1], body[2], body[3]
     kept = 0
     for i in range(points.shape[0]):
         x, y = points[i, 0], points[i, 1]
         if not (x_min <= x <= x_max and y_min <= y <= y_max):
             _copy(points, kept, i)
+            if zero_intensity:
+                points[kept, 3] = 0.0
             kept += 1
     return kept
 

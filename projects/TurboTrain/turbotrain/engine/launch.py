@@ -54,7 +54,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Paths on the command line are relative to where it was typed; paths inside configs are relative
     to the project's root, so that every command works from anywhere. The data set's random
-    transforms follow ``randomness.seed``.
+    transforms follow ``randomness.seed``, and checkpoints can be read by any torch.
 
     Raises:
         UserError: there is no such config, or an option of it that has no effect.
@@ -77,6 +77,10 @@ def load_config(args: argparse.Namespace) -> Config:
     if work_dir is None:
         work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
     cfg.work_dir = str(work_dir)
+    # Configs that inherit mmdet3d's runtime say nothing of these.
+    cfg.setdefault('randomness', dict(seed=0))
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks.setdefault('plain_checkpoint', dict(type='PlainCheckpointHook'))
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False

@@ -8,7 +8,7 @@ from .detectors import (
     LateFusionDetector,
     MaskedPretrainer,
 )
-from .encoders import DensePillarEncoder, SparsePillarEncoder
+from .encoders import DensePillarEncoder, PortableSparseEncoder, SparsePillarEncoder
 from .fusion_necks import (
     AttFuseFusion,
     BaseFusionNeck,
@@ -19,7 +19,7 @@ from .fusion_necks import (
     V2XPnPFusion,
     V2XViTFusion,
 )
-from .heads import MaskedReconstructionHead, TrajectoryHead
+from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead
 from .map_encoder import (
     VectorMapAttention,
     VectorMapNeck,
@@ -27,15 +27,26 @@ from .map_encoder import (
     nearest_polylines,
     stack_maps,
 )
-from .masking import BEVCellMasking
+from .masking import (
+    BaseMasking,
+    BEVCellCoMasking,
+    BEVCellMasking,
+    CloudLayout,
+    MixedMasking,
+    WholeAgentMasking,
+    WholeFrameMasking,
+)
 from .temporal_necks import BaseTemporalNeck, RecurrentTemporalNeck, TemporalAttentionNeck
 from .warping import warp_bev
 
 __all__ = [
     'AttFuseFusion',
+    'BEVCellCoMasking',
     'BEVCellMasking',
     'BaseFusionNeck',
+    'BaseMasking',
     'BaseTemporalNeck',
+    'CloudLayout',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',
     'DensePillarEncoder',
@@ -47,6 +58,9 @@ __all__ = [
     'LateFusionDetector',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
+    'MixedMasking',
+    'PortableSparseEncoder',
+    'ReconstructionTarget',
     'RecurrentTemporalNeck',
     'SparsePillarEncoder',
     'TemporalAttentionNeck',
@@ -57,6 +71,8 @@ __all__ = [
     'VectorMapAttention',
     'VectorMapNeck',
     'VectorMaps',
+    'WholeAgentMasking',
+    'WholeFrameMasking',
     'nearest_polylines',
     'stack_maps',
     'warp_bev',

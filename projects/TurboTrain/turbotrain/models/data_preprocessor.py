@@ -11,12 +11,16 @@ class CooperativeDataPreprocessor(Det3DDataPreprocessor):
     """Cut each sample's points into the clouds of its agents and frames.
 
     A sample travels from worker to model as one tensor (see ``PackCooperativeInputs``); models get
-    ``inputs['points']``, for each sample N*T tensors (P, 4), agent-major.
+    ``inputs['points']``, for each sample N*T tensors (P, 4), agent-major, and
+    ``inputs['future_points']`` (P, 4), if the pipeline has loaded them.
     """
 
     def simple_process(self, data: dict, training: bool = False) -> dict:
         """Move to the device and cut."""
+        future = data['inputs'].get('future_points')
         data = super().simple_process(data, training)
+        if future is not None:
+            data['inputs']['future_points'] = self.cast_data(future)
         data['inputs']['points'] = [
             list(points.split(sample.num_points))
             for points, sample in zip(data['inputs']['points'], data['data_samples'], strict=True)

@@ -14,7 +14,7 @@ from .degradation import (
     CooperativePoseNoise,
 )
 from .formatting import PackCooperativeInputs
-from .loading import LoadCooperativePoints, LoadVectorMap
+from .loading import LoadCooperativePoints, LoadFuturePoints, LoadVectorMap
 from .object_paste import CooperativeObjectPaste
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     'CooperativeRangeFilter',
     'EgoOnly',
     'LoadCooperativePoints',
+    'LoadFuturePoints',
     'LoadVectorMap',
     'MergeAgentPoints',
     'PackCooperativeInputs',

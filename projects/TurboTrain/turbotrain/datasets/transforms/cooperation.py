@@ -114,7 +114,7 @@ class CooperativeGlobalAugmentation(BaseTransform):
 
         results.update(agents=results['agents'].moved(motion), augmented=True)
         matrix = motion.astype(np.float32)
-        for points in results['points']:
+        for points in [*results['points'], *results.get('future_points', [])]:
             move(points, matrix)
         boxes = transform_points(motion, results['gt_bboxes_3d'])
         boxes[:, 3:6] *= factor
@@ -157,8 +157,8 @@ class CooperativeRangeFilter(BaseTransform):
         keep = corners_inside(results['gt_bboxes_3d'], self.label_range) >= self.min_corners
         for key in [key for key in results if key.startswith('gt_')]:
             results[key] = results[key][keep]
-        if results['agents'].points_in_ego:
-            results['points'] = [
-                points[: keep_inside(points, self.range)] for points in results['points']
-            ]
+        in_ego = ['points'] if results['agents'].points_in_ego else []
+        in_ego += ['future_points'] if 'future_points' in results else []
+        for key in in_ego:
+            results[key] = [points[: keep_inside(points, self.range)] for points in results[key]]
         return results

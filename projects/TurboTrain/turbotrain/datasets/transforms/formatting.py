@@ -29,7 +29,8 @@ class PackCooperativeInputs(BaseTransform):
 
     Returns:
         ``inputs['points']``: the N*T clouds, agent-major, in one float32 tensor (sum P, 4): one
-        tensor, not twenty, goes from a worker to the trainer. ``data_samples``: a
+        tensor, not twenty, goes from a worker to the trainer. ``inputs['future_points']``, if
+        loaded: all agents' points some time later. ``data_samples``: a
         Det3DDataSample whose ``gt_instances_3d`` hold ``bboxes_3d`` (LiDARInstance3DBoxes),
         ``labels_3d``, ``track_ids``, ``future_trajectories`` (M, F, 2), ``future_valid`` (M, F),
         ``history_trajectories`` (M, T, 2) and ``history_valid`` (M, T), and whose metainfo holds
@@ -50,5 +51,9 @@ class PackCooperativeInputs(BaseTransform):
             # Not as one metainfo, of which mmengine makes a deep copy.
             sample.set_field(value, key, field_type='metainfo')
         sample.gt_instances_3d = instances
-        points = torch.from_numpy(np.concatenate(results['points']))
-        return dict(inputs=dict(points=points), data_samples=sample)
+        inputs = {
+            key: torch.from_numpy(np.concatenate(results[key]))
+            for key in ('points', 'future_points')
+            if key in results
+        }
+        return dict(inputs=inputs, data_samples=sample)

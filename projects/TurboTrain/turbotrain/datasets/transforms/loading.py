@@ -1,16 +1,17 @@
 """From paths to point clouds and map polylines."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...structures import Map, invert_rigid, move_polylines, polylines_of
-from ..point_kernels import keep_outside_body
+from ..point_kernels import keep_outside_body, move
 from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
 
-__all__ = ['LoadCooperativePoints', 'LoadVectorMap']
+__all__ = ['LoadCooperativePoints', 'LoadFuturePoints', 'LoadVectorMap']
 
 _NO_POINTS = np.zeros((0, 4), dtype=np.float32)
 
@@ -42,37 +43,77 @@ class LoadCooperativePoints(BaseTransform):
         if on_bad_cloud not in ('error', 'drop'):
             raise ValueError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
         self.zero_intensity = zero_intensity
-        self.body_mask = None if body_mask is None else np.array(body_mask, dtype=np.float32)
+        nowhere = (np.inf, np.inf, -np.inf, -np.inf)
+        self.body_mask = np.array(body_mask or nowhere, dtype=np.float32)
         self.on_bad_cloud = on_bad_cloud
 
     def transform(self, results: dict) -> dict:
         """Load."""
-        agents, clouds = results['agents'], []
-        readable = np.ones(agents.valid.size, dtype=bool)
-        for i, path in enumerate(results['cloud_paths']):
-            try:
-                clouds.append(self._load(path, results) if path else _NO_POINTS)
-            except DataFileError as error:
-                if self.on_bad_cloud == 'error':
-                    raise
-                # The text is the same each time, so that Python shows it once.
-                warnings.warn(f'{error}; the cloud is left out', stacklevel=2)
-                clouds.append(_NO_POINTS)
-                readable[i] = False
-        results['points'] = clouds
+        agents = results['agents']
+        clouds = [self._load(path, results) for path in results['cloud_paths']]
+        results['points'] = [_NO_POINTS if cloud is None else cloud for cloud in clouds]
+        readable = np.array([cloud is not None for cloud in clouds])
         if not readable.all():
             results['agents'] = agents.only(readable.reshape(agents.valid.shape))
         return results
 
-    def _load(self, path: str, results: dict) -> np.ndarray:
-        points = read_point_cloud(path, results['backend_args'])
+    def _load(self, path: str, results: dict) -> np.ndarray | None:
+        """One cloud; of no points if there is none, None if it cannot be read."""
+        if not path:
+            return _NO_POINTS
+        try:
+            points = read_point_cloud(path, results['backend_args'])
+        except DataFileError as error:
+            if self.on_bad_cloud == 'error':
+                raise
+            # The text is the same each time, so that Python shows it once.
+            warnings.warn(f'{error}; the cloud is left out', stacklevel=3)
+            return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
-        if self.zero_intensity:
-            points[:, 3] = 0.0
-        if self.body_mask is None:
-            return points
-        return points[: keep_outside_body(points, self.body_mask)]
+        return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
+
+
+@TRANSFORMS.register_module()
+class LoadFuturePoints(LoadCooperativePoints):
+    """Load what the agents will see a little later: what a 4D pretraining target is made of.
+
+    Adds ``future_points``: for each agent a float32 array (P, 4) in the ego's current frame, of no
+    points where nothing was recorded then. Poses are the true ones. Goes after
+    :class:`LoadCooperativePoints`, before augmentation.
+
+    Args:
+        offset: seconds from now; 0.5, the next step of the sequence (our choice).
+        kwargs: those of :class:`LoadCooperativePoints`.
+
+    Raises:
+        DataFileError: a cloud cannot be read and ``on_bad_cloud`` is ``error``.
+        ValueError: the transform stands at the wrong place.
+    """
+
+    def __init__(self, offset: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if offset <= 0:
+            raise ValueError(f'offset must be above 0 s, got {offset}')
+        self.offset = offset
+
+    def transform(self, results: dict) -> dict:
+        """Load."""
+        if 'augmented' in results or 'observe' not in results:
+            raise ValueError(
+                'LoadFuturePoints has to come before CooperativeGlobalAugmentation, and cannot '
+                'be with EgoOnly'
+            )
+        agents, paths = results['observe'](np.full(len(results['agents']), -self.offset))
+        clouds = [
+            self._load(path, results) for path in paths[agents.num_frames - 1 :: agents.num_frames]
+        ]
+        results['future_points'] = [_NO_POINTS if cloud is None else cloud for cloud in clouds]
+        for points, matrix in zip(
+            results['future_points'], agents.ego_from_agent[:, -1], strict=True
+        ):
+            move(points, matrix.astype(np.float32))
+        return results
 
 
 @TRANSFORMS.register_module()

@@ -68,10 +68,12 @@ class CooperativeObjectPaste(BaseTransform):
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
-        if 'noisy_poses' in results or agents.delays.any() or results['pad_history']:
+        other_times = agents.delays.any() or results['pad_history'] or 'future_points' in results
+        if 'noisy_poses' in results or other_times:
             raise ValueError(
                 'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
-                'into late or repeated clouds: leave CooperativeDelay and pad_history out'
+                'into late, repeated or future clouds: leave CooperativeDelay, pad_history and '
+                'LoadFuturePoints out'
             )
         unknown = set(self.numbers) - set(results['classes'])
         if unknown:

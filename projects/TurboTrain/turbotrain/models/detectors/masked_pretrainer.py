@@ -1,88 +1,164 @@
 """Stage 1: self-supervised pretraining of a detector's trunk."""
 
-from typing import Any
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ['MaskedPretrainer']
+from .masked_batch import MaskedBatch
+from .stock import first_map, map_backbone, map_channels, range_of, trunk_channels
 
-_HEADS = ('bbox_head', 'trajectory_head')
+__all__ = ['MaskedPretrainer', 'Reconstruction']
+
+_TARGETS = ('merged', 'own', 'future')
+_HIDING = ('visible_only', 'token')
+
+
+class Reconstruction(NamedTuple):
+    """One sample, what was hidden of it, and what the network makes of that; metres, ego frame."""
+
+    clouds: list[Tensor]
+    """Its clouds (P, 3), agent-major; the last of each agent is the current one."""
+    hidden: list[Tensor]
+    """For each cloud which points were hidden, (P,) bool."""
+    current: list[int]
+    """Which of the clouds are current."""
+    predicted: Tensor
+    """(Q, 3) points that the network puts in the hidden cells of the current frame."""
 
 
 @MODELS.register_module()
 class MaskedPretrainer(Base3DDetector):
-    """Pretrain backbone, temporal fusion and multi-agent fusion by masked reconstruction.
+    """Pretrain the trunk of a LiDAR detector by masked reconstruction; no labels are used.
 
-    Cells are hidden in every agent's and every frame's cloud; the detector's trunk encodes and
-    fuses what is left; the head reconstructs, in the hidden cells of the current frame, the merged
-    cloud of all agents in the ego's frame. No labels are used.
-
-    Its checkpoints name the trunk's weights as the detector itself does: stage 2 reads them with
-    ``load_from``.
+    Places are hidden from every agent's and every frame's cloud; the detector's trunk encodes and
+    fuses what is left; the head reconstructs what was hidden. The detector is our cooperative one,
+    or any of mmdet3d's that encodes voxels into a bird's-eye-view map. Checkpoints name the trunk's
+    weights as the detector itself does: stage 2 reads them with ``load_from``.
 
     Source: TurboTrain (Zhou et al., ICCV 2025), whose mechanism extends CooPre's to time; what is
     masked and reconstructed is our reading.
 
     Args:
         detector: config of a detector; its heads are left out.
-        masking: config of a masking module.
-        reconstruction_head: config of the head.
-        data_preprocessor: mmdet3d's.
+        masking: config of a masking module; 70 % of the cells of 0.8 m by default.
+        reconstruction_head: config of the head; there is one for each target. Of both configs,
+            ``point_cloud_range`` and ``in_channels`` are the detector's unless they are given.
+        targets: what is reconstructed, one or more of
+
+            * ``merged``: in the hidden cells of the current frame the cloud of all agents, in the
+              ego's frame, from the fused map;
+            * ``own``: in the hidden cells of each agent's current cloud that cloud, in the frame
+              its points are in, from the agent's own map before the agents are fused. Alone, it
+              leaves the fusion of agents untrained;
+            * ``future``: in all cells the cloud of all agents some time later, in the ego's current
+              frame, from the fused map (ours). Needs ``LoadFuturePoints`` in the pipeline.
+        hiding: ``visible_only`` leaves hidden places empty, and what is not encoded costs nothing.
+            ``token`` also adds a learned vector there, to the map that the 2-D backbone gets, so
+            that the network can tell hidden from empty. The places are those that were drawn,
+            occupied or not: the token does not tell where something is either.
+        data_preprocessor: the detector's by default. Points are voxelized after masking.
         init_cfg: mmengine's.
+
+    Raises:
+        ValueError: a target or way of hiding is not among the known ones or does not suit the
+            detector, or the detector's config does not say what another part needs.
     """
 
     def __init__(
         self,
         detector: dict,
-        masking: dict,
-        reconstruction_head: dict,
+        masking: dict | None = None,
+        reconstruction_head: dict | None = None,
+        targets: Sequence[str] = ('merged',),
+        hiding: str = 'visible_only',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        if data_preprocessor is None:
+            data_preprocessor = {**detector['data_preprocessor'], 'voxel': False}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.detector = MODELS.build(detector)
-        for name in _HEADS:
-            setattr(self.detector, name, None)
+        if not targets or not set(targets) <= set(_TARGETS):
+            raise ValueError(f'targets must be some of {_TARGETS}, got {tuple(targets)}')
+        if hiding not in _HIDING:
+            raise ValueError(f'hiding must be one of {_HIDING}, got {hiding!r}')
+        limits = range_of(detector)
+        self.register_buffer('limits', torch.tensor(limits, dtype=torch.float32), persistent=False)
+        masking = {'type': 'BEVCellMasking', 'point_cloud_range': limits, **(masking or {})}
+        head = {'type': 'MaskedReconstructionHead', **(reconstruction_head or {})}
+        head.setdefault('point_cloud_range', limits)
+        if 'in_channels' not in head:
+            head['in_channels'] = trunk_channels(detector)
+        self.mask_token = _MaskToken(map_channels(detector)) if hiding == 'token' else None
         self.masking = MODELS.build(masking)
-        self.reconstruction_head = MODELS.build(reconstruction_head)
+        self.reconstruction_head = nn.ModuleDict({name: MODELS.build(head) for name in targets})
+        self.detector = _without_heads(MODELS.build(detector))
+        if 'own' in targets and not _fuses_agents_last(self.detector):
+            raise ValueError(
+                "target 'own' wants a detector in which each agent fuses its frames by itself; of "
+                "a single agent, 'merged' is its own cloud"
+            )
         self._register_state_dict_hook(_strip_prefix)
         self._register_load_state_dict_pre_hook(_add_prefix, with_module=True)
 
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Losses of the reconstruction."""
-        samples = batch_inputs_dict['points']
-        counts = [len(sample) for sample in samples]
-        visible, hidden = self.masking([cloud for sample in samples for cloud in sample])
-        inputs = {**batch_inputs_dict, 'points': _regroup(visible, counts)}
-        bev = self.detector.extract_feat(inputs, batch_data_samples)[0]
-        clouds, taken = [], []
-        for sample, mask, data in zip(
-            samples, _regroup(hidden, counts), batch_data_samples, strict=True
-        ):
-            frames = data.agents.num_frames
-            current, current_mask = sample[frames - 1 :: frames], mask[frames - 1 :: frames]
-            ego_from_points = torch.from_numpy(data.agents.ego_from_features).to(bev.device)
-            # Half precision would round metres to centimetres.
-            with torch.autocast(bev.device.type, enabled=False):
-                moved = [
-                    points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
-                    for points, matrix in zip(current, ego_from_points.float(), strict=True)
-                ]
-            clouds.append(torch.cat(moved))
-            taken.append(torch.cat(current_mask))
-        return self.reconstruction_head.loss(bev, clouds, taken)
+        """Losses of the reconstruction, each named ``<target>.loss_<what>``."""
+        batch = MaskedBatch(batch_inputs_dict, batch_data_samples, self.masking, self.limits)
+        maps = self._encode(batch)
+        losses = {}
+        for name, head in self.reconstruction_head.items():
+            target = getattr(batch, f'{name}_target')(maps[name].shape[2:])
+            found = head.loss(maps[name], target)
+            losses.update({f'{name}.{key}': value for key, value in found.items()})
+        return losses
+
+    @torch.no_grad()
+    def reconstruct(self, data: dict) -> list[Reconstruction]:
+        """Hide and reconstruct the merged current clouds of a batch as a dataloader gives it.
+
+        Raises:
+            ValueError: ``merged`` is not among the targets.
+        """
+        if 'merged' not in self.reconstruction_head:
+            raise ValueError(
+                f"only target 'merged' can be drawn; this model has {[*self.reconstruction_head]}"
+            )
+        data = self.data_preprocessor(data, False)
+        batch = MaskedBatch(data['inputs'], data['data_samples'], self.masking, self.limits)
+        bev = self._encode(batch)['merged']
+        cells = batch.merged_target(bev.shape[2:]).hidden_cells
+        predicted = self.reconstruction_head['merged'].reconstruct(bev, cells)
+        return [
+            Reconstruction(
+                [batch.in_ego[i] for i in own],
+                [batch.masked.hidden[i] for i in own],
+                [i - own[0] for i in current],
+                points,
+            )
+            for own, current, points in zip(batch.of_sample, batch.current, predicted, strict=True)
+        ]
 
     def extract_feat(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
-    ) -> list[Tensor]:
-        """The trunk on unmasked input."""
-        return self.detector.extract_feat(batch_inputs_dict, batch_data_samples)
+    ) -> Any:
+        """What the detector's own method gives for unmasked input."""
+        preprocessor = self.detector.data_preprocessor
+        if getattr(preprocessor, 'voxel', False):
+            points = [_not_empty(cloud, self.limits) for cloud in batch_inputs_dict['points']]
+            voxels = preprocessor.voxelize(points, batch_data_samples)
+            batch_inputs_dict = {**batch_inputs_dict, 'voxels': voxels}
+        extract = self.detector.extract_feat
+        # mmdet3d's single-stage detectors take the inputs alone.
+        if len(inspect.signature(extract).parameters) == 1:
+            return extract(batch_inputs_dict)
+        return extract(batch_inputs_dict, batch_data_samples)
 
     def predict(self, *args: Any, **kwargs: Any) -> list[Det3DDataSample]:
         """There is nothing to predict before stage 2."""
@@ -90,10 +166,65 @@ class MaskedPretrainer(Base3DDetector):
 
     _forward = predict
 
+    def _encode(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """The maps of each target (B or sum N_i, C, H, W), encoded from what is visible."""
+        kept: dict[str, Tensor] = {}
 
-def _regroup(items: list[Tensor], counts: list[int]) -> list[list[Tensor]]:
-    iterator = iter(items)
-    return [[next(iterator) for _ in range(count)] for count in counts]
+        def mark(module: nn.Module, args: tuple) -> tuple:
+            hidden = batch.hidden_maps(args[0].shape[2:], in_ego=False)
+            return (self.mask_token(args[0], hidden), *args[1:])
+
+        def keep(module: nn.Module, args: tuple, output: Tensor) -> None:
+            kept['own'] = output
+
+        hooks = []
+        if self.mask_token is not None:
+            hooks.append(map_backbone(self.detector).register_forward_pre_hook(mark))
+        if 'own' in self.reconstruction_head:
+            hooks.append(self.detector.temporal_neck.register_forward_hook(keep))
+        try:
+            fused = first_map(self.extract_feat(batch.visible_inputs(), batch.samples))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return kept | dict(merged=fused, future=fused)
+
+
+class _MaskToken(nn.Module):
+    """A learned vector for hidden places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(channels))  # as CooPre's and BEV-MAE's start
+
+    def forward(self, maps: Tensor, hidden: Tensor) -> Tensor:
+        """Add it to maps (K, C, H, W) where ``hidden`` (K, H, W)."""
+        return maps + self.vector[:, None, None] * hidden[:, None]
+
+
+def _without_heads(detector: nn.Module) -> nn.Module:
+    for name, _ in list(detector.named_children()):
+        if name.endswith('head'):
+            # Not None: MVXTwoStageDetector encodes nothing where there is no head for it.
+            setattr(detector, name, nn.Identity())
+    return detector
+
+
+def _fuses_agents_last(detector: nn.Module) -> bool:
+    return hasattr(detector, 'temporal_neck') and not detector.multi_step
+
+
+def _not_empty(cloud: Tensor, limits: Tensor) -> Tensor:
+    """A cloud of nothing as two points, in opposite corners of the range.
+
+    mmdet3d's detectors cannot encode nothing, nor can batch norm do with a single voxel.
+    """
+    if len(cloud):
+        return cloud
+    low, high = limits[:3], limits[3:]
+    corners = cloud.new_zeros(2, cloud.shape[1])
+    corners[:, :3] = torch.stack([low, high]).lerp((low + high) / 2, 1e-3)
+    return corners
 
 
 def _strip_prefix(module: MaskedPretrainer, state: dict, prefix: str, *_: Any) -> None:

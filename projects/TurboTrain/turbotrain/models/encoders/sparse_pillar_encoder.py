@@ -6,7 +6,6 @@ import torch
 from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
-from spconv.core import ConvAlgo
 from spconv.pytorch import (
     SparseConv2d,
     SparseConvTensor,
@@ -17,6 +16,7 @@ from spconv.pytorch import (
 from torch import Tensor, nn
 
 from .pillar_points import PillarPoints
+from .spconv_tools import choose_algorithm, dense_map
 
 __all__ = ['SparsePillarEncoder']
 
@@ -93,32 +93,15 @@ class SparsePillarEncoder(BaseModule):
             shape = (len(clouds), self._channels, height // stride, width // stride)
             return features.new_zeros(shape) + 0 * sum(p.sum() for p in self.parameters())
         place = [occupied // (height * width), occupied // width % height, occupied % width]
-        self._choose_algorithm(pooled.device)
+        choose_algorithm(self.stages, pooled.device)
         sparse = SparseConvTensor(
             pooled, torch.stack(place, dim=1).int(), [height, width], len(clouds)
         )
-        return _dense(self.stages(sparse))
+        return dense_map(self.stages(sparse))
 
     @property
     def _channels(self) -> int:
         return self.stages[-1].channels
-
-    def _choose_algorithm(self, device: torch.device) -> None:
-        # spconv's other algorithms call CUDA; all share one layout of the weights.
-        algorithm = ConvAlgo.Native if device.type == 'cpu' else ConvAlgo.MaskImplicitGemm
-        for module in self.stages.modules():
-            if isinstance(module, (SubMConv2d, SparseConv2d)):
-                module.algo = algorithm
-
-
-def _dense(sparse: SparseConvTensor) -> Tensor:
-    """(K, C, H, W); spconv's own way indexes as torch from 2.9 on reads otherwise."""
-    height, width = sparse.spatial_shape
-    cloud, row, column = sparse.indices.long().unbind(dim=1)
-    maps = sparse.features.new_zeros(
-        sparse.batch_size * height * width, sparse.features.shape[1]
-    ).index_copy(0, (cloud * height + row) * width + column, sparse.features)
-    return maps.view(sparse.batch_size, height, width, -1).permute(0, 3, 1, 2)
 
 
 class _ResidualBlock(SparseModule):
@@ -129,9 +112,7 @@ class _ResidualBlock(SparseModule):
         self.channels = channels
         self.layers = SparseSequential(
             *_layer(SubMConv2d, channels, channels, norm_cfg, indice_key=key),
-            SubMConv2d(
-                channels, channels, 3, padding=1, bias=False, algo=ConvAlgo.Native, indice_key=key
-            ),
+            SubMConv2d(channels, channels, 3, padding=1, bias=False, indice_key=key),
             build_norm_layer(norm_cfg, channels)[1],
         )
 
@@ -145,7 +126,7 @@ def _layer(
     kind: type, in_channels: int, channels: int, norm_cfg: dict, **kwargs: object
 ) -> SparseSequential:
     return SparseSequential(
-        kind(in_channels, channels, 3, padding=1, bias=False, algo=ConvAlgo.Native, **kwargs),
+        kind(in_channels, channels, 3, padding=1, bias=False, **kwargs),
         build_norm_layer(norm_cfg, channels)[1],
         nn.ReLU(inplace=True),
     )

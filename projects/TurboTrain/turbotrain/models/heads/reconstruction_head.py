@@ -1,5 +1,7 @@
 """The decoder of masked-reconstruction pretraining."""
 
+from dataclasses import dataclass
+
 import torch
 from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
@@ -7,70 +9,39 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['MaskedReconstructionHead', 'chamfer_l1', 'group_by_cell']
+from .chamfer import NORMS, chamfer_distance, group_by_cell
+
+__all__ = ['MaskedReconstructionHead', 'ReconstructionTarget']
 
 
-def group_by_cell(points: Tensor, index: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gather the points of each cell into rows, without a loop.
+@dataclass(frozen=True)
+class ReconstructionTarget:
+    """What B maps are to reconstruct.
 
-    Args:
-        points: (P, D).
-        index: (P,) int64 number of each point's cell, from 0 to R - 1, each at least once.
-        limit: at most this many points of a cell, a random choice of them.
-
-    Returns:
-        rows: (R, limit, D), filled up with 0.
-        mask: (R, limit) bool.
-        counts: (R,) how many points each cell has, without the limit.
+    Attributes:
+        clouds: B tensors (P_b, 3+), metres, in the frame of each map.
+        hidden: B bool tensors (P_b,), which points the network has not seen. A cell of which any
+            point is hidden is reconstructed as a whole.
+        hidden_cells: (B, H, W) bool, where something was hidden, be there points or not; there the
+            network learns which cells are occupied.
     """
-    shuffled = torch.randperm(len(points), device=points.device)
-    order = shuffled[torch.argsort(index[shuffled], stable=True)]
-    sorted_index = index[order]
-    counts = torch.bincount(index)
-    start = counts.cumsum(0) - counts
-    rank = torch.arange(len(points), device=points.device) - start[sorted_index]
-    # Points beyond the limit all land in a spare column.
-    column = rank.clamp(max=limit)
-    rows = points.new_zeros(len(counts), limit + 1, points.shape[1])
-    rows[sorted_index, column] = points[order]
-    mask = torch.arange(limit, device=points.device) < counts[:, None]
-    return rows[:, :limit], mask, counts
 
-
-def chamfer_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    r"""Chamfer distance of point sets under the L1 norm, averaged over R cells.
-
-    .. math:: \frac1R \sum_r \Big[ \frac1N \sum_i \min_j |p_{ri} - t_{rj}|_1
-              + \frac{1}{M_r} \sum_j \min_i |p_{ri} - t_{rj}|_1 \Big]
-
-    The second mean is over each cell's points, where BEV-MAE takes it over the points of all cells
-    (our choice: full cells do not outvote sparse ones).
-
-    Args:
-        predicted: (R, N, 3).
-        target: (R, M, 3).
-        mask: (R, M) bool, which targets are there; at least one in each row.
-
-    Returns:
-        Scalar; 0 for no cells.
-    """
-    distance = (predicted[:, :, None] - target[:, None]).abs().sum(dim=-1)
-    to_target = distance.masked_fill(~mask[:, None], torch.inf).amin(dim=2).mean(dim=1)
-    to_predicted = (distance.amin(dim=1) * mask).sum(dim=1) / mask.sum(dim=1)
-    return (to_target + to_predicted).sum() / max(len(predicted), 1)
+    clouds: list[Tensor]
+    hidden: list[Tensor]
+    hidden_cells: Tensor
 
 
 @MODELS.register_module()
 class MaskedReconstructionHead(BaseModule):
-    """Predict the points that hidden cells of the ego's map hold, and how many they are.
+    """Predict which hidden cells are occupied, the points they hold, and how many these are.
 
-    A 3x3 convolution, then for each hidden cell a linear layer to ``num_points`` points and one to
-    their number. A point is predicted relative to its cell: x and y as offsets from the cell's
-    centre in cells, z from the middle of the range in heights of the range.
+    A 3x3 convolution, then for each cell a linear layer to whether it is occupied, one to
+    ``num_points`` points and one to their number. A point is predicted relative to its cell: x and
+    y as offsets from the cell's centre in cells, z from the middle of the range in heights of it.
 
     Source: CooPre (arXiv 2408.11241) and BEV-MAE; TurboTrain's own decoder is not public. That
-    z counts from the middle of the range, and that the number is the plain count of points up to
-    ``max_targets`` (there, points in voxels of at most 5), are our choice.
+    z counts from the middle of the range, that the number is the plain count of points up to
+    ``max_targets`` (there, points in voxels of at most 5), and the occupancy are our choice.
 
     Args:
         in_channels: C.
@@ -78,9 +49,16 @@ class MaskedReconstructionHead(BaseModule):
         feat_channels: channels of the convolution.
         num_points: predicted points of a cell; 20 as in CooPre.
         max_targets: true points of a cell that are compared with; 64 as in CooPre's config.
+        norm: of the Chamfer distance, ``l1`` (as in CooPre) or ``l2``, see
+            :func:`~.chamfer.chamfer_distance`.
         chamfer_weight: of ``loss_chamfer``; 1 as in both.
         density_weight: of ``loss_density``; 1 as in BEV-MAE (0 in CooPre).
+        occupancy_weight: of ``loss_occupancy`` (our choice). Occupied and empty hidden cells count
+            half each, however rare one kind is.
         norm_cfg: normalisation.
+
+    Raises:
+        ValueError: the norm is not among the known ones.
     """
 
     def __init__(
@@ -90,16 +68,22 @@ class MaskedReconstructionHead(BaseModule):
         feat_channels: int = 128,
         num_points: int = 20,
         max_targets: int = 64,
+        norm: str = 'l1',
         chamfer_weight: float = 1.0,
         density_weight: float = 1.0,
+        occupancy_weight: float = 1.0,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if norm not in NORMS:
+            raise ValueError(f'norm must be one of {NORMS}, got {norm!r}')
         self.num_points = num_points
         self.max_targets = max_targets
+        self.norm = norm
         self.chamfer_weight = chamfer_weight
         self.density_weight = density_weight
+        self.occupancy_weight = occupancy_weight
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
@@ -108,73 +92,128 @@ class MaskedReconstructionHead(BaseModule):
         )
         self.coordinates = nn.Linear(feat_channels, 3 * num_points)
         self.density = nn.Linear(feat_channels, 1)
+        self.occupancy = nn.Linear(feat_channels, 1)
 
-    def forward(self, bev: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode some cells.
+    def forward(self, bev: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode a map.
 
         Args:
             bev: (B, C, H, W).
-            cells: (R,) int64, ``(sample * H + row) * W + column``.
+
+        Returns:
+            features: (B * H * W, feat_channels), to be given to :meth:`contents`.
+            occupancy: (B, H, W), logits.
+        """
+        features = self.conv(bev).permute(0, 2, 3, 1)
+        return features.flatten(0, 2), self.occupancy(features)[..., 0]
+
+    def contents(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What cells hold.
+
+        Args:
+            features: (R, feat_channels).
 
         Returns:
             points: (R, num_points, 3) relative to each cell, in cells and heights of the range.
             density: (R,) number of points over ``max_targets``.
         """
-        features = self.conv(bev).permute(0, 2, 3, 1).flatten(0, 2)[cells]
         points = self.coordinates(features).unflatten(1, (self.num_points, 3))
         return points, self.density(features)[:, 0]
 
-    def loss(self, bev: Tensor, clouds: list[Tensor], hidden: list[Tensor]) -> dict[str, Tensor]:
+    def loss(self, bev: Tensor, target: ReconstructionTarget) -> dict[str, Tensor]:
         """Compare hidden cells with what is truly there.
-
-        A cell counts as hidden if at least one point of it was; its target is all its points.
 
         Args:
             bev: (B, C, H, W), encoded from what was left visible.
-            clouds: B tensors (P_b, 3+), the merged current clouds in the ego's frame, metres.
-            hidden: B bool tensors (P_b,).
+            target: what is there.
 
         Returns:
-            ``loss_chamfer`` and ``loss_density``, scalars.
+            ``loss_chamfer``, ``loss_density`` and ``loss_occupancy``, scalars.
         """
-        relative, cells, counts = self._targets(bev, clouds, hidden)
-        target, mask = relative
-        points, density = self(bev, cells)
+        features, occupancy = self(bev)
+        cells, occupied, (true_points, mask, counts) = self._cells(target, bev.shape[2:])
+        points, density = self.contents(features[cells])
         scaled = counts.clamp(max=self.max_targets).to(density.dtype) / self.max_targets
         density_loss = functional.smooth_l1_loss(density, scaled, reduction='sum')
+        # Distances in half precision would be coarser than what is learned.
+        chamfer_loss = chamfer_distance(points.float(), true_points, mask, self.norm)
+        empty = target.hidden_cells.flatten() & ~occupied
         return dict(
-            loss_chamfer=self.chamfer_weight * chamfer_l1(points, target, mask),
+            loss_chamfer=self.chamfer_weight * chamfer_loss,
             loss_density=self.density_weight * density_loss / max(len(cells), 1),
+            loss_occupancy=self.occupancy_weight
+            * _occupancy_loss(occupancy.float().flatten(), cells, empty),
         )
 
-    def _targets(
-        self, bev: Tensor, clouds: list[Tensor], hidden: list[Tensor]
-    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Points of the hidden cells relative to them, with their mask, cells and counts."""
-        height, width = bev.shape[2:]
+    @torch.no_grad()
+    def reconstruct(self, bev: Tensor, hidden_cells: Tensor) -> list[Tensor]:
+        """What the head believes to be in the hidden cells, with no look at what is.
+
+        Args:
+            bev: (B, C, H, W).
+            hidden_cells: (B, H, W) bool.
+
+        Returns:
+            B tensors (P_b, 3), metres: the points of the cells that are rather occupied than not.
+        """
+        features, occupancy = self(bev)
+        batch, height, width = hidden_cells.shape
+        cells = ((occupancy > 0) & hidden_cells).flatten().nonzero()[:, 0]
+        points = self.contents(features[cells])[0].float()
+        size = self._cell_size(height, width)
+        place = torch.stack([cells % width, cells // width % height], dim=1) + 0.5
+        metres = torch.empty_like(points)
+        metres[..., :2] = (points[..., :2] + place[:, None]) * size[:2] + self.limits[:2]
+        metres[..., 2] = points[..., 2] * size[2] + (self.limits[2] + self.limits[5]) / 2
+        numbers = torch.bincount(cells // (height * width), minlength=batch).tolist()
+        return [part.flatten(0, 1) for part in metres.split(numbers)]
+
+    def _cell_size(self, height: int, width: int) -> Tensor:
+        """(3,) metres."""
+        return (self.limits[3:] - self.limits[:3]) / self.limits.new_tensor([width, height, 1])
+
+    def _cells(
+        self, target: ReconstructionTarget, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The hidden cells that are occupied, and what they hold.
+
+        Returns:
+            cells: (R,) int64, ``(sample * H + row) * W + column``.
+            occupied: (B * H * W,) bool, hidden or not.
+            contents: points (R, max_targets, 3) relative to the cells, their mask, their number.
+        """
+        height, width = shape
         low, high = self.limits[:3], self.limits[3:]
-        size = (high[:2] - low[:2]) / low.new_tensor([width, height])
-        points = torch.cat([cloud[:, :3] for cloud in clouds])
-        taken = torch.cat(hidden)
-        lengths = torch.tensor([len(cloud) for cloud in clouds], device=points.device)
+        size = self._cell_size(height, width)
+        points = torch.cat([cloud[:, :3] for cloud in target.clouds])
+        hidden = torch.cat(target.hidden)
+        lengths = torch.tensor([len(cloud) for cloud in target.clouds], device=points.device)
         sample = torch.repeat_interleave(lengths, output_size=len(points))
 
         inside = ((points > low) & (points < high)).all(dim=1)
-        points, taken, sample = points[inside], taken[inside], sample[inside]
-        position = ((points[:, :2] - low[:2]) / size).floor()
+        points, hidden, sample = points[inside], hidden[inside], sample[inside]
+        position = ((points[:, :2] - low[:2]) / size[:2]).floor()
         # A point a rounding error below the upper border belongs to the last cell.
         column = position[:, 0].long().clamp(max=width - 1)
         row = position[:, 1].long().clamp(max=height - 1)
         cell = (sample * height + row) * width + column
 
-        masked = torch.zeros(len(clouds) * height * width, dtype=torch.bool, device=cell.device)
-        masked[cell[taken]] = True
+        occupied = torch.zeros(len(lengths) * height * width, dtype=torch.bool, device=cell.device)
+        masked = occupied.clone()
+        occupied[cell] = True
+        masked[cell[hidden]] = True
         keep = masked[cell]
         points, cell = points[keep], cell[keep]
         cells, index = torch.unique(cell, return_inverse=True)
         centre = torch.stack([cell % width, cell // width % height], dim=1) + 0.5
-        offset_xy = (points[:, :2] - low[:2]) / size - centre
-        offset_z = (points[:, 2:] - (low[2] + high[2]) / 2) / (high[2] - low[2])
+        offset_xy = (points[:, :2] - low[:2]) / size[:2] - centre
+        offset_z = (points[:, 2:] - (low[2] + high[2]) / 2) / size[2]
         relative = torch.cat([offset_xy, offset_z], dim=1)
-        rows, mask, counts = group_by_cell(relative, index, self.max_targets)
-        return (rows, mask), cells, counts
+        return cells, occupied, group_by_cell(relative, index, self.max_targets)
+
+
+def _occupancy_loss(logits: Tensor, occupied: Tensor, empty: Tensor) -> Tensor:
+    """Mean cross entropy of the cells ``occupied`` (R,), and of those ``empty`` (a mask)."""
+    there = functional.softplus(-logits[occupied]).sum() / max(len(occupied), 1)
+    nothing = (functional.softplus(logits) * empty).sum() / empty.sum().clamp(min=1)
+    return (there + nothing) / 2

@@ -1,11 +1,7 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import (
-    BEVCellMasking,
-    DensePillarEncoder,
-    SparsePillarEncoder,
-)
+from projects.TurboTrain.turbotrain.models import DensePillarEncoder, SparsePillarEncoder
 
 RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
 
@@ -59,52 +55,6 @@ def test_empty_clouds_and_points_outside_are_nothing(encoder):
 def test_a_range_that_is_no_multiple_of_pillars_is_refused():
     with pytest.raises(ValueError, match='multiple of the pillar size'):
         DensePillarEncoder(RANGE, [0.3, 0.5])
-
-
-@pytest.mark.parametrize('ratio', [0.0, 0.5, 0.7, 0.99, 1.0])
-def test_hides_that_share_of_each_clouds_cells(ratio):
-    torch.manual_seed(0)
-    given = clouds(400, 0, 1, 700)
-    visible, hidden = BEVCellMasking(ratio, cell_size=0.8)(given)
-    for cloud, left, mask in zip(given, visible, hidden, strict=True):
-        torch.testing.assert_close(left, cloud[~mask])
-        cells = (cloud[:, :2] / 0.8).floor()
-        taken = cells[mask].unique(dim=0)
-        assert len(taken) == int(len(cells.unique(dim=0)) * ratio)
-        # A cell is hidden whole or not at all.
-        both = set(map(tuple, taken.tolist())) & set(map(tuple, cells[~mask].tolist()))
-        assert not both
-
-
-def test_clouds_are_masked_independently():
-    torch.manual_seed(0)
-    (cloud,) = clouds(500)
-    _, hidden = BEVCellMasking(0.5)([cloud, cloud])
-    assert not torch.equal(*hidden)
-
-
-def test_nothing_of_hidden_points_reaches_the_encoder(encoder):
-    torch.manual_seed(0)
-    (cloud,) = clouds(500)
-    masking = BEVCellMasking(0.7)
-    torch.manual_seed(5)
-    visible, hidden = masking([cloud])
-    # Move hidden points within their cells, up and down, and change their intensity.
-    altered = cloud.clone()
-    cell = (cloud[:, :2] / 0.8).floor()
-    inner = cell * 0.8 + torch.rand(len(cloud), 2) * 0.79 + 0.005
-    altered[hidden[0], :2] = inner[hidden[0]]
-    altered[hidden[0], 2:] = torch.rand(int(hidden[0].sum()), 2)
-    torch.manual_seed(5)
-    again, same = masking([altered])
-    assert torch.equal(hidden[0], same[0])
-    assert torch.equal(encoder(visible), encoder(again))
-
-
-@pytest.mark.parametrize('kwargs', [dict(ratio=1.2), dict(ratio=-0.1), dict(cell_size=0.0)])
-def test_impossible_arguments_are_refused(kwargs):
-    with pytest.raises(ValueError, match=next(iter(kwargs))):
-        BEVCellMasking(**kwargs)
 
 
 @pytest.fixture

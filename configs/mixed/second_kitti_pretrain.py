@@ -1,0 +1,15 @@
+# mmdet3d's SECOND pretrained on KITTI's clouds; labels are not read.
+_base_ = './second_kitti.py'
+model = dict(_delete_=True, type='MaskedPretrainer', detector={{_base_.model}})
+train_pipeline = [
+    dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4),
+    dict(type='RandomFlip3D', flip_ratio_bev_horizontal=0.5),
+    dict(type='GlobalRotScaleTrans', rot_range=[-0.785, 0.785], scale_ratio_range=[0.95, 1.05]),
+    dict(type='PointsRangeFilter', point_cloud_range={{_base_.point_cloud_range}}),
+    dict(type='PointShuffle'),
+    dict(type='Pack3DDetInputs', keys=['points']),
+]
+unlabelled = dict(test_mode=True, load_eval_anns=False, pipeline=train_pipeline)
+train_dataloader = dict(dataset=dict(dataset=unlabelled))
+val_cfg = val_dataloader = val_evaluator = None
+test_cfg = test_dataloader = test_evaluator = None

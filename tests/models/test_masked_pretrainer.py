@@ -1,0 +1,252 @@
+"""The pretrainer on the cooperative detector: leaks, targets, edge cases, checkpoints."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.config import Config, ConfigDict
+
+from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
+from tests.models.test_masking import STRATEGIES, records
+
+CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
+FRAMES = 2
+SPARSE = dict(
+    type='SparsePillarEncoder',
+    point_cloud_range=[-51.2, -25.6, -5.0, 51.2, 25.6, 3.0],
+    pillar_size=[0.8, 0.8],
+    stage_channels=(16, 32),
+)
+
+
+def build(**changes) -> torch.nn.Module:
+    """Mini's pretrainer with other parts."""
+    cfg = Config.fromfile(CONFIG).model.to_dict()
+    detector = cfg['detector'] | changes.pop('detector', {})
+    torch.manual_seed(0)
+    return MODELS.build(ConfigDict(cfg | changes | dict(detector=detector)))
+
+
+def batch_of(*sizes: int, in_ego=True, points: int = 150, seed: int = 0, frames=FRAMES) -> dict:
+    """Samples of as many agents, spread over mini's range."""
+    generator = torch.Generator().manual_seed(seed)
+    scale, shift = torch.tensor([40.0, 20.0, 2.0, 1.0]), torch.tensor([0.0, 0, -1, 0])
+    inputs, samples = [], []
+    for agents in records(*sizes, frames=frames, in_ego=in_ego):
+        count = len(agents) * frames
+        clouds = (torch.rand(count, points, 4, generator=generator) * 2 - 1) * scale + shift
+        inputs.append(list(clouds))
+        samples.append(Det3DDataSample(metainfo=dict(agents=agents)))
+    return dict(inputs=dict(points=inputs), data_samples=samples)
+
+
+def losses_of(model, batch) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    losses = model(**batch, mode='loss')
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    return losses
+
+
+def encode(model, batch, seed=3) -> tuple[MaskedBatch, torch.Tensor]:
+    torch.manual_seed(seed)
+    masked = MaskedBatch(batch['inputs'], batch['data_samples'], model.masking, model.limits)
+    with torch.no_grad():
+        return masked, model._encode(masked)['merged']
+
+
+@pytest.mark.parametrize('in_ego', [True, False])
+@pytest.mark.parametrize('hiding', ['visible_only', 'token'])
+@pytest.mark.parametrize('name', STRATEGIES)
+def test_nothing_of_what_is_hidden_reaches_the_trunk(name, hiding, in_ego):
+    model = build(masking=STRATEGIES[name], hiding=hiding).eval()
+    if hiding == 'token':
+        torch.nn.init.normal_(model.mask_token.vector)
+    batch = batch_of(2, 1, in_ego=in_ego)
+    masked, before = encode(model, batch)
+    assert sum(int(h.sum()) for h in masked.masked.hidden) > 50
+    assert before.abs().max() > 0.1
+
+    # Hidden points are taken away, and others put where something is hidden.
+    new = batch_of(2, 1, in_ego=in_ego, seed=9)
+    extra = MaskedBatch(new['inputs'], new['data_samples'], model.masking, model.limits)
+    layout = masked.layout
+    for k, hidden in enumerate(masked.masked.hidden):
+        places = layout.to_ego([c.clone() for c in extra.clouds])[k][:, :2]
+        there = masked.masked.region.at(places, torch.full((len(places),), k))
+        altered = torch.cat([masked.clouds[k][~hidden], extra.clouds[k][there]])
+        sample = next(s for s, own in enumerate(masked.of_sample) if k in own)
+        batch['inputs']['points'][sample][k - masked.of_sample[sample][0]] = altered
+    again, after = encode(model, batch)
+    assert any(h.any() for h in again.masked.hidden)
+    assert torch.equal(before, after)
+
+
+def test_the_token_tells_hidden_from_empty_and_is_learned():
+    model = build(hiding='token')
+    losses_of(model, batch_of(2))
+    assert model.mask_token.vector.grad.any()
+    model.eval()
+    batch = batch_of(2)
+    _, without = encode(model, batch)
+    torch.nn.init.ones_(model.mask_token.vector)
+    assert not torch.equal(encode(model, batch)[1], without)
+
+
+def test_the_token_lies_on_hidden_cells_in_the_points_own_frame():
+    model = build(hiding='token', masking=dict(type='BEVCellCoMasking', ratio=0.5, cell_size=6.4))
+    batch = batch_of(3, in_ego=False)
+    torch.manual_seed(0)
+    masked = MaskedBatch(batch['inputs'], batch['data_samples'], model.masking, model.limits)
+    maps = masked.hidden_maps((64, 128), in_ego=False)
+    # Points say of themselves whether they are hidden; so must the cells they lie in.
+    agree = []
+    for cloud, hidden, cells in zip(masked.clouds, masked.masked.hidden, maps, strict=True):
+        column, row = ((cloud[:, :2] - model.limits[:2]) / 0.8).floor().long().T
+        agree.append((cells[row, column] == hidden).float().mean())
+    assert min(agree) > 0.85  # but for cells that a border crosses
+    assert torch.stack(agree).mean() > 0.9
+
+
+def test_every_part_of_the_trunk_learns():
+    model = build()
+    losses = losses_of(model, batch_of(2, 3))
+    assert set(losses) == {f'merged.loss_{what}' for what in ('chamfer', 'density', 'occupancy')}
+    for name, part in model.detector.named_children():
+        if part is not None and name != 'data_preprocessor':
+            assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
+
+
+def test_merged_is_what_all_agents_see_now():
+    model = build()
+    batch = batch_of(2, 1, in_ego=False)
+    masked, _ = encode(model, batch)
+    target = masked.merged_target((32, 64))
+    assert [len(cloud) for cloud in target.clouds] == [300, 150]
+    agents = batch['data_samples'][0].agents
+    for n, own in enumerate(target.clouds[0].split(150)):
+        matrix = torch.from_numpy(agents.ego_from_agent[n, -1]).float()
+        points = batch['inputs']['points'][0][n * FRAMES + FRAMES - 1]
+        expected = points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+        torch.testing.assert_close(own, expected)
+
+
+def test_own_is_each_agents_cloud_from_its_own_map():
+    model = build(targets=['own', 'merged'])
+    batch = batch_of(2, 3)
+    masked, _ = encode(model, batch)
+    target = masked.own_target((32, 64))
+    assert len(target.clouds) == 5
+    assert torch.equal(target.clouds[1], batch['inputs']['points'][0][2 * FRAMES - 1])
+    losses = losses_of(model, batch)
+    assert {'own.loss_chamfer', 'merged.loss_chamfer'} < set(losses)
+    alone = build(targets=['own'])
+    losses_of(alone, batch)
+    assert all(p.grad is None for p in alone.detector.fusion_neck.parameters())
+    assert any(p.grad.any() for p in alone.detector.temporal_neck.parameters())
+
+
+def test_future_is_unseen_everywhere():
+    model = build(targets=['future'])
+    batch = batch_of(2, 1)
+    with pytest.raises(ValueError, match='LoadFuturePoints'):
+        losses_of(model, batch)
+    batch['inputs']['future_points'] = [torch.rand(200, 3) * 20 - 10, torch.zeros(0, 3)]
+    assert losses_of(model, batch)['future.loss_chamfer'] > 0
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.99, 1.0])
+@pytest.mark.parametrize('kind', ['BEVCellMasking', 'BEVCellCoMasking', 'WholeFrameMasking',
+                                  'WholeAgentMasking'])  # fmt: skip
+def test_mask_ratios_from_end_to_end(kind, ratio):
+    model = build(masking=dict(type=kind, ratio=ratio), hiding='token')
+    losses = losses_of(model, batch_of(2, 1))
+    assert all((loss > 0) == (ratio > 0) for loss in losses.values())
+
+
+@pytest.mark.parametrize('encoder', ['dense', 'sparse'])
+def test_empty_clouds_one_agent_and_one_frame(encoder):
+    model = build(detector=dict(encoder=SPARSE) if encoder == 'sparse' else {})
+    for batch in (
+        batch_of(2, 1, points=0),  # nobody sees anything
+        emptied(batch_of(2, 1), sample=1),  # one of the samples has not one occupied cell
+        far_off(batch_of(1)),  # nor has this one, though there are points
+    ):
+        assert losses_of(model, batch)['merged.loss_occupancy'] > 0
+    assert losses_of(model, batch_of(1, frames=1))['merged.loss_chamfer'] > 0
+
+
+def emptied(batch: dict, sample: int) -> dict:
+    batch['inputs']['points'][sample] = [c[:0] for c in batch['inputs']['points'][sample]]
+    return batch
+
+
+def far_off(batch: dict) -> dict:
+    batch['inputs']['points'] = [[c + 500 for c in own] for own in batch['inputs']['points']]
+    return batch
+
+
+def test_checkpoints_name_the_trunk_as_the_detector_does():
+    model = build(hiding='token')
+    state = model.state_dict()
+    kinds = {key.split('.')[0] for key in state}
+    trunk = {'encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck'}
+    assert kinds == trunk | {'reconstruction_head', 'mask_token'}
+    other = build(hiding='token')
+    for p in other.parameters():
+        torch.nn.init.normal_(p)
+    other.load_state_dict(state)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_reconstruction_of_a_batch():
+    model = build(masking=dict(type='BEVCellCoMasking')).eval()
+    batch = batch_of(2, 1)
+    lengths = [[len(c) for c in own] for own in batch['inputs']['points']]
+    packed = [torch.cat(own) for own in batch['inputs']['points']]
+    for sample, own in zip(batch['data_samples'], lengths, strict=True):
+        sample.set_metainfo(dict(num_points=own))
+    first, second = model.reconstruct(
+        dict(inputs=dict(points=packed), data_samples=batch['data_samples'])
+    )
+    assert [len(c) for c in first.clouds] == lengths[0] and first.current == [1, 3]
+    assert second.current == [1] and second.predicted.shape[1] == 3
+    limits = model.limits
+    inside = first.predicted[:, :2] - limits[:2] > -2
+    assert len(first.predicted) and inside.all()
+    with pytest.raises(ValueError, match='merged'):
+        build(targets=['own']).reconstruct({})
+
+
+def test_the_loss_falls():
+    model = build(masking=dict(type='BEVCellCoMasking', ratio=0.5))
+    batch = batch_of(1, points=600)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    history = []
+    for _ in range(15):
+        total = sum(model(**batch, mode='loss').values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(total.item())
+    assert np.mean(history[-3:]) < 0.8 * np.mean(history[:3])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'match'),
+    [
+        (dict(targets=['all']), 'targets must be some of'),
+        (dict(targets=[]), 'targets must be some of'),
+        (dict(hiding='zero'), 'hiding must be one of'),
+        (dict(targets=['own'], detector=dict(multi_step=True)), "target 'own' wants a detector"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, match):
+    with pytest.raises(ValueError, match=match):
+        build(**changes)

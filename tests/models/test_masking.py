@@ -1,0 +1,248 @@
+"""What is hidden, how much, from whom, and that nothing of it reaches an encoder."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+
+from projects.TurboTrain.turbotrain.models import (
+    BEVCellCoMasking,
+    BEVCellMasking,
+    CloudLayout,
+    DensePillarEncoder,
+    MixedMasking,
+    SparsePillarEncoder,
+    WholeAgentMasking,
+    WholeFrameMasking,
+)
+from projects.TurboTrain.turbotrain.structures import Agents, pose_to_matrix
+
+RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
+CELLS = dict(type='BEVCellMasking', ratio=0.6)
+STRATEGIES = {
+    'independent': CELLS,
+    'co-masking': dict(type='BEVCellCoMasking', ratio=0.6, cell_size=1.3),
+    'frames': dict(type='WholeFrameMasking', ratio=0.5),
+    'agents': dict(type='WholeAgentMasking', ratio=0.5),
+    'mixture': dict(
+        type='MixedMasking',
+        strategies=[CELLS, dict(type='WholeFrameMasking'), dict(type='WholeAgentMasking')],
+        weights=[2.0, 1.0, 1.0],
+    ),
+}
+
+
+def records(*sizes: int, frames: int = 3, in_ego: bool = True, seed: int = 0) -> list[Agents]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for n in sizes:
+        poses = rng.uniform([-3, -2, -0.2, 0, -180, 0], [3, 2, 0.2, 0, 180, 0], (n, frames, 6))
+        poses[0, -1] = 0
+        made.append(
+            Agents(
+                ids=np.arange(n), kinds=np.zeros(n, dtype=np.int64),
+                time_offsets=np.arange(1 - frames, 1, dtype=np.float32) / 2,
+                ego_from_agent=pose_to_matrix(poses), valid=np.ones((n, frames), dtype=bool),
+                speeds=np.zeros(n, dtype=np.float32), delays=np.zeros(n, dtype=np.float32),
+                points_in_ego=in_ego,
+            )
+        )  # fmt: skip
+    return made
+
+
+def layout_of(*sizes: int, **kwargs) -> CloudLayout:
+    return CloudLayout.of_agents(records(*sizes, **kwargs), torch.device('cpu'))
+
+
+def clouds(layout: CloudLayout, points: int = 300, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.tensor([8.0, 4.0, 1.0, 0.5])
+    count = len(layout.sample)
+    return [(torch.rand(points, 4, generator=generator) * 2 - 1) * scale for _ in range(count)]
+
+
+def build(config: dict) -> torch.nn.Module:
+    return MODELS.build(dict(point_cloud_range=RANGE, **config))
+
+
+def hide(masking, given, layout, seed=5):
+    torch.manual_seed(seed)
+    return masking(given, layout)
+
+
+def cells_of(points: torch.Tensor, size: float = 0.8) -> torch.Tensor:
+    column, row = ((points[:, :2] - torch.tensor(RANGE[:2])) / size).floor().long().T
+    return row * 1000 + column
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.5, 0.7, 0.99, 1.0])
+@pytest.mark.parametrize('kind', [BEVCellMasking, BEVCellCoMasking])
+def test_hides_whole_cells_and_that_share_of_them(kind, ratio):
+    layout = layout_of(4, 1)
+    given = clouds(layout, 500)
+    masked = hide(kind(RANGE, ratio, cell_size=0.8), given, layout)
+    taken = total = 0
+    for cloud, left, mask in zip(given, masked.visible, masked.hidden, strict=True):
+        torch.testing.assert_close(left, cloud[~mask])
+        cells = cells_of(cloud)
+        gone = cells[mask].unique()
+        assert not torch.isin(cells[~mask], gone).any()
+        taken, total = taken + len(gone), total + len(cells.unique())
+    # 15 clouds of 200 cells; three standard deviations where all are drawn apart, and co-masking
+    # draws 400.
+    spread = 3 * (ratio * (1 - ratio) / (400 if kind is BEVCellCoMasking else total)) ** 0.5
+    assert abs(taken / total - ratio) <= spread
+
+
+def test_the_border_takes_the_fate_of_the_next_cell_and_cells_need_not_divide_the_range():
+    masking = BEVCellMasking(RANGE, 0.5, cell_size=3.0)
+    assert (masking.rows, masking.columns) == (3, 6)
+    far = torch.tensor([[100.0, 100, 0, 0], [7.9, 3.9, 0, 0], [-90.0, 0, 0, 0], [-7.9, 0, 0, 0]])
+    for seed in range(8):
+        (hidden,) = hide(masking, [far], None, seed).hidden
+        assert hidden[0] == hidden[1] and hidden[2] == hidden[3]
+
+
+def test_cells_of_any_size():
+    for size in (0.05, 0.4, 1.6, 20.0):
+        layout = layout_of(4)
+        masked = hide(BEVCellMasking(RANGE, 0.7, size), clouds(layout, 400), layout)
+        for cloud, hidden in zip(clouds(layout, 400), masked.hidden, strict=True):
+            cells = cells_of(cloud, size)
+            assert not torch.isin(cells[~hidden], cells[hidden]).any()
+
+
+def test_independent_masking_differs_between_clouds_and_co_masking_does_not():
+    layout = layout_of(2, 2)
+    given = [clouds(layout, 500)[0]] * 12  # everybody sees the same
+    apart = hide(BEVCellMasking(RANGE, 0.5), given, layout).hidden
+    assert not any(torch.equal(apart[0], other) for other in apart[1:])
+    together = hide(BEVCellCoMasking(RANGE, 0.5), given, layout).hidden
+    assert all(torch.equal(together[0], own) for own in together[:6])
+    assert all(torch.equal(together[6], own) for own in together[6:])
+    assert not torch.equal(together[0], together[6])  # samples differ
+
+
+@pytest.mark.parametrize('in_ego', [True, False])
+def test_co_masking_hides_the_same_piece_of_the_world_whatever_frame_points_are_in(in_ego):
+    """The same world points, seen from everywhere, are hidden for all or for none."""
+    layout = layout_of(3, in_ego=in_ego)
+    world = clouds(layout, 400)[0]
+    # Away from the cells' borders, where rounding decides.
+    inner = (world[:, :2] - torch.tensor(RANGE[:2])) / 0.8
+    world = world[((inner - inner.floor() - 0.5).abs() < 0.49).all(1)]
+    given = [world.clone() for _ in range(9)]
+    if not in_ego:
+        for cloud, matrix in zip(given, layout.ego_from_points, strict=True):
+            inverse = torch.linalg.inv(matrix.double()).float()
+            cloud[:, :3] = cloud[:, :3] @ inverse[:3, :3].T + inverse[:3, 3]
+    hidden = hide(BEVCellCoMasking(RANGE, 0.5), given, layout).hidden
+    assert 0.3 < hidden[0].float().mean() < 0.7
+    assert all(torch.equal(hidden[0], other) for other in hidden)
+    if not in_ego:
+        back = layout.to_ego(given)
+        torch.testing.assert_close(back[4], world[:, :3], atol=1e-4, rtol=0)
+
+
+def whole(masking, layout, seed: int) -> list[bool]:
+    """Which clouds are hidden; each is hidden whole or not at all."""
+    hidden = hide(masking, clouds(layout, 40), layout, seed).hidden
+    assert all(bool(h.all()) == bool(h.any()) for h in hidden)
+    return [bool(h.all()) for h in hidden]
+
+
+def test_whole_frames_are_hidden_from_everybody_the_current_one_first():
+    layout = layout_of(3, 1, frames=4)
+    shares, numbers = [], set()
+    for seed in range(60):
+        found = np.array(whole(WholeFrameMasking(RANGE, 0.4), layout, seed))
+        first, second = found[:12].reshape(3, 4), found[12:]
+        assert (first == first[0]).all()
+        assert first[0, -1] == first[0].any() and second[-1] == second.any()
+        shares.append(first[0].mean())
+        numbers.add(int(first[0].sum()))
+    assert abs(np.mean(shares) - 0.4) < 0.06 and numbers == {1, 2}
+
+
+def test_whole_agents_are_hidden_in_all_frames():
+    layout = layout_of(4, 1)
+    shares, who = [], np.zeros(4)
+    for seed in range(60):
+        found = np.array(whole(WholeAgentMasking(RANGE, 0.5), layout, seed))
+        first = found[:12].reshape(4, 3)
+        assert (first == first[:, :1]).all()
+        who += first[:, 0]
+        assert first[:, 0].sum() == 2
+        shares.append(found[12:].all())
+    assert who.min() > 18  # anybody, the ego too
+    assert 0.3 < np.mean(shares) < 0.7  # of one agent, half the time the one
+
+
+@pytest.mark.parametrize('kind', [WholeFrameMasking, WholeAgentMasking])
+@pytest.mark.parametrize('ratio', [0.0, 0.99, 1.0])
+def test_whole_clouds_at_the_ends_of_the_ratio(kind, ratio):
+    for sizes, frames in (((1,), 1), ((4, 2), 5)):
+        found = whole(kind(RANGE, ratio), layout_of(*sizes, frames=frames), seed=1)
+        if ratio in (0.0, 1.0):
+            assert set(found) == {ratio == 1.0}
+
+
+def test_a_mixture_draws_for_each_sample_and_by_weight():
+    parts = [dict(type='BEVCellMasking', ratio=r) for r in (0.0, 1.0)]
+    layout = layout_of(*[1] * 300, frames=1)
+    masking = build(dict(type='MixedMasking', strategies=parts, weights=[1.0, 3.0]))
+    hidden = whole(masking, layout, seed=0)
+    assert abs(np.mean(hidden) - 0.75) < 0.08
+    assert sum(whole(MixedMasking(RANGE, parts, [1.0, 0.0]), layout, seed=0)) == 0
+
+
+@pytest.mark.parametrize('encoder', [DensePillarEncoder, SparsePillarEncoder])
+@pytest.mark.parametrize('name', STRATEGIES)
+def test_nothing_of_what_is_hidden_reaches_the_encoder(name, encoder):
+    """Hidden points are moved, changed, taken away and added: the encoder's output is the same."""
+    masking, layout = build(STRATEGIES[name]), layout_of(3, 2)
+    sizes = dict(out_channels=8) if encoder is DensePillarEncoder else dict(stage_channels=(8, 8))
+    torch.manual_seed(0)
+    model = encoder(RANGE, [0.5, 0.5], **sizes).eval()
+    given = clouds(layout)
+    masked = hide(masking, given, layout)
+    assert sum(int(h.sum()) for h in masked.hidden) > 100
+    before = model(masked.visible)
+
+    parts = list(zip(given, masked.hidden, strict=True))
+    gone = [cloud[~hidden] for cloud, hidden in parts]
+    others = [alter(cloud, h, masked.region, k) for k, (cloud, h) in enumerate(parts)]
+    for altered in (gone, others):
+        again = hide(masking, altered, layout)
+        assert torch.equal(model(again.visible), before)
+
+
+def alter(cloud, hidden, region, number):
+    """Every hidden point elsewhere within what is hidden, and as many new ones."""
+    new = clouds(layout_of(1, frames=1), 4 * len(cloud), seed=number + 1)[0]
+    new = new[region.at(new[:, :2], torch.full((len(new),), number))]
+    return torch.cat([cloud[~hidden], new]) if hidden.any() else cloud
+
+
+def test_empty_clouds():
+    masking = BEVCellMasking(RANGE, 0.5)
+    empty = torch.zeros(0, 4)
+    masked = masking([empty, clouds(layout_of(1, frames=1))[0], empty])
+    assert [len(v) for v in masked.visible][::2] == [0, 0]
+    assert [len(h) for h in masking([empty]).hidden] == [0]
+
+
+@pytest.mark.parametrize(
+    ('config', 'match'),
+    [
+        (dict(CELLS, ratio=1.2), 'ratio'),
+        (dict(CELLS, ratio=-0.1), 'ratio'),
+        (dict(CELLS, cell_size=0.0), 'cell_size'),
+        (dict(type='WholeFrameMasking', ratio=2), 'ratio'),
+        (dict(type='MixedMasking', strategies=[CELLS], weights=[1.0, 1.0]), 'weights'),
+        (dict(type='MixedMasking', strategies=[CELLS], weights=[0.0]), 'weights'),
+    ],
+)
+def test_impossible_arguments_are_refused(config, match):
+    with pytest.raises(ValueError, match=match):
+        build(config)
