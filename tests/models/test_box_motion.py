@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from projects.TurboTrain.turbotrain.models import VectorMaps
 from projects.TurboTrain.turbotrain.models.box_motion import advance, move_boxes, move_paths
 from projects.TurboTrain.turbotrain.structures import (
     boxes_from_world,
@@ -57,6 +58,25 @@ def test_paths_follow_the_points_even_of_tilted_agents():
         torch.from_numpy(points[:, :1, 2]),
     )
     np.testing.assert_allclose(moved, transform_points(b_from_a, points)[..., :2], atol=1e-9)
+
+
+def test_mixed_precision_keeps_centimetres():
+    boxes = torch.from_numpy(boxes_from_world(*objects(), TILTED[0])).float()
+    b_from_a = torch.from_numpy(invert_rigid(TILTED[1]) @ TILTED[0])
+    lines = VectorMaps(100 * torch.rand(1, 4, 10, 7), torch.ones(1, 4, 10).bool())
+    expected = [
+        move_boxes(b_from_a, boxes),
+        move_paths(b_from_a, boxes[:, :2], boxes[:, 2]),
+        lines.moved(b_from_a[None]).polylines,
+    ]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        found = [
+            move_boxes(b_from_a, boxes),
+            move_paths(b_from_a, boxes[:, :2], boxes[:, 2]),
+            lines.moved(b_from_a[None]).polylines,
+        ]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
 
 def test_later_by_hand():

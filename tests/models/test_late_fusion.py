@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import box_iou_rotated
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
@@ -220,6 +221,33 @@ def test_agents_see_what_is_theirs_alone(detector):
         dict(points=[inputs['points'][0][:2]]), [sample_of(agents_at(POSES[:1]))]
     )
     torch.testing.assert_close(ego, before[:1], atol=1e-5, rtol=1e-5)
+
+
+def boxes_at(sample: Det3DDataSample) -> torch.Tensor:
+    return sample.pred_instances_3d.bboxes_3d.bev[:, None, None, :2]
+
+
+def test_from_points_to_the_ego_boxes(detector):
+    inputs = dict(points=[[cloud(i) for i in range(6)], [cloud(6), cloud(7)]])
+    samples = [with_truth(agents_at()), with_truth(agents_at(POSES[:1]))]
+    detector.bbox_head.test_cfg.score_thr = 0.0
+    with torch.no_grad():
+        first, second = detector.predict(inputs, samples)
+    detector.bbox_head.test_cfg.score_thr = 0.1
+    assert len(first.message_bytes) == 2
+    assert min(first.message_bytes) >= 84
+    assert second.message_bytes == []
+    for sample in (first, second):
+        found = sample.pred_instances_3d
+        assert len(found) > 10
+        assert found.trajectories.shape == (len(found), 1, 6, 2)
+        boxes = found.bboxes_3d.bev
+        overlap = box_iou_rotated(boxes, boxes).fill_diagonal_(0)
+        same = found.labels_3d[:, None] == found.labels_3d
+        assert (overlap * same).max() <= detector.nms_thr + 1e-3
+    # Untrained, it forecasts that all stands still, where the boxes are.
+    still = first.pred_instances_3d.trajectories - boxes_at(first)
+    assert still.abs().max() < 1e-3
 
 
 @pytest.mark.parametrize('decoupled', [True, False])

@@ -71,4 +71,5 @@ def advance(
 
 
 def _turn(matrix: Tensor, vectors: Tensor) -> Tensor:
-    return (matrix[..., :3, :3] @ vectors[..., None])[..., 0]
+    # No matrix product: autocast would round metres to centimetres.
+    return (matrix[..., :3, :3] * vectors[..., None, :]).sum(dim=-1)

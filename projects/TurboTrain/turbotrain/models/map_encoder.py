@@ -35,8 +35,9 @@ class VectorMaps(NamedTuple):
         rotation = target_from_source[:, None, None, :2, :2].to(self.polylines)
         shift = target_from_source[:, None, None, :2, 3].to(self.polylines)
         lines = self.polylines.clone()
-        lines[..., :2] = (rotation @ lines[..., :2, None])[..., 0] + shift
-        lines[..., 3:5] = (rotation @ lines[..., 3:5, None])[..., 0]
+        # No matrix product: autocast would round metres to centimetres.
+        lines[..., :2] = (rotation * lines[..., None, :2]).sum(dim=-1) + shift
+        lines[..., 3:5] = (rotation * lines[..., None, 3:5]).sum(dim=-1)
         return VectorMaps(lines, self.mask)
 
 

@@ -21,7 +21,7 @@ class TrajectoryHead(BaseModule):
     The map is sampled on a grid that turns with the box and reaches far behind and ahead of it,
     since a moving object's past lies behind it. Features, size and class go through a small
     perceptron to the steps of the path in the box's own frame. It needs a map and boxes and nothing
-    else, so that it goes on any LiDAR detector. Untrained, it forecasts that all stands still.
+    else, so that it goes on any LiDAR detector.
 
     With several modes the winner takes all: the mode k* whose positions are nearest to the truth on
     average is regressed, and the scores s learn which one that is,
@@ -29,8 +29,8 @@ class TrajectoryHead(BaseModule):
     .. math:: L = \frac{1}{|V|} \sum_{(m, t) \in V} \lVert y_{m k^* t} - \hat y_{mt} \rVert
               + w \frac1M \sum_m -\log \mathrm{softmax}(s_m)_{k^*},
 
-    with V the known steps. Untrained, mode k drives ahead at k metres a step: equal modes would
-    stay equal.
+    with V the known steps. Untrained, mode k drives ahead at k metres a step, from 0: equal modes
+    would stay equal.
 
     Source: V2XPnP regresses waypoints of objects with an L2 loss, in one mode; winner-takes-all
     with scores is MTP's (Cui et al., ICRA 2019). Sampling, sizes, how modes begin, and training on
