@@ -89,10 +89,11 @@ def test_another_config_is_not_taken_for_the_finished_one(models, tmp_path, monk
     monkeypatch.setattr(benchmark, 'call', lambda method, *_: benchmark.failed.append(method))
     benchmark.run('f-cooper')
     saved = benchmark.folder / 'f-cooper.py'
+    benchmark.check('f-cooper')
     assert Config.fromfile(saved).train_cfg.max_iters == 300
     saved.write_text(saved.read_text().replace('FCooperFusion', 'AttFuseFusion'))
     with pytest.raises(SystemExit, match='differs from what f-cooper_mini_v2xpnp-vc.py gives'):
-        benchmark.run('f-cooper')
+        benchmark.check('f-cooper')
 
 
 def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
@@ -135,6 +136,7 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert all(v is None or math.isfinite(v) for v in figures.values())
     results = json.loads(report.read_text())['modes']['vc']
     assert results['methods'] == {'f-cooper': figures}
+    assert results['command'] == f'python tools/benchmark/models.py f-cooper --iters {ITERS}'
     assert results['iterations'] == ITERS and results['versions']['torch']
     page = report.with_suffix('.md').read_text()
     assert '| f-cooper |' in page and '524.3 kB' in page

@@ -17,12 +17,12 @@ import math
 import os
 import platform
 import re
-import shlex
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from zoo import MODES, RESULTS, count_parameters, load_results, method_configs, write_zoo
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp-\w+/\w+\.pth')
-LIBRARIES = ('torch', 'mmcv', 'mmdet3d')
+ITERS = 400  # of each training, unless said otherwise
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('methods', nargs='*', metavar='METHOD', help='default: all')
     parser.add_argument('--mode', choices=MODES, default='vc')
-    parser.add_argument('--iters', type=int, default=600, help='of each training')
+    parser.add_argument('--iters', type=int, default=ITERS, help='of each training')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/benchmark')
     parser.add_argument('--data-root', type=Path, help="default: the config's")
@@ -78,23 +78,15 @@ class Benchmark:
 
     def run(self, method: str) -> None:
         """Train and test one method, unless that is done; teachers go first."""
-        folder = self.folder / method
-        cfg, teachers = self.config(method)
-        for teacher in teachers:
-            if teacher not in self.figures() and teacher not in self.failed:
-                self.run(teacher)
-        saved = self.folder / f'{method}.py'
-        if saved.exists() and saved.read_text() != cfg.pretty_text:
-            sys.exit(
-                f'{saved} differs from what {self.paths[method].name} gives now: remove it and '
-                f'{folder}, or name another --work-dir'
-            )
         if method in self.figures() or method in self.failed:
             return
+        cfg, teachers = self.config(method)
+        for teacher in teachers:
+            self.run(teacher)
+        folder, saved = self.folder / method, self.folder / f'{method}.py'
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(saved)
-        checkpoint = folder / f'iter_{self.args.iters}.pth'
-        newest = folder / 'last_checkpoint'
+        checkpoint, newest = folder / f'iter_{self.args.iters}.pth', folder / 'last_checkpoint'
         if not newest.exists() or Path(newest.read_text()).name != checkpoint.name:
             self.call(method, 'train', saved, '--resume')
         if method not in self.failed:
@@ -102,6 +94,15 @@ class Benchmark:
         if method not in self.failed:
             figures = collect(folder) | dict(parameters=count_parameters(cfg))
             (folder / 'figures.json').write_text(json.dumps(figures, indent=2) + '\n')
+
+    def check(self, method: str) -> None:
+        """Stop if what is there of a method was made from another config than it has now."""
+        saved = self.folder / f'{method}.py'
+        if saved.exists() and saved.read_text() != self.config(method)[0].pretty_text:
+            sys.exit(
+                f'{saved} differs from what {self.paths[method].name} gives now: remove it and '
+                f'{saved.with_suffix("")}/, or name another --work-dir'
+            )
 
     def config(self, method: str) -> tuple[Config, list[str]]:
         """The method's config with this run's budget, and the methods whose weights it needs."""
@@ -171,14 +172,17 @@ def collect(folder: Path) -> dict[str, float | None]:
     return {k: v if math.isfinite(v) else None for k, v in figures.items()}
 
 
-def circumstances() -> dict:
-    """What belongs to every measurement."""
-    hardware = f'{os.cpu_count()} CPU cores, {platform.machine()}'
+def circumstances(args: argparse.Namespace, methods: list[str]) -> dict:
+    """What belongs to every measurement; the command is the one that repeats it."""
+    settings = dict(mode=(args.mode, 'vc'), iters=(args.iters, ITERS), seed=(args.seed, 0))
+    words = [f'--{name} {value}' for name, (value, default) in settings.items() if value != default]
+    words = [*methods, *(['--profile'] if args.profile else []), *words]
+    hardware = f'{torch.get_num_threads()} threads on {os.cpu_count()} CPU cores'
     if torch.cuda.is_available():
         hardware = torch.cuda.get_device_name()
-    versions = {name: __import__(name).__version__ for name in LIBRARIES}
+    versions = {name: metadata.version(name) for name in ('torch', 'mmcv', 'mmdet3d')}
     return dict(
-        command=f'python tools/benchmark/models.py {shlex.join(sys.argv[1:])}'.strip(),
+        command=' '.join(['python tools/benchmark/models.py', *words]),
         versions=dict(python=platform.python_version()) | versions,
         hardware=hardware,
         date=time.strftime('%Y-%m-%d'),
@@ -197,13 +201,17 @@ def write_report(path: Path, results: dict) -> None:
 def train_and_test(args: argparse.Namespace) -> dict:
     """Run the benchmark; a summary by method."""
     benchmark = Benchmark(args)
-    for method in args.methods or benchmark.paths:
+    chosen = args.methods or list(benchmark.paths)
+    for method in benchmark.paths:
+        benchmark.check(method)
+    for method in chosen:
         benchmark.run(method)
     methods = benchmark.figures()
     if methods:
         results = load_results(args.report)
-        settings = dict(iterations=args.iters, seed=args.seed)
-        results['modes'][args.mode] = circumstances() | settings | dict(methods=methods)
+        about = circumstances(args, [] if len(methods) == len(benchmark.paths) else list(methods))
+        settings = dict(iterations=args.iters, seed=args.seed, methods=methods)
+        results['modes'][args.mode] = about | settings
         write_report(args.report, results)
         print(f'\n{results_table(methods)}')
     over = {f'over_{alone}': gains(methods, alone) for alone in ALONE}
@@ -238,7 +246,7 @@ def profile(args: argparse.Namespace) -> dict:
         ]
     results = load_results(args.report)
     settings = dict(points=POINTS, objects=OBJECTS, seed=args.seed, methods=measured)
-    results['profile'] = circumstances() | settings
+    results['profile'] = circumstances(args, args.methods) | settings
     write_report(args.report, results)
     print(costs_tables(results['profile']))
     first, last = (f'{n} agents' for n in (AGENTS[0], AGENTS[-1]))
@@ -261,7 +269,7 @@ def main() -> None:
         summary = profile(args) if args.profile else train_and_test(args)
     except KeyboardInterrupt:
         sys.exit('\ninterrupted; the same command goes on from here')
-    print(json.dumps(summary | {k: v for k, v in circumstances().items() if k != 'command'}))
+    print(json.dumps(summary | circumstances(args, args.methods)))
     sys.exit(1 if summary.get('failed') else 0)
 
 
