@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE, Agents
 
 AGENTS, FRAMES = (1, 2, 4, 8), (1, 3, 5)
-POINTS, OBJECTS = 10_000, 40  # about those of a mini cloud and of a mini sample
+POINTS, OBJECTS, POLYLINES = 10_000, 40, 100  # about those of the mini set
 
 
 def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
@@ -28,6 +28,9 @@ def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
     steps = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     clouds = rng.uniform([*low[:2], -2.0, 0], [*high[:2], 1.0, 0], (agents * frames, POINTS, 4))
     ids = np.array([1 + i // 2 if i % 2 == 0 else -(1 + i // 2) for i in range(agents)])
+    polylines = np.zeros((POLYLINES, 10, 7), dtype=np.float32)
+    polylines[..., :2] = rng.uniform(low[:2], high[:2], (POLYLINES, 1, 2))
+    polylines[..., 0] += np.arange(10)
     sample = Det3DDataSample()
     sample.set_metainfo(
         dict(
@@ -42,6 +45,8 @@ def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
                 points_in_ego='ProjectPointsToEgo' in steps,
             ),
             num_points=[POINTS] * len(clouds),
+            vector_map=polylines,
+            vector_map_mask=np.ones((POLYLINES, 10), dtype=bool),
             box_type_3d=LiDARInstance3DBoxes,
         )
     )
