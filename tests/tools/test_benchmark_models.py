@@ -1,0 +1,148 @@
+"""The benchmark's command: one budget for all, and going on after an interruption."""
+
+import argparse
+import importlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
+from tests.scenes import write_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/benchmark/models.py'
+ITERS = 20
+# What the benchmark sets alike for all methods, or switches off.
+BUDGET = ('train_cfg', 'param_scheduler', 'val_', 'log_processor', 'default_hooks.checkpoint')
+
+
+@pytest.fixture
+def models(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools/benchmark')
+    return importlib.import_module('models')
+
+
+def options(folder: Path, **changes: object) -> argparse.Namespace:
+    defaults = dict(mode='vc', iters=300, seed=0, work_dir=folder, data_root=None)
+    return argparse.Namespace(**defaults | changes)
+
+
+def flat(value: object, prefix: str = '') -> dict[str, object]:
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in flat(value[key], f'{prefix}.{key}').items()}
+    return {prefix[1:]: value}
+
+
+def test_every_method_has_the_same_budget_and_else_its_own_config(models, tmp_path):
+    benchmark = models.Benchmark(options(tmp_path, seed=5))
+    assert {'no-fusion', 'early-fusion', 'f-cooper', 'v2xpnp'} <= benchmark.paths.keys()
+    budgets = []
+    for method, path in benchmark.paths.items():
+        given, own = (
+            {k: v for k, v in flat(cfg.to_dict()).items() if 'checkpoint' not in k.split('.')[-1:]}
+            for cfg in (benchmark.config(method)[0], Config.fromfile(path))
+        )
+        assert given.pop('randomness.seed') == 5
+        own.pop('randomness.seed')
+        budgets.append({k: v for k, v in given.items() if k.startswith(BUDGET)})
+        for cfg in (given, own):
+            for key in [key for key in cfg if key.startswith(BUDGET)]:
+                del cfg[key]
+        assert given == own, method
+    assert all(budget == budgets[0] for budget in budgets)
+    assert budgets[0]['train_cfg.max_iters'] == 300
+
+
+def test_a_teacher_is_trained_first_and_its_checkpoint_passed_on(models, tmp_path, monkeypatch):
+    config = tmp_path / 'taught_mini_v2xpnp-ic.py'
+    parent = ROOT / 'configs/benchmark/mini/f-cooper_mini_v2xpnp-ic.py'
+    config.write_text(
+        f"_base_ = '{parent}'\n"
+        "teacher = dict(checkpoint='work_dirs/early-fusion_mini_v2xpnp-ic/epoch_1.pth')\n"
+    )
+    benchmark = models.Benchmark(options(tmp_path / 'runs', mode='ic'))
+    benchmark.paths = {'taught': config, **benchmark.paths}
+    cfg, teachers = benchmark.config('taught')
+    assert teachers == ['early-fusion']
+    assert Path(cfg.teacher.checkpoint) == benchmark.folder / 'early-fusion/iter_300.pth'
+    order = []
+
+    def train(method: str, tool: str, *words: object) -> None:
+        order.append(method)
+        benchmark.failed.append(method)
+
+    monkeypatch.setattr(benchmark, 'call', train)
+    benchmark.run('taught')
+    assert order == ['early-fusion', 'taught']
+
+
+def test_another_config_is_not_taken_for_the_finished_one(models, tmp_path, monkeypatch):
+    benchmark = models.Benchmark(options(tmp_path))
+    monkeypatch.setattr(benchmark, 'call', lambda method, *_: benchmark.failed.append(method))
+    benchmark.run('f-cooper')
+    saved = benchmark.folder / 'f-cooper.py'
+    benchmark.check('f-cooper')
+    assert Config.fromfile(saved).train_cfg.max_iters == 300
+    saved.write_text(saved.read_text().replace('FCooperFusion', 'AttFuseFusion'))
+    with pytest.raises(SystemExit, match='differs from what f-cooper_mini_v2xpnp-vc.py gives'):
+        benchmark.check('f-cooper')
+
+
+def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
+    data, work, report = tmp_path / 'data', tmp_path / 'work', tmp_path / 'docs/report.json'
+    for split, last in (('train', 30), ('test', 10)):
+        write_scenario(data, split, frames=range(0, last, 5))
+        save_infos(str(data / f'v2xpnp_infos_{split}.npz'), build_infos(str(data), split))
+    command = [
+        sys.executable, TOOL, 'f-cooper', '--iters', ITERS, '--data-root', data,
+        '--work-dir', work, '--report', report,
+    ]  # fmt: skip
+    command = list(map(str, command))
+    environment = os.environ | dict(PYTHONPATH='')
+    folder = work / f'vc_{ITERS}-iterations_seed-0/f-cooper'
+
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 400
+    while not (folder / 'last_checkpoint').exists():
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) != 0
+    assert not (folder / f'iter_{ITERS}.pth').exists()
+    assert not report.exists()
+
+    done = subprocess.run(
+        command, env=environment, check=False, text=True, timeout=500, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 0, done.stdout
+    log = (folder / 'train.log').read_text()
+    assert 'starting afresh' in log
+    assert 'resumed epoch: 0, iter: ' in log
+    assert f'Iter(train) [{ITERS}/{ITERS}]' in log
+    summary = json.loads(done.stdout.splitlines()[-1])
+    figures = json.loads((folder / 'figures.json').read_text())
+    for name in ('EPA', 'message_bytes', 'parameters', 'seconds_per_iteration'):
+        assert summary['methods']['f-cooper'][name] == figures[name]
+    assert figures['message_bytes'] == 64 * 32 * 64 * 4
+    assert 0 < figures['seconds_per_sample'] < 60
+    assert all(v is None or math.isfinite(v) for v in figures.values())
+    results = json.loads(report.read_text())['modes']['vc']
+    assert results['methods'] == {'f-cooper': figures}
+    assert results['command'] == f'python tools/benchmark/models.py f-cooper --iters {ITERS}'
+    assert results['iterations'] == ITERS and results['versions']['torch']
+    page = report.with_suffix('.md').read_text()
+    assert '| f-cooper |' in page and '524.3 kB' in page
+
+    # A third time there is nothing left to do.
+    benchmark = models.Benchmark(options(work, iters=ITERS, data_root=data))
+    benchmark.call = None
+    benchmark.run('f-cooper')
+    assert benchmark.figures() == {'f-cooper': figures}

@@ -1,0 +1,135 @@
+"""The zoo's files agree with its configs, with each other and with what was measured."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+MODE_KEYS = {f'{split}_dataloader.dataset.mode' for split in ('train', 'val', 'test')}
+
+
+@pytest.fixture
+def zoo(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'tools/benchmark')
+    return importlib.import_module('zoo')
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    shutil.copy(ROOT / 'model-index.yml', tmp_path)
+    (tmp_path / 'docs').mkdir()
+    if (ROOT / 'docs/benchmark.json').exists():
+        shutil.copy(ROOT / 'docs/benchmark.json', tmp_path / 'docs')
+    return tmp_path
+
+
+def flat(value: object, prefix: str = '') -> dict[str, object]:
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in flat(value[key], f'{prefix}.{key}').items()}
+    return {prefix[1:]: value}
+
+
+def test_writing_the_zoo_anew_changes_nothing(zoo, copy):
+    assert zoo.write_zoo(copy) == []  # else: python tools/benchmark/zoo.py
+
+
+def test_what_is_missing_or_wrong_is_mended(zoo, copy):
+    config = copy / 'configs/benchmark/mini/v2vnet_mini_v2xpnp-i2i.py'
+    config.unlink()
+    for name in ('model-index.yml', 'configs/benchmark/README.md'):
+        text = (copy / name).read_text()
+        changed = text.replace('v2vnet_v2xpnp-vc', 'v2vnet_v2xpnp-xy')
+        assert changed != text
+        (copy / name).write_text(changed)
+    assert len(zoo.write_zoo(copy)) == 3
+    for name in (config.relative_to(copy), 'model-index.yml', 'configs/benchmark/README.md'):
+        assert (copy / name).read_text() == (ROOT / name).read_text()
+
+
+def test_a_config_of_a_mode_differs_in_the_mode_alone(zoo):
+    for mini in (False, True):
+        parents = {
+            method: flat(Config.fromfile(path).to_dict())
+            for method, path in zoo.method_configs('vc', mini).items()
+        }
+        for mode in zoo.MODES[1:]:
+            paths = zoo.method_configs(mode, mini)
+            assert paths.keys() == parents.keys()
+            for method, path in paths.items():
+                own, parent = flat(Config.fromfile(path).to_dict()), dict(parents[method])
+                for key in MODE_KEYS:
+                    assert (own.pop(key), parent.pop(key)) == (mode, 'vc'), path.name
+                del own['mode.dataset.mode']
+                names = {k: v.replace('v2xpnp-vc', f'v2xpnp-{mode}') if isinstance(v, str) else v
+                         for k, v in parent.items()}  # fmt: skip
+                assert own == names, path.name
+
+
+def test_a_teacher_is_of_the_same_mode(zoo, copy):
+    path = copy / 'configs/benchmark/mini/taught_mini_v2xpnp-vc.py'
+    path.write_text(
+        "# Taught, mode vc.\n_base_ = './f-cooper_mini_v2xpnp-vc.py'\n"
+        "model = dict(teacher=dict(config='early-fusion_mini_v2xpnp-vc.py', weight=2.0,\n"
+        "checkpoint='work_dirs/early-fusion_mini_v2xpnp-vc/epoch_1.pth'))\n"
+    )
+    zoo.write_mode_configs(copy)
+    text = path.with_name('taught_mini_v2xpnp-ic.py').read_text()
+    assert text.startswith('# Taught, mode ic.\n')
+    teacher = Config.fromfile(path.with_name('taught_mini_v2xpnp-ic.py')).model.teacher
+    assert teacher == dict(
+        config='early-fusion_mini_v2xpnp-ic.py', weight=2.0,
+        checkpoint='work_dirs/early-fusion_mini_v2xpnp-ic/epoch_1.pth',
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no collection has 'taught'"):
+        zoo.index_text(copy)
+
+
+def test_the_index_lists_every_config_with_its_paper(zoo):
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    listed = [model['Config'] for model in index['Models']]
+    there = [str(path.relative_to(ROOT)) for path in (ROOT / 'configs/benchmark').rglob('*.py')]
+    assert sorted(listed) == sorted(there)
+    names = [model['Name'] for model in index['Models']]
+    assert len(set(names)) == len(names)
+    papers = {collection['Name']: collection['Paper'] for collection in index['Collections']}
+    for model in index['Models']:
+        paper = papers[model['In Collection']]
+        assert paper['Title'] and paper['URL'].startswith('https://arxiv.org/abs/')
+        assert model['Metadata']['Parameters'] > 1e5
+
+
+def test_results_reach_the_readme_and_the_index(zoo, copy):
+    figures = {
+        'AP@0.3/vehicle': 61.0, 'AP@0.5/vehicle': 47.12, 'AP@0.7/vehicle': 20.0,
+        'ADE': 2.4, 'FDE': 4.3, 'MR': 39.6, 'EPA': 26.96, 'message_bytes': 524288.0,
+    }  # fmt: skip
+    results = dict(modes=dict(vc=dict(methods={'f-cooper': figures})))
+    (copy / 'docs/benchmark.json').write_text(json.dumps(results))
+    zoo.write_zoo(copy)
+    (row,) = [
+        line
+        for line in (copy / 'configs/benchmark/README.md').read_text().splitlines()
+        if line.startswith('| [f-cooper]')
+    ]
+    assert '| 524.3 kB | – / – | 47.1 / 27.0 |' in row
+    models = yaml.safe_load((copy / 'model-index.yml').read_text())['Models']
+    (model,) = [model for model in models if 'Results' in model]
+    assert model['Name'] == 'f-cooper_mini_v2xpnp-vc'
+    assert [result['Task'] for result in model['Results']] == [
+        '3D Object Detection', 'Motion Forecasting',
+    ]  # fmt: skip
+    assert model['Results'][0]['Metrics']['AP@0.5/vehicle'] == 47.12
+
+
+def test_reported_numbers_are_those_of_the_spec(zoo):
+    """Two of the few that notes on V2XPnP's paper give, and none where they give none."""
+    text = (ROOT / 'configs/benchmark/README.md').read_text()
+    assert '| v2xvit | v2v | 64.6 | 1.68 | 3.13 | 39.8 | 36.7 |' in text
+    assert '| late-fusion | vc | 58.1 | 1.59 | 2.82 | 32.4 | 33.0 |' in text
+    assert '| v2vnet |' not in text

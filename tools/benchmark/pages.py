@@ -1,0 +1,132 @@
+"""Tables of the benchmark as text: pure functions of what was measured."""
+
+from collections.abc import Iterable, Sequence
+
+FIGURES = {
+    'AP@0.3': 'AP@0.3/vehicle', 'AP@0.5': 'AP@0.5/vehicle', 'AP@0.7': 'AP@0.7/vehicle',
+    'mAP@0.3': 'mAP@0.3', 'mAP@0.5': 'mAP@0.5', 'mAP@0.7': 'mAP@0.7',
+    'ADE (m)': 'ADE', 'FDE (m)': 'FDE', 'MR': 'MR', 'EPA': 'EPA',
+    'EPA, standing still': 'EPA_stationary',
+}  # fmt: skip
+ALONE = ('no-fusion', 'faf')  # what cooperation has to beat
+BOXES_OR_POINTS = ('early-fusion', 'late-fusion')  # are sent there; feature maps by all others
+BUDGET = (
+    'Every method is trained from scratch: the same number of iterations of one sample each, the '
+    'same seed, learning rate schedule and losses; no pretraining, no shared weights. A method '
+    'that needs the weights of another (a teacher) gets those of this run. A few minutes of '
+    'training show what is learnt quickly, not what a method can reach, and methods that lie '
+    'within a few points of each other are not told apart by one seed.'
+)
+LEGEND = (
+    'AP, MR and EPA in %; AP of vehicles, mAP the mean over vehicle, pedestrian and truck; `EPA, '
+    'standing still`: the same detections forecast not to move. `message`: mean of what an agent '
+    'sends for one sample. `ms a sample`: detecting and forecasting at test, without loading; `ms '
+    'an iteration`: training, with loading.\n'
+)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; all columns but the first are aligned to the right."""
+    lines = [head, ('---', *['---:'] * (len(head) - 1)), *rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A figure; a dash where there is none."""
+    return '–' if value is None else f'{value:.{digits}f}'
+
+
+def message(size: float | None) -> str:
+    """Bytes as kB."""
+    return '–' if size is None else f'{size / 1e3:.1f} kB'
+
+
+def results_table(methods: dict[str, dict]) -> str:
+    """One row a method."""
+    rows = []
+    for method, figures in methods.items():
+        values = [number(figures.get(k), 2 if k in ('ADE', 'FDE') else 1) for k in FIGURES.values()]
+        rows.append((
+            method, *values, message(figures.get('message_bytes')),
+            f'{figures["parameters"] / 1e3:.0f} k',
+            number(1e3 * figures['seconds_per_sample'], 0),
+            number(1e3 * figures['seconds_per_iteration'], 0),
+        ))  # fmt: skip
+    head = ('method', *FIGURES, 'message', 'parameters', 'ms a sample', 'ms an iteration')
+    return markdown_table(head, rows)
+
+
+def gains(methods: dict[str, dict], alone: str) -> dict[str, float]:
+    """Points of AP@0.5 of vehicles that methods have over one without cooperation, if it was run.
+
+    Args:
+        methods: figures by method.
+        alone: one of :data:`ALONE`.
+    """
+    values = {m: f.get('AP@0.5/vehicle') for m, f in methods.items()}
+    base = values.get(alone)
+    if base is None:
+        return {}
+    return {
+        m: round(value - base, 2)
+        for m, value in values.items()
+        if value is not None and m not in ALONE
+    }
+
+
+def gains_sentences(methods: dict[str, dict]) -> str:
+    """How far feature maps from others beat the ego alone."""
+    text = ''
+    for alone in ALONE:
+        gained = gains(methods, alone)
+        gained = {m: gain for m, gain in gained.items() if m not in BOXES_OR_POINTS}
+        if gained:
+            worst, best = min(gained, key=gained.get), max(gained, key=gained.get)
+            text += (
+                f'Intermediate fusion over {alone}, AP@0.5 of vehicles: {gained[worst]:+.1f} '
+                f'({worst}) to {gained[best]:+.1f} points ({best}).\n\n'
+            )
+    return text
+
+
+def costs_tables(profile: dict) -> str:
+    """One table a method: milliseconds and MB of each module."""
+    text = ''
+    for method, rows in profile['methods'].items():
+        modules = list(rows[0]['modules'])
+        body = [
+            (
+                f'{row["agents"]} x {row["frames"]}',
+                *(f'{c["ms"]:.0f} / {c["MB"]:.0f}' for c in map(row['modules'].get, modules)),
+            )
+            for row in rows
+        ]
+        text += f'\n{method}:\n\n{markdown_table(("agents x frames", *modules), body)}'
+    return text
+
+
+def benchmark_page(results: dict) -> str:
+    """``docs/benchmark.md``."""
+    text = f'# Benchmark on the mini dataset\n\nWritten by `tools/benchmark/models.py`. {BUDGET}\n'
+    for mode, run in sorted(results['modes'].items(), key=lambda item: item[0] != 'vc'):
+        text += (
+            f'\n## Mode {mode}\n\n```bash\n{run["command"]}\n```\n\n'
+            f'{run["iterations"]} iterations, seed {run["seed"]}; {setting(run)}.\n\n'
+            f'{results_table(run["methods"])}\n{gains_sentences(run["methods"])}{LEGEND}'
+        )
+    if results['profile']:
+        profile = results['profile']
+        text += (
+            f'\n## What the modules cost\n\n```bash\n{profile["command"]}\n```\n\n'
+            f'{profile["points"]} points a cloud, {profile["objects"]} objects, one sample, mini '
+            'sizes; forward and backward of each module alone, on the inputs it gets in the whole '
+            'detector. Milliseconds (the fastest) / MB allocated at the peak beyond what was there '
+            f'before; {setting(profile)}.\n{costs_tables(profile)}'
+        )
+    return text
+
+
+def setting(run: dict) -> str:
+    """Versions, hardware and date of a run."""
+    versions = ', '.join(f'{name} {version}' for name, version in run['versions'].items())
+    return f'{versions}; {run["hardware"]}; {run["date"]}'

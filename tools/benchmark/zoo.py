@@ -1,0 +1,246 @@
+"""Writes what follows from the benchmark's configs: ``python tools/benchmark/zoo.py``.
+
+* the configs of the modes ic, v2v and i2i that are missing beside those of mode vc;
+* the Models of ``model-index.yml``, below its Collections, which are written by hand;
+* the tables in ``configs/benchmark/README.md``, from ``model-index.yml`` and from what
+  ``tools/benchmark/models.py`` left in ``docs/benchmark.json``.
+
+What is up to date already stays as it is.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import yaml
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from pages import markdown_table, message, number
+
+MODES = ('vc', 'ic', 'v2v', 'i2i')
+INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
+README = Path('configs/benchmark/README.md')
+MARK = '<!-- {}: written by tools/benchmark/zoo.py -->\n'
+REPORTED = 'Reported in V2XPnP'
+
+
+def method_configs(mode: str = 'vc', mini: bool = False, root: Path = ROOT) -> dict[str, Path]:
+    """Name of the method -> its config, in alphabetical order."""
+    folder, data = ('mini', 'mini_v2xpnp') if mini else ('', 'v2xpnp')
+    ending = f'_{data}-{mode}.py'
+    paths = sorted((root / 'configs/benchmark' / folder).glob(f'*{ending}'))
+    return {path.name.removesuffix(ending): path for path in paths}
+
+
+def write_mode_configs(root: Path = ROOT) -> list[Path]:
+    """Write the configs that are missing; return their paths."""
+    written = []
+    for mini in (False, True):
+        for parent in method_configs('vc', mini, root).values():
+            for mode in MODES[1:]:
+                path = parent.with_name(parent.name.replace('-vc.py', f'-{mode}.py'))
+                if not path.exists():
+                    path.write_text(mode_config(parent, mode, mini))
+                    written.append(path)
+    return written
+
+
+def mode_config(parent: Path, mode: str, mini: bool) -> str:
+    """Text of the config of a mode; a teacher that it names is that of the same mode."""
+    title = re.split('[,;] mode vc', parent.read_text().splitlines()[0])[0]
+    renamed = in_mode(Config.fromfile(parent).model.to_dict(), mode)
+    return (
+        f'{title}, mode {mode}.\n'
+        f"_base_ = ['./{parent.name}', '{'../' * (1 + mini)}_base_/modes/{mode}.py']\n"
+        'train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}\n'
+        + (f'model = {dict_text(renamed)}\n' if renamed else '')
+    )
+
+
+def in_mode(value: dict, mode: str) -> dict:
+    """What of a nest of dictionaries names a config of mode vc, naming that of another mode."""
+    found = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            found[key] = in_mode(item, mode)
+        elif isinstance(item, str) and 'v2xpnp-vc' in item:
+            found[key] = item.replace('v2xpnp-vc', f'v2xpnp-{mode}')
+    return {key: item for key, item in found.items() if item}
+
+
+def dict_text(value: dict, indent: str = '') -> str:
+    """A dictionary of dictionaries and strings as configs are written."""
+    inner, lines = indent + 4 * ' ', ''
+    for key, item in value.items():
+        text = dict_text(item, inner) if isinstance(item, dict) else repr(item)
+        lines += f'{inner}{key}={text},\n'
+    return f'dict(\n{lines}{indent})'
+
+
+def count_parameters(cfg: Config) -> int:
+    """How many values training changes."""
+    # Only here, as it takes many seconds.
+    from mmdet3d.registry import MODELS
+
+    import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        model = MODELS.build(cfg.model)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def load_index(root: Path = ROOT) -> dict:
+    """``model-index.yml``."""
+    return yaml.safe_load((root / INDEX).read_text())
+
+
+def load_results(path: Path = ROOT / RESULTS) -> dict:
+    """What ``models.py`` measured: ``modes`` and ``profile``, both empty before the first run."""
+    empty = dict(modes={}, profile={})
+    return empty | (json.loads(path.read_text()) if path.exists() else {})
+
+
+def collection_of(method: str, index: dict) -> dict:
+    """The collection in ``model-index.yml`` that a method belongs to."""
+    for collection in index['Collections']:
+        if method in collection['Metadata']['Methods']:
+            return collection
+    raise ValueError(
+        f'{INDEX}: no collection has {method!r} among its Metadata.Methods; '
+        f'write one for the new config by hand'
+    )
+
+
+def in_index_order(methods: Iterable[str], index: dict) -> list[str]:
+    """Methods in the order of their collections in ``model-index.yml``."""
+
+    def place(method: str) -> tuple[int, int]:
+        collection = collection_of(method, index)
+        rank = collection['Metadata']['Methods'].index(method)
+        return index['Collections'].index(collection), rank
+
+    return sorted(methods, key=place)
+
+
+def index_text(root: Path = ROOT, results: dict | None = None) -> str:
+    """``model-index.yml`` with its Models made anew."""
+    results = load_results(root / RESULTS) if results is None else results
+    index, models = load_index(root), []
+    for mini in (False, True):
+        # A method's size is the same in all modes.
+        parents = method_configs('vc', mini, root)
+        sizes = {
+            method: count_parameters(Config.fromfile(parents[method]))
+            for method in in_index_order(parents, index)
+        }
+        for mode in MODES:
+            measured = results['modes'].get(mode, {}).get('methods', {}) if mini else {}
+            paths = method_configs(mode, mini, root)
+            for method in in_index_order(paths, index):
+                entry = {
+                    'Name': paths[method].stem,
+                    'In Collection': collection_of(method, index)['Name'],
+                    'Config': str(paths[method].relative_to(root)),
+                    'Metadata': {
+                        'Training Data': 'simulated mini V2XPnP-Seq' if mini else 'V2XPnP-Seq',
+                        'Mode': mode,
+                        'Parameters': sizes[method],
+                    },
+                }
+                if method in measured:
+                    entry['Results'] = results_entries(measured[method], mode)
+                models.append(entry)
+    by_hand = (root / INDEX).read_text().partition('\nModels:\n')[0].rstrip('\n')
+    return f'{by_hand}\n\nModels:\n{yaml.safe_dump(models, sort_keys=False, width=100)}'
+
+
+def results_entries(figures: dict, mode: str) -> list[dict]:
+    """Results of one model as ``model-index.yml`` has them."""
+    dataset = f'simulated mini V2XPnP-Seq, mode {mode}'
+    tasks = {
+        '3D Object Detection': [f'AP@{iou}/vehicle' for iou in (0.3, 0.5, 0.7)],
+        'Motion Forecasting': ['ADE', 'FDE', 'MR', 'EPA'],
+    }
+    return [
+        dict(Task=task, Dataset=dataset, Metrics={name: round(figures[name], 2) for name in names})
+        for task, names in tasks.items()
+        if all(figures.get(name) is not None for name in names)
+    ]
+
+
+def methods_table(index: dict, results: dict, root: Path = ROOT) -> str:
+    """One row a method: paper, size, message, the paper's numbers and ours."""
+    sizes = {model['Config']: model['Metadata']['Parameters'] for model in index['Models']}
+    measured = results['modes'].get('vc', {}).get('methods', {})
+    configs, rows = method_configs('vc', root=root), []
+    for method in in_index_order(configs, index):
+        path = configs[method]
+        collection, ours = collection_of(method, index), measured.get(method, {})
+        paper, facts = collection['Paper'], collection['Metadata']
+        reported = facts.get(REPORTED, {}).get(method, {}).get('vc', 5 * [None])
+        rows.append((
+            f'[{method}]({path.name})',
+            f'{paper["Title"]}, {facts["Venue"]} ([arXiv]({paper["URL"]}))',
+            f'{sizes[str(path.relative_to(root))] / 1e6:.2f} M',
+            message(ours.get('message_bytes')),
+            f'{number(reported[0])} / {number(reported[-1])}',
+            f'{number(ours.get("AP@0.5/vehicle"))} / {number(ours.get("EPA"))}',
+        ))  # fmt: skip
+    head = (
+        'method', 'paper', 'parameters, full size', 'message, mini',
+        "V2XPnP's paper: AP@0.5 / EPA (%)", 'ours on mini: AP@0.5 of vehicles / EPA (%)',
+    )  # fmt: skip
+    return markdown_table(head, rows)
+
+
+def papers_table(index: dict) -> str:
+    """What V2XPnP's paper reports, by method and mode."""
+    rows = [
+        (method, mode, *map(number, values, (1, 2, 2, 1, 1)))
+        for collection in index['Collections']
+        for method, modes in collection['Metadata'].get(REPORTED, {}).items()
+        for mode, values in modes.items()
+    ]
+    head = ('method', 'mode', 'AP@0.5 (%)', 'ADE (m)', 'FDE (m)', 'MR (%)', 'EPA (%)')
+    return markdown_table(head, rows)
+
+
+def readme_text(root: Path = ROOT, results: dict | None = None) -> str:
+    """``configs/benchmark/README.md`` with its tables made anew."""
+    results = load_results(root / RESULTS) if results is None else results
+    index, text = load_index(root), (root / README).read_text()
+    tables = dict(methods=methods_table(index, results, root), papers=papers_table(index))
+    for name, table in tables.items():
+        before, mark, rest = text.partition(MARK.format(name))
+        _, end, after = rest.partition(MARK.format(f'end of {name}'))
+        if not mark or not end:
+            raise ValueError(f'{README}: the marks of the table {name!r} are missing')
+        text = f'{before}{mark}\n{table}\n{end}{after}'
+    return text
+
+
+def write_zoo(root: Path = ROOT) -> list[Path]:
+    """Bring all files up to date; return those that changed."""
+    changed = write_mode_configs(root)
+    for path, make in ((INDEX, index_text), (README, readme_text)):
+        text = make(root)
+        if text != (root / path).read_text():
+            (root / path).write_text(text)
+            changed.append(root / path)
+    return changed
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    changed = write_zoo()
+    print('\n'.join(str(path.relative_to(ROOT)) for path in changed) or 'all up to date')
+
+
+if __name__ == '__main__':
+    main()
