@@ -17,23 +17,29 @@ class TransferReportHook(Hook):
     """Report which modules ``load_from`` filled, and stop when one that should be was not.
 
     mmengine loads what matches and only warns of the rest, so that a trunk whose sizes or names
-    differ from stage 1's would train on from random weights unnoticed.
+    differ from stage 1's would train on from random weights unnoticed, or without a part that stage
+    1 has trained.
 
     Args:
         fresh: modules that may start from fresh weights.
+        dropped: modules of the checkpoint that may be left behind.
     """
 
     priority = 'HIGH'
 
-    def __init__(self, fresh: tuple[str, ...] = ('bbox_head', 'trajectory_head')) -> None:
-        self.fresh = tuple(fresh)
+    def __init__(
+        self,
+        fresh: tuple[str, ...] = ('bbox_head', 'trajectory_head'),
+        dropped: tuple[str, ...] = ('reconstruction_head', 'mask_token'),
+    ) -> None:
+        self.fresh, self.dropped = tuple(fresh), tuple(dropped)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare before mmengine copies the weights.
 
         Raises:
-            UserError: a tensor of another module is missing in the checkpoint or has another
-                shape there.
+            UserError: a tensor of another module is missing in the checkpoint, has another shape
+                there, or is there alone.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         own, given = model.state_dict(), checkpoint['state_dict']
@@ -45,9 +51,11 @@ class TransferReportHook(Hook):
             else:
                 found = f'has shape {tuple(given[key].shape)}' if key in given else 'is missing'
                 unmatched[module].append(f'{key} {found}, expected {tuple(tensor.shape)}')
-        dropped = {key.split('.')[0] for key in given} - {key.split('.')[0] for key in own}
+        left = defaultdict(list)
+        for key in given.keys() - own.keys():
+            left[key.split('.')[0]].append(key)
         values = [f'{module} ({count:,} values)' for module, count in taken.items()]
-        report = dict(taken=values, fresh=unmatched, dropped=sorted(dropped))
+        report = dict(taken=values, fresh=unmatched, dropped=sorted(left))
         listed = '; '.join(
             f'{what}: {", ".join(names) or "none"}' for what, names in report.items()
         )
@@ -57,4 +65,10 @@ class TransferReportHook(Hook):
                 raise UserError(
                     f'{len(problems)} tensors of {module!r} do not match the checkpoint; the '
                     f'first: {problems[0]}. Only {self.fresh} may start fresh.'
+                )
+        for module, keys in left.items():
+            if module not in self.fresh + self.dropped:
+                raise UserError(
+                    f'{len(keys)} tensors of {module!r} in the checkpoint have no place in the '
+                    f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
