@@ -118,7 +118,7 @@ def test_every_part_of_the_trunk_learns():
     losses = losses_of(model, batch_of(2, 3))
     assert set(losses) == {f'merged.loss_{what}' for what in ('chamfer', 'density', 'occupancy')}
     for name, part in model.detector.named_children():
-        if part is not None and name != 'data_preprocessor':
+        if part is not None and name != 'data_preprocessor' and not name.endswith('head'):
             assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
 
 
