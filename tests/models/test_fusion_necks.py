@@ -8,7 +8,7 @@ from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 16, 16
-WINDOWS = dict(windows=(2, 4), window_heads=(2, 2), window_channels=(4, 4))
+WINDOWS = dict(windows=(2, 4), window_channels=(4, 4))
 NECKS = dict(
     AttFuseFusion={},
     DiscoNetFusion=dict(channels=C),
@@ -152,8 +152,10 @@ def test_fcooper_and_attfuse_by_hand():
     )
 
 
-def test_v2vnet_equals_its_pairwise_messages():
+@pytest.mark.parametrize('warped', [False, True])
+def test_v2vnet_equals_its_pairwise_messages(warped):
     neck, features = make('V2VNetFusion'), maps(3)
+    still = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1) if warped else None
     state = [features[i : i + 1] for i in range(3)]
     for _ in range(3):
         messages = [
@@ -161,7 +163,7 @@ def test_v2vnet_equals_its_pairwise_messages():
             for own in state
         ]
         state = [neck.update(m, own) for m, own in zip(messages, state, strict=True)]
-    close(neck(features, [3], KINDS[:3], ALL[:3]), neck.out(state[0]))
+    close(neck(features, [3], KINDS[:3], ALL[:3], still), neck.out(state[0]), 1e-4)
 
 
 @pytest.mark.parametrize('name', WITH_KINDS)
