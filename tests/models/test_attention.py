@@ -43,7 +43,7 @@ def test_heterogeneous_attention_equals_a_loop(receivers):
 def test_window_attention_equals_a_loop(height, width):
     torch.manual_seed(0)
     size, heads, d = 4, 2, 3
-    attention = WindowAttention(6, size, heads, d)
+    attention = WindowAttention(6, size, d)
     torch.nn.init.normal_(attention.position)
     x = torch.randn(2, 6, height, width)
     query, key, value = attention.query_key_value(x).view(2, 3, heads, d, height, width).unbind(1)
@@ -67,11 +67,13 @@ def test_window_attention_equals_a_loop(height, width):
 
 def test_scales_are_weighted_by_channel():
     torch.manual_seed(0)
-    attention = MultiScaleWindowAttention(6, (2, 4), (2, 3), (3, 2))
+    attention = MultiScaleWindowAttention(6, (2, 4), (3, 2))
     x = torch.randn(2, 6, 8, 8)
     parts = torch.stack([scale(x) for scale in attention.scales])
     low, high = parts.amin(0), parts.amax(0)
     found = attention(x)
     assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
     with pytest.raises(ValueError, match='same length'):
-        MultiScaleWindowAttention(6, (2, 4), (2,), (3, 2))
+        MultiScaleWindowAttention(6, (2, 4), (3,))
+    with pytest.raises(ValueError, match='must divide'):
+        WindowAttention(6, 2, 4)

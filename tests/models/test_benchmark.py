@@ -82,8 +82,13 @@ def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
         assert all(size % (4 * (7 + 2 + 12)) == 0 for size in found.message_bytes)
     elif 'early' in path.stem:
         assert len(found.message_bytes) == 3 and max(found.message_bytes) % 16 == 0
+    elif 'where2comm' in path.stem:
+        counts = model.fusion_neck.sent_cells[0, 1:].tolist()
+        assert all(0 < count <= 0.2 * 32 * 64 for count in counts)
+        assert found.message_bytes == [4 * 64 * count + 32 * 64 // 8 for count in counts]
     else:
-        assert found.message_bytes == [64 * 32 * 64 * 4] * 3
+        flow = 64 if 'ffnet' in path.stem else 2 if 'cobevflow' in path.stem else 0
+        assert found.message_bytes == [(64 + flow) * 32 * 64 * 4] * 3
 
 
 def plain(infos: Path, root: Path) -> V2XPnPDataset:
@@ -102,6 +107,39 @@ def test_early_fusion_merges_all_points(infos, tiny_set):
     assert merged['data_samples'].num_points == counts.tolist()
     rows = sorted(map(tuple, apart['inputs']['points'].tolist()))
     assert sorted(map(tuple, merged['inputs']['points'].tolist())) == rows
+
+
+@pytest.mark.parametrize('method', ['ffnet', 'cobevflow'])
+def test_late_messages_are_compensated(infos, tiny_set, method):
+    """From the config's delays to the fused map."""
+    cfg = Config.fromfile(named(method))
+    model = build(cfg).eval()
+    delay = [dict(type='CooperativeDelay', delay=0.5)]
+    cfg.test_dataloader.dataset.pipeline = delay + cfg.test_dataloader.dataset.pipeline
+    data = model.data_preprocessor(pseudo_collate([open_split(cfg, infos, tiny_set, 'test')[3]]))
+    agents = data['data_samples'][0].agents
+    assert agents.delays.tolist() == [0, 0.5, 0.5, 0.5]
+    with torch.no_grad():
+        late = model.extract_feat(data['inputs'], data['data_samples'])[0]
+        agents.delays[:] = 0
+        as_if_on_time = model.extract_feat(data['inputs'], data['data_samples'])[0]
+    assert (late - as_if_on_time).abs().max() > 1e-4
+    start = Config.fromfile(named(method)).train_dataloader.dataset.pipeline[0]
+    assert start['type'] == 'CooperativeDelay'
+
+
+def test_only_sent_cells_count_over_all_frames_and_compressed(infos, tiny_set):
+    cfg = Config.fromfile(named('where2comm'))
+    cfg.model.compression = dict(type='FeatureCompression', channels=64, ratio=16, bits=8)
+    model = build(cfg).eval()
+    model.multi_step = True
+    data = model.data_preprocessor(pseudo_collate([open_split(cfg, infos, tiny_set, 'test')[3]]))
+    with torch.no_grad():
+        model.extract_feat(data['inputs'], data['data_samples'])
+    counts = model.fusion_neck.sent_cells[:, 1:]
+    assert counts.shape == (3, 3)
+    found = data['data_samples'][0].message_bytes
+    assert found == (4 * counts + 8 + 32 * 64 // 8).sum(dim=0).tolist()
 
 
 @pytest.mark.parametrize('project_first', [True, False])

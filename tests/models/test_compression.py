@@ -8,7 +8,7 @@ def test_ratio_one_sends_the_map_as_it_is():
     maps = torch.randn(3, 8, 4, 6)
     plain = FeatureCompression(8)
     assert torch.equal(plain(maps), maps)
-    assert plain.message_bytes(4, 6) == maps[0].numel() * 4
+    assert plain.message_bytes(4 * 6) == maps[0].numel() * 4
     assert not list(plain.parameters())
 
 
@@ -21,8 +21,8 @@ def test_fewer_channels_are_sent_and_all_come_back(ratio):
     maps = torch.randn(2, 32, 4, 6)
     assert compression(maps).shape == maps.shape
     assert sent[0].shape == (2, 32 // ratio, 4, 6)
-    assert compression.message_bytes(4, 6) == sent[0][0].numel() * 4
-    assert FeatureCompression(32, ratio, bits=8).message_bytes(4, 6) == sent[0][0].numel() + 8
+    assert compression.message_bytes(4 * 6) == sent[0][0].numel() * 4
+    assert FeatureCompression(32, ratio, bits=8).message_bytes(4 * 6) == sent[0][0].numel() + 8
     compression(maps).square().mean().backward()
     assert all(p.grad.any() for p in compression.parameters())
 

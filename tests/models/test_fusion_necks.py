@@ -8,15 +8,18 @@ from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 16, 16
-WINDOWS = dict(windows=(2, 4), window_heads=(2, 2), window_channels=(4, 4))
+WINDOWS = dict(windows=(2, 4), window_channels=(4, 4))
 NECKS = dict(
     AttFuseFusion={},
+    CoBEVFlowFusion=dict(channels=C - 2),
     DiscoNetFusion=dict(channels=C),
     FCooperFusion={},
+    FFNetFusion=dict(channels=C // 2),
     HeterogeneousAttentionFusion=dict(channels=C, num_heads=2),
     V2VNetFusion=dict(channels=C),
     V2XPnPFusion=dict(channels=C, num_heads=2, **WINDOWS),
     V2XViTFusion=dict(channels=C, num_heads=2, depth=2, **WINDOWS),
+    Where2commFusion=dict(channels=C, num_heads=2, threshold=0.1, num_scales=2),
 )
 WITH_KINDS = ('HeterogeneousAttentionFusion', 'V2XPnPFusion', 'V2XViTFusion')
 KINDS = torch.tensor([0, 0, 1, 1])
@@ -57,7 +60,7 @@ def test_the_order_of_the_other_agents_changes_nothing(neck):
 def test_all_agents_are_heard(neck):
     features = maps(4)
     together = neck(features, [4], KINDS, ALL)
-    assert together.shape == (1, C, H, W)
+    assert together.shape == (1, C - neck.flow_channels, H, W)
     for agent in range(4):
         changed = features.clone()
         changed[agent] *= -1.0
@@ -99,6 +102,23 @@ def test_other_agents_are_warped_into_the_ego_frame(neck):
     close(moved[..., 8:], there[..., 8:], 2e-2)
 
 
+def test_turning_another_agent_changes_nothing(neck):
+    """It looks to the left, and says so."""
+    features = maps(2)
+    turned = features.clone()
+    turned[1] = torch.rot90(features[1], 1, dims=(1, 2))  # its (x, y) is the ego's (-y, x)
+    if neck.flow_channels == 2:
+        x, y = turned[1, -2].clone(), turned[1, -1].clone()
+        turned[1, -2:] = torch.stack([y, -x])
+    turn = torch.from_numpy(pose_to_matrix([[0] * 6, [0, 0, 0, 0, 90, 0]]))
+    late = torch.tensor([0.0, 0.7])
+    close(
+        neck(turned, [2], KINDS[:2], ALL[:2], turn, delays=late),
+        neck(features, [2], KINDS[:2], ALL[:2], torch.eye(4).repeat(2, 1, 1), delays=late),
+        1e-4,
+    )
+
+
 @pytest.mark.parametrize('seen', [True, False])
 def test_gradients_reach_every_parameter_and_nothing_is_nan(neck, seen):
     neck.train()
@@ -132,8 +152,9 @@ def test_kinds_of_agents_matter(name):
             assert (outputs[i] - outputs[j]).abs().max() > 1e-3
 
 
-def test_delays_matter_to_v2xvit():
-    neck, features = make('V2XViTFusion'), maps(2)
+@pytest.mark.parametrize('name', ['V2XViTFusion', 'FFNetFusion', 'CoBEVFlowFusion'])
+def test_delays_matter(name):
+    neck, features = make(name), maps(2)
     outputs = [
         neck(features, [2], KINDS[:2], ALL[:2], delays=torch.tensor([0.0, late]))
         for late in (0.0, 0.3)
@@ -152,8 +173,10 @@ def test_fcooper_and_attfuse_by_hand():
     )
 
 
-def test_v2vnet_equals_its_pairwise_messages():
+@pytest.mark.parametrize('warped', [False, True])
+def test_v2vnet_equals_its_pairwise_messages(warped):
     neck, features = make('V2VNetFusion'), maps(3)
+    still = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1) if warped else None
     state = [features[i : i + 1] for i in range(3)]
     for _ in range(3):
         messages = [
@@ -161,7 +184,7 @@ def test_v2vnet_equals_its_pairwise_messages():
             for own in state
         ]
         state = [neck.update(m, own) for m, own in zip(messages, state, strict=True)]
-    close(neck(features, [3], KINDS[:3], ALL[:3]), neck.out(state[0]))
+    close(neck(features, [3], KINDS[:3], ALL[:3], still), neck.out(state[0]), 1e-4)
 
 
 @pytest.mark.parametrize('name', WITH_KINDS)

@@ -11,9 +11,6 @@ model = dict(
         type='V2XPnPFusion',
         channels=64,
         num_heads=4,
-        windows=[2, 4, 8],
-        window_heads=[4, 2, 1],
-        window_channels=[16, 32, 64],
         norm_cfg={{_base_.norm_cfg}},
         point_cloud_range={{_base_.model_range}},
     )

@@ -7,8 +7,6 @@ model = dict(
         channels=64,
         num_heads=4,
         windows=[2, 4, 8],
-        window_heads=[4, 2, 1],
-        window_channels=[16, 32, 64],
         point_cloud_range={{_base_.model_range}},
     )
 )

@@ -12,12 +12,15 @@ from .encoders import DensePillarEncoder, PortableSparseEncoder, SparsePillarEnc
 from .fusion_necks import (
     AttFuseFusion,
     BaseFusionNeck,
+    CoBEVFlowFusion,
     DiscoNetFusion,
     FCooperFusion,
+    FFNetFusion,
     HeterogeneousAttentionFusion,
     V2VNetFusion,
     V2XPnPFusion,
     V2XViTFusion,
+    Where2commFusion,
 )
 from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead
 from .map_encoder import (
@@ -36,8 +39,13 @@ from .masking import (
     WholeAgentMasking,
     WholeFrameMasking,
 )
-from .temporal_necks import BaseTemporalNeck, RecurrentTemporalNeck, TemporalAttentionNeck
-from .warping import warp_bev
+from .temporal_necks import (
+    BaseTemporalNeck,
+    FlowTemporalNeck,
+    RecurrentTemporalNeck,
+    TemporalAttentionNeck,
+)
+from .warping import warp_bev, warp_by_flow
 
 __all__ = [
     'AttFuseFusion',
@@ -47,13 +55,16 @@ __all__ = [
     'BaseMasking',
     'BaseTemporalNeck',
     'CloudLayout',
+    'CoBEVFlowFusion',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',
     'DensePillarEncoder',
     'DiscoNetFusion',
     'DistilledCooperativeDetector',
     'FCooperFusion',
+    'FFNetFusion',
     'FeatureCompression',
+    'FlowTemporalNeck',
     'HeterogeneousAttentionFusion',
     'LateFusionDetector',
     'MaskedPretrainer',
@@ -73,7 +84,9 @@ __all__ = [
     'VectorMaps',
     'WholeAgentMasking',
     'WholeFrameMasking',
+    'Where2commFusion',
     'nearest_polylines',
     'stack_maps',
     'warp_bev',
+    'warp_by_flow',
 ]

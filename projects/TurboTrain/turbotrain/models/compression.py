@@ -53,9 +53,9 @@ class FeatureCompression(BaseModule):
             for c_in, c_out, k in sizes
         )
 
-    def message_bytes(self, height: int, width: int) -> int:
-        """Size of one map's message."""
-        values = self.sent_channels * height * width
+    def message_bytes(self, cells: int) -> int:
+        """Size of a message of so many cells of a map."""
+        values = self.sent_channels * cells
         return 4 * values if self.bits == 32 else values + _SCALE_BYTES
 
     def forward(self, features: Tensor) -> Tensor:

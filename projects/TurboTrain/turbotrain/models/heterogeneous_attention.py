@@ -68,7 +68,9 @@ class HeterogeneousAttention(nn.Module):
             weights = masked_softmax(logits, seen[:, None], dim=2).to(value.dtype)
             heard = (weights[..., None, :] * value[:, None]).sum(dim=2)
             answer = answer + heard * (own == kind[:, None])[:, :, None, None, None]
-        return (self.weight[3, own] @ answer.flatten(2, 3)).view(b, receivers, c, h, w)
+        # Channels last, as the layers that follow have it.
+        told = answer.flatten(2, 3).mT @ self.weight[3, own].mT
+        return told.view(b, receivers, h, w, c).permute(0, 1, 4, 2, 3)
 
     def _messages(self, maps: Tensor, kinds: Tensor, receiver: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, N, heads, d, H*W) for receivers of one kind (B,) in each sample."""

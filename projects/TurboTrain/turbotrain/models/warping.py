@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ['warp_bev']
+__all__ = ['warp_bev', 'warp_by_flow']
 
 
 def warp_bev(
@@ -38,3 +38,29 @@ def warp_bev(
     warped = functional.grid_sample(features, grid, align_corners=False)
     seen = (grid.abs() <= 1).all(dim=-1)[:, None]
     return warped * seen, seen
+
+
+def warp_by_flow(
+    features: Tensor, displacement: Tensor, point_cloud_range: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Move what feature maps show, each cell by its own way: out(x) = in(x - displacement(x)).
+
+    Args:
+        features: (S, C, H, W); H runs along y, W along x.
+        displacement: (S, 2, H, W), metres along x and y, of what a cell shows afterwards.
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
+
+    Returns:
+        warped: (S, C, H, W), bilinear, 0 where it would come from outside the map.
+        seen: (S, 1, H, W) bool, whether it comes from inside.
+    """
+    x_min, y_min, _, x_max, y_max, _ = point_cloud_range
+    # In half precision places would be off by a good part of a cell.
+    precise = torch.promote_types(features.dtype, torch.float32)
+    still = torch.eye(2, 3, device=features.device, dtype=precise).expand(len(features), 2, 3)
+    grid = functional.affine_grid(still, list(features.shape), align_corners=False)
+    half = grid.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2])
+    grid = grid - displacement.permute(0, 2, 3, 1).to(precise) / half
+    warped = functional.grid_sample(features.to(precise), grid, align_corners=False)
+    seen = (grid.abs() <= 1).all(dim=-1)[:, None]
+    return warped.to(features.dtype) * seen, seen

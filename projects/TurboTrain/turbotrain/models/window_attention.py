@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .map_layers import MapLinear
+
 __all__ = ['MultiScaleWindowAttention', 'WindowAttention']
 
 
@@ -19,17 +21,17 @@ class WindowAttention(nn.Module):
     Args:
         channels: C.
         window: cells along a window's side.
-        num_heads: heads.
-        head_channels: channels of a head.
+        head_channels: channels of a head; there are as many heads as make C.
     """
 
-    def __init__(self, channels: int, window: int, num_heads: int, head_channels: int) -> None:
+    def __init__(self, channels: int, window: int, head_channels: int) -> None:
         super().__init__()
-        self.window, self.num_heads = window, num_heads
-        inner = num_heads * head_channels
-        self.query_key_value = nn.Conv2d(channels, 3 * inner, 1, bias=False)
-        self.out = nn.Conv2d(inner, channels, 1)
-        self.position = nn.Parameter(torch.zeros(num_heads, (2 * window - 1) ** 2))
+        if channels % head_channels:
+            raise ValueError(f'head_channels ({head_channels}) must divide channels ({channels})')
+        self.window, self.num_heads = window, channels // head_channels
+        self.query_key_value = MapLinear(channels, 3 * channels, bias=False)
+        self.out = MapLinear(channels, channels)
+        self.position = nn.Parameter(torch.zeros(self.num_heads, (2 * window - 1) ** 2))
         nn.init.trunc_normal_(self.position, std=0.02)
         cell = torch.stack(torch.meshgrid([torch.arange(window)] * 2, indexing='ij')).flatten(1)
         offset = cell[:, :, None] - cell[:, None] + window - 1
@@ -42,14 +44,10 @@ class WindowAttention(nn.Module):
         size = self.window
         rows, columns = -(-height // size), -(-width // size)
         missing = (0, columns * size - width, 0, rows * size - height)
-
-        def windows(maps: Tensor) -> Tensor:
-            """(S, heads * d, H, W) to (S * windows, heads, cells, d)."""
-            grid = functional.pad(maps, missing)
-            grid = grid.view(s, self.num_heads, -1, rows, size, columns, size)
-            return grid.permute(0, 3, 5, 1, 4, 6, 2).flatten(4, 5).flatten(0, 2)
-
-        query, key, value = (windows(m) for m in self.query_key_value(x).chunk(3, dim=1))
+        grid = self.query_key_value(functional.pad(x, missing)).permute(0, 2, 3, 1)
+        grid = grid.view(s, rows, size, columns, size, 3, self.num_heads, -1)
+        # (query key value, S * windows, heads, cells, d)
+        query, key, value = grid.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(1, 3)
         bias = self.position[:, self.relative].to(query.dtype)[None]
         if any(missing):
             there = functional.pad(x.new_ones(1, 1, height, width), missing)
@@ -57,8 +55,8 @@ class WindowAttention(nn.Module):
             bias = (bias + (there - 1) * 1e4).repeat(s, 1, 1, 1)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.view(s, rows, columns, self.num_heads, size, size, -1)
-        mixed = mixed.permute(0, 3, 6, 1, 4, 2, 5).reshape(s, -1, rows * size, columns * size)
-        return self.out(mixed[:, :, :height, :width])
+        mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(s, rows * size, columns * size, -1)
+        return self.out(mixed[:, :height, :width].permute(0, 3, 1, 2))
 
 
 class MultiScaleWindowAttention(nn.Module):
@@ -74,24 +72,21 @@ class MultiScaleWindowAttention(nn.Module):
     Args:
         channels: C.
         windows: cells along the sides of the windows.
-        num_heads: heads at each scale.
-        head_channels: channels of a head at each scale.
+        head_channels: channels of a head at each scale, of which there are as many as make C.
     """
 
     def __init__(
         self,
         channels: int,
         windows: Sequence[int] = (4, 8, 16),
-        num_heads: Sequence[int] = (16, 8, 4),
         head_channels: Sequence[int] = (16, 32, 64),
     ) -> None:
         super().__init__()
-        if not len(windows) == len(num_heads) == len(head_channels):
+        if len(windows) != len(head_channels):
             raise ValueError(
-                f'windows {windows}, num_heads {num_heads} and head_channels {head_channels} must '
-                'be of the same length'
+                f'windows {windows} and head_channels {head_channels} must be of the same length'
             )
-        scales = zip(windows, num_heads, head_channels, strict=True)
+        scales = zip(windows, head_channels, strict=True)
         self.scales = nn.ModuleList(WindowAttention(channels, *scale) for scale in scales)
         self.squeeze = nn.Sequential(
             nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU(inplace=True)
@@ -100,7 +95,7 @@ class MultiScaleWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, C, H, W) to the same shape."""
-        maps = torch.stack([scale(x) for scale in self.scales], dim=1)
-        mean = maps.sum(dim=1).mean(dim=(2, 3))
-        weights = self.excite(self.squeeze(mean)).unflatten(1, (len(self.scales), -1)).softmax(1)
-        return (maps * weights[..., None, None]).sum(dim=1)
+        maps = [scale(x) for scale in self.scales]
+        mean = torch.stack([m.mean(dim=(2, 3)) for m in maps]).sum(dim=0)
+        weights = self.excite(self.squeeze(mean)).unflatten(1, (len(maps), -1)).softmax(1)
+        return sum(m * w[..., None, None] for m, w in zip(maps, weights.unbind(1), strict=True))

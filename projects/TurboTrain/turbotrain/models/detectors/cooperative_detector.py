@@ -82,15 +82,16 @@ class CooperativeDetector(Base3DDetector):
 
         Args:
             batch_inputs_dict: ``points``: for each sample a list of N*T tensors (P, 4).
-            batch_data_samples: their metainfo holds ``agents`` and gets ``message_bytes``, what
-                each of the other agents with a cloud sends, unless a transform has set it.
+            batch_data_samples: their metainfo holds ``agents`` and, in testing, gets
+                ``message_bytes``, what each of the other agents with a cloud sends, unless a
+                transform has set it.
 
         Returns:
             One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
         """
         maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
-        self._note_messages(batch_data_samples, maps)
         bev = self._agents_first(maps, batch) if self.multi_step else self._time_first(maps, batch)
+        self._note_messages(batch_data_samples, maps)
         if self.map_neck is not None:
             bev = self.map_neck(bev, stack_maps(batch_data_samples, bev.device))
         return [bev] if self.bev_neck is None else self.bev_neck([bev])
@@ -158,15 +159,30 @@ class CooperativeDetector(Base3DDetector):
         return self.temporal_neck(fused, time_offsets=batch.time_offsets[batch.is_ego], valid=heard)
 
     def _note_messages(self, samples: list[Det3DDataSample], maps: Tensor) -> None:
+        """Say what was sent; where an agent sends some of the cells only, also which they are."""
+        if self.training:
+            return
         frames, channels, height, width = maps.shape[1:]
-        size = 4 * channels * height * width
-        if self.compression is not None:
-            size = self.compression.message_bytes(height, width)
-        for sample in samples:
-            senders = int(sample.agents.valid[1:].any(axis=1).sum())
-            if 'message_bytes' not in sample:
-                sent = [size * (frames if self.multi_step else 1)] * senders
-                sample.set_metainfo(dict(message_bytes=sent))
+        cells, steps = height * width, frames if self.multi_step else 1
+
+        def size(count: int) -> int:
+            if self.compression is not None:
+                return self.compression.message_bytes(count)
+            return 4 * (channels + self.fusion_neck.flow_channels) * count
+
+        sent = self.fusion_neck.sent_cells
+        if sent is not None:
+            sent = sent.unflatten(0, (steps, -1)).transpose(0, 1).tolist()
+        for i, sample in enumerate(samples):
+            if 'message_bytes' in sample:
+                continue
+            senders = sample.agents.valid[1:].any(axis=1).nonzero()[0] + 1
+            if sent is None:
+                sizes = [size(cells) * steps] * len(senders)
+            else:
+                which = -(-cells // 8)  # a bit for each cell
+                sizes = [sum(size(step[n]) + which for step in sent[i]) for n in senders]
+            sample.set_metainfo(dict(message_bytes=sizes))
 
     def _received(self, maps: Tensor, is_ego: Tensor) -> Tensor:
         """The agents' maps as they arrive; the ego has its own as it is."""

@@ -16,7 +16,16 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
 
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the feature maps.
+
+    Attributes:
+        flow_channels: how many channels the neck takes behind the C of the map; see
+            :meth:`compensate`.
+        sent_cells: (B, N) int64, how many cells each agent has sent in the latest forward pass, of
+            samples padded to N agents; None means all.
     """
+
+    flow_channels = 0
+    sent_cells: Tensor | None = None
 
     def __init__(self, point_cloud_range: list[float], init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -34,7 +43,8 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
         """Bring the agents' maps into the ego's frame and fuse them.
 
         Args:
-            features: (sum N_i, C, H, W), a sample's agents side by side, its ego first.
+            features: (sum N_i, C + flow_channels, H, W), a sample's agents side by side, its ego
+                first.
             num_agents: N_i of each of the B samples.
             kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure.
             valid: (sum N_i,) bool, whether the agent has sent anything.
@@ -44,8 +54,12 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
         Returns:
             (B, C, H, W) in the ego's frame.
         """
-        seen = valid[:, None, None, None]
+        late = features.new_zeros(len(kinds)) if delays is None else delays.to(features)
+        features, seen = self.compensate(features, valid[:, None, None, None], late)
         if ego_from_agent is not None:
+            if seen.shape[-1] > 1:
+                known = warp_bev(seen.to(features.dtype), ego_from_agent, self.point_cloud_range)[0]
+                seen = known > 0.5
             features, inside = warp_bev(features, ego_from_agent, self.point_cloud_range)
             seen = seen & inside
         # A rectangle of samples x agents: one kernel for all, at the price of some padding.
@@ -63,8 +77,33 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             maps = features.view(batch, agents, *features.shape[1:])
         else:
             maps = pad(features)
-        late = features.new_zeros(len(kinds)) if delays is None else delays.to(features)
         return self.fuse(maps, pad(kinds), pad(seen), pad(late))
+
+    def compensate(self, features: Tensor, seen: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring late maps up to now, each in its own frame; by default they stay as they are.
+
+        Args:
+            features: (sum N_i, C + flow_channels, H, W).
+            seen: bool, broadcastable to (sum N_i, 1, H, W).
+            delays: (sum N_i,) s.
+
+        Returns:
+            (sum N_i, C, H, W), and ``seen`` of it.
+        """
+        return features, seen
+
+    def split_flow(self, features: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+        """The map and the flow behind it.
+
+        Raises:
+            ValueError: there are not so many channels.
+        """
+        if features.shape[1] != channels + self.flow_channels:
+            raise ValueError(
+                f'{type(self).__name__} expects {channels} + {self.flow_channels} channels, as '
+                f'FlowTemporalNeck gives them, got {features.shape[1]}'
+            )
+        return features.split([channels, self.flow_channels], dim=1)
 
     @abstractmethod
     def fuse(self, features: Tensor, kinds: Tensor, seen: Tensor, delays: Tensor) -> Tensor:

@@ -52,8 +52,12 @@ class V2VNetFusion(BaseFusionNeck):
         for turn in range(self.num_rounds):
             receivers = n if turn + 1 < self.num_rounds else 1  # only the ego's last map counts
             own = states[:, :receivers].flatten(0, 1)
-            sent = self.from_sender(states.flatten(0, 1)).view_as(states)
-            heard = (sent * share).sum(dim=1, keepdim=True)
-            messages = heard + self.from_receiver(own).view(b, receivers, *own.shape[1:]) * anyone
-            states = self.update(messages.flatten(0, 1), own).view(b, receivers, *own.shape[1:])
+            if share.shape[-1] == 1:  # maps that all cover the same cells: the mean goes first
+                heard = self.from_sender((states * share).sum(dim=1))[:, None]
+            else:
+                sent = self.from_sender(states.flatten(0, 1)).view_as(states)
+                heard = (sent * share).sum(dim=1, keepdim=True)
+            asked = self.from_receiver(own).view(b, receivers, *own.shape[1:])
+            messages = ((heard + asked) * anyone).flatten(0, 1)
+            states = self.update(messages, own).view(b, receivers, *own.shape[1:])
         return self.out(states[:, 0])

@@ -7,7 +7,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ..heterogeneous_attention import HeterogeneousAttention
-from ..layer_norm import MapLayerNorm
+from ..map_layers import MapLayerNorm, MapLinear
 from ..window_attention import MultiScaleWindowAttention
 from .base import BaseFusionNeck
 
@@ -34,8 +34,7 @@ class V2XViTFusion(BaseFusionNeck):
         depth: blocks.
         num_heads: heads of the attention over agents.
         windows: cells along the sides of the windows.
-        window_heads: heads at each scale.
-        window_channels: channels of a head at each scale.
+        window_channels: channels of a head at each scale, of which there are as many as make C.
         feed_forward_channels: width of the feed-forward layer.
         dropout: after each part of a block.
     """
@@ -47,7 +46,6 @@ class V2XViTFusion(BaseFusionNeck):
         depth: int = 3,
         num_heads: int = 8,
         windows: Sequence[int] = (4, 8, 16),
-        window_heads: Sequence[int] = (16, 8, 4),
         window_channels: Sequence[int] = (16, 32, 64),
         feed_forward_channels: int = 256,
         dropout: float = 0.3,
@@ -64,15 +62,15 @@ class V2XViTFusion(BaseFusionNeck):
                     agents=HeterogeneousAttention(channels, num_heads),
                     windows=nn.Sequential(
                         MapLayerNorm(channels),
-                        MultiScaleWindowAttention(channels, windows, window_heads, window_channels),
+                        MultiScaleWindowAttention(channels, windows, window_channels),
                         nn.Dropout(dropout),
                     ),
                     feed_forward=nn.Sequential(
                         MapLayerNorm(channels),
-                        nn.Conv2d(channels, feed_forward_channels, 1),
+                        MapLinear(channels, feed_forward_channels),
                         nn.GELU(),
                         nn.Dropout(dropout),
-                        nn.Conv2d(feed_forward_channels, channels, 1),
+                        MapLinear(feed_forward_channels, channels),
                         nn.Dropout(dropout),
                     ),
                 )
@@ -87,6 +85,7 @@ class V2XViTFusion(BaseFusionNeck):
         phase = delays[..., None] * self.frequencies
         late = self.delay_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
         x = (features + late[..., None, None].to(features.dtype)).flatten(0, 1)
+        x = x.contiguous(memory_format=torch.channels_last)  # so that no layer copies its maps
         for i, block in enumerate(self.blocks):
             # After the last exchange only the ego's map counts.
             r = 1 if i + 1 == len(self.blocks) else n

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..layer_norm import MapLayerNorm
+from ..map_layers import MapLayerNorm
 from ..window_attention import MultiScaleWindowAttention
 from .heterogeneous_attention import HeterogeneousAttentionFusion
 
@@ -28,8 +28,7 @@ class V2XPnPFusion(HeterogeneousAttentionFusion):
         point_cloud_range: see :class:`BaseFusionNeck`.
         num_heads: heads of the attention over agents.
         windows: cells along the sides of the windows.
-        window_heads: heads at each scale.
-        window_channels: channels of a head at each scale.
+        window_channels: channels of a head at each scale, of which there are as many as make C.
         norm_cfg: normalisation of the feed-forward layer.
     """
 
@@ -39,7 +38,6 @@ class V2XPnPFusion(HeterogeneousAttentionFusion):
         point_cloud_range: list[float],
         num_heads: int = 8,
         windows: Sequence[int] = (2, 4, 8),
-        window_heads: Sequence[int] = (16, 8, 4),
         window_channels: Sequence[int] = (16, 32, 64),
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -48,7 +46,7 @@ class V2XPnPFusion(HeterogeneousAttentionFusion):
         self.alone, self.together = (
             nn.Sequential(
                 MapLayerNorm(channels),
-                MultiScaleWindowAttention(channels, windows, window_heads, window_channels),
+                MultiScaleWindowAttention(channels, windows, window_channels),
             )
             for _ in range(2)
         )

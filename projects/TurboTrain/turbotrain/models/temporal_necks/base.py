@@ -13,6 +13,8 @@ __all__ = ['BaseTemporalNeck']
 class BaseTemporalNeck(BaseModule, metaclass=ABCMeta):
     """Fuses the frames of each agent: (S, T, C, H, W) to (S, C, H, W).
 
+    A neck may add channels behind the C of the map; :class:`FlowTemporalNeck` does.
+
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the feature maps.
     """
