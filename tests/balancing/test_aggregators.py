@@ -176,6 +176,61 @@ def test_the_order_of_two_tasks_does_not_matter_to_pcgrad():
         torch.testing.assert_close(aggregate(PCGrad(), matrix.flip(0)), aggregate(PCGrad(), matrix))
 
 
+def mgda_by_the_book(g: np.ndarray) -> np.ndarray:
+    a, b = g
+    gamma = np.clip((b @ b - a @ b) / (a @ a + b @ b - 2 * a @ b), 0, 1)
+    return gamma * a + (1 - gamma) * b
+
+
+def aligned_by_the_book(g: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(g @ g.T)
+    balance = np.sqrt(values.min()) * vectors @ np.diag(values**-0.5) @ vectors.T
+    return balance.sum(axis=0) / len(g) @ g
+
+
+def config_by_the_book(g: np.ndarray) -> np.ndarray:
+    unit = np.linalg.pinv(g / np.linalg.norm(g, axis=1, keepdims=True)) @ np.ones(len(g))
+    unit /= np.linalg.norm(unit)
+    return (g @ unit).sum() * unit
+
+
+def gradvac_by_the_book(g: np.ndarray) -> np.ndarray:
+    result = g.copy()  # the first step: the running mean of the cosine is 0
+    for i, j in ((0, 1), (1, 0)):
+        norms = np.linalg.norm(g[i]), np.linalg.norm(g[j])
+        cosine = g[i] @ g[j] / norms[0] / norms[1]
+        if cosine < 0:
+            result[i] += norms[0] * -cosine / norms[1] * g[j]
+    return result.sum(axis=0)
+
+
+@pytest.mark.parametrize(
+    ('name', 'by_the_book', 'kwargs'),
+    [
+        ('MGDA', mgda_by_the_book, dict(reduction='mean')),
+        ('AlignedMTL', aligned_by_the_book, dict(reduction='mean')),
+        ('ConFIG', config_by_the_book, {}),
+        ('GradVac', gradvac_by_the_book, {}),
+    ],
+)
+def test_two_tasks_give_what_the_papers_formula_gives(name, by_the_book, kwargs):
+    for matrix in matrices(2, 20):
+        np.testing.assert_allclose(
+            aggregate(build(name, **kwargs), matrix),
+            by_the_book(matrix.numpy()),
+            rtol=1e-5,
+            atol=1e-5 * float(matrix.norm()),
+        )
+
+
+@pytest.mark.parametrize('tasks', [2, 4])
+def test_imtlg_is_impartial(tasks):
+    for matrix in matrices(tasks, 10):
+        result = aggregate(build('IMTLG'), matrix)
+        projections = matrix @ result / matrix.norm(dim=1)
+        torch.testing.assert_close(projections, projections.mean().expand(tasks), rtol=1e-5, atol=0)
+
+
 def test_nash_solves_its_equation():
     for matrix in matrices(2, 5):
         gram = gram_matrix([matrix])

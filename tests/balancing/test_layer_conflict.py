@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -26,3 +27,15 @@ def test_layers_are_compared_one_by_one():
     for a, b in zip(before, model.parameters(), strict=True):
         assert torch.equal(a, b)
         assert b.grad is None
+
+
+def test_the_standard_error_is_over_batches():
+    model = TwoTasks()
+    batches = [dict(x=torch.randn(5, 4)) for _ in range(3)]
+    alone = [layer_conflict(model, [batch], TASKS) for batch in batches]
+    together = layer_conflict(model, batches, TASKS)
+    for layer, values in together.items():
+        each = np.array([own[layer]['cosine'] for own in alone])
+        assert values['cosine'] == pytest.approx(each.mean())
+        assert values['error'] == pytest.approx(each.std(ddof=1) / 3**0.5)
+        assert alone[0][layer]['error'] is None

@@ -1,9 +1,11 @@
 import copy
+import math
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -13,6 +15,7 @@ from projects.TurboTrain.turbotrain.balancing import (
     TaskGradients,
     task_losses,
 )
+from projects.TurboTrain.turbotrain.balancing.processes import cut_like
 from tests.balancing.toys import (
     ALWAYS,
     MEASURED,
@@ -41,6 +44,23 @@ def test_free_steps_and_plain_sums_are_mmengines_own_bit_for_bit(plain, kwargs):
     expected = train(stock, wrapper(stock, OptimWrapper, **copy.deepcopy(kwargs)))
     for a, b in zip(after, expected, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(schedule=NEVER), MEASURED, MEASURED | FEATURES], ids=['free', 'exact', 'cut']
+)
+def test_the_last_update_may_have_fewer_passes(settings):
+    def after(optim_wrapper, model):
+        optim_wrapper.initialize_count_status(model, 0, 8)  # the third update has two
+        return train(model, optim_wrapper)
+
+    ours, stock = TwoTasks(), TwoTasks()
+    kwargs = dict(accumulative_counts=3)
+    expected = after(wrapper(stock, OptimWrapper, **kwargs), stock)
+    for a, b in zip(
+        after(wrapper(ours, tasks=TASKS, **settings, **kwargs), ours), expected, strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize('kwargs', SETTINGS)
@@ -165,69 +185,84 @@ def test_heads_run_backward_once_and_the_trunk_once_a_task():
     assert calls == dict(trunk=2, box=1, path=1)
 
 
-class FakeScaler:
-    """What GradScaler does, on the CPU: scale, unscale, skip on infinities."""
+class FullPrecision(TwoTasks):
+    """Under autocast too, so that results compare."""
 
-    def __init__(self, scale: float = 1024.0) -> None:
-        self._scale = scale
-
-    def scale(self, loss):
-        return loss * self._scale
-
-    def step(self, optimizer, **kwargs):
-        for group in optimizer.param_groups:
-            for p in group['params']:
-                if p.grad is not None:
-                    p.grad /= self._scale
-        optimizer.step(**kwargs)
-
-    def update(self, *_):
-        pass
+    def forward(self, *args, **kwargs) -> dict:
+        with torch.autocast('cpu', enabled=False):
+            return super().forward(*args, **kwargs)
 
 
-def test_scaling_the_losses_changes_nothing(monkeypatch):
-    # There is no accelerator here: the scaler is emulated, the wrapper's own code is not.
+@pytest.fixture
+def amp(monkeypatch):
+    """Mixed precision as it is but for the accelerator: torch's loss scaler on CPU tensors."""
+    if not hasattr(torch.amp, 'GradScaler'):
+        pytest.skip('torch before 2.3 has no loss scaler for the CPU')
     monkeypatch.setattr(
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
     )
 
-    def with_scale(scale: float) -> list[torch.Tensor]:
-        model = TwoTasks()
-        optim_wrapper = wrapper(model, AmpConflictSuppressingOptimWrapper, tasks=TASKS)
-        optim_wrapper.loss_scaler = FakeScaler(scale)
-        return train(model, optim_wrapper)
+    def build(model, kind=AmpConflictSuppressingOptimWrapper, scale=1024.0, **kwargs):
+        optim_wrapper = wrapper(model, kind, **copy.deepcopy(kwargs))
+        optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale)
+        return optim_wrapper
 
-    start = [p.detach() for p in TwoTasks().parameters()]
-    scaled, unscaled = with_scale(1024.0), with_scale(1.0)
-    assert not torch.equal(start[-1], scaled[-1])
+    return build
+
+
+@pytest.mark.parametrize('kwargs', SETTINGS)
+def test_the_sum_of_scaled_task_gradients_is_stock_amps(amp, kwargs):
+    stock = FullPrecision()
+    expected = train(stock, amp(stock, AmpOptimWrapper, **kwargs))
+    assert not torch.equal(expected[-1], [*FullPrecision().parameters()][-1])
+    for settings in (dict(schedule=NEVER), MEASURED, MEASURED | FEATURES):
+        ours = FullPrecision()
+        after = train(ours, amp(ours, tasks=TASKS, **settings, **kwargs))
+        for a, b in zip(after, expected, strict=True):
+            if settings['schedule'] is NEVER:
+                assert torch.equal(a, b)
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('level', [{}, FEATURES])
+def test_scaling_the_losses_changes_nothing(amp, level):
+    def with_scale(scale: float) -> tuple[list[torch.Tensor], float]:
+        model = TwoTasks()  # in bfloat16
+        optim_wrapper = amp(model, scale=scale, tasks=TASKS, schedule=ALWAYS, **level)
+        after = train(model, optim_wrapper)
+        norms = optim_wrapper.message_hub.get_scalar('train/task_norm/detection')
+        return after, norms.current()
+
+    (scaled, norm), (unscaled, same_norm) = with_scale(1024.0), with_scale(1.0)
+    assert norm == same_norm
     for a, b in zip(scaled, unscaled, strict=True):
         assert torch.equal(a, b)  # powers of two lose no bits
 
 
-def test_an_overflow_in_one_task_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(
-        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
-    )
-    for level in ({}, FEATURES):
-        for name in ('PCGrad', 'MGDA', 'GradVac', 'GradDrop', 'ConFIG', 'UPGrad'):
-            model = TwoTasks()
-            forward = model.forward
-            model.forward = lambda f=forward, **kw: {
-                k: v * torch.inf if k == 'loss_path' else v for k, v in f(**kw).items()
-            }
-            optim_wrapper = wrapper(
-                model, AmpConflictSuppressingOptimWrapper, tasks=TASKS, schedule=ALWAYS,
-                aggregator=dict(type=name), **level,
-            )  # fmt: skip
-            optim_wrapper.loss_scaler = FakeScaler()
-            seen = []
-            optim_wrapper.step = lambda m=model, s=seen, **_: s.extend(
-                p.grad.isfinite().all() for p in m.trunk.parameters()
-            )
-            model.train_step(dict(x=torch.randn(5, 4)), optim_wrapper)
-            assert seen
-            assert not any(seen), name
-            assert optim_wrapper.aggregator.state_dict().get('calls', 0) == 0
+@pytest.mark.parametrize('level', [{}, FEATURES])
+@pytest.mark.parametrize('name', ['PCGrad', 'MGDA', 'GradVac', 'GradDrop', 'ConFIG', 'UPGrad'])
+def test_a_step_in_which_one_task_overflows_is_skipped(amp, name, level):
+    model = TwoTasks()
+    forward, overflows = model.forward, True
+    model.forward = lambda **kw: {
+        k: v * torch.inf if overflows and k == 'loss_path' else v for k, v in forward(**kw).items()
+    }
+    optim_wrapper = amp(
+        model, tasks=TASKS, schedule=ALWAYS, aggregator=dict(type=name),
+        clip_grad=dict(max_norm=1.0), **level,
+    )  # fmt: skip
+    before = [p.detach().clone() for p in model.parameters()]
+    hub = optim_wrapper.message_hub
+    for a, b in zip(before, train(model, optim_wrapper, 1), strict=True):
+        assert torch.equal(a, b)
+    assert optim_wrapper.loss_scaler.get_scale() == 512
+    assert optim_wrapper.aggregator.state_dict().get('calls', 0) == 0
+    assert hub.get_scalar('train/suppressing').current() == 0
+    overflows = False
+    after = train(model, optim_wrapper, 1)
+    assert not torch.equal(before[-1], after[-1])
+    assert all(p.isfinite().all() for p in after)
+    assert hub.get_scalar('train/suppressing').current() == 1
 
 
 class Checkpointed(TwoTasks):
@@ -273,10 +308,66 @@ def test_features_aggregate_at_the_modules_output():
         torch.testing.assert_close(seen[f'trunk.{name}'], gradient)
 
 
+class Pyramid(BaseModel):
+    """A trunk with several outputs: two tasks use `a` and `b`, the first alone `c`, none `d`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+
+        class Trunk(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers = nn.ModuleList(nn.Linear(4, 3) for _ in range(4))
+
+            def forward(self, x: torch.Tensor) -> dict:
+                a, b, c, d = (layer(x) for layer in self.layers)
+                return dict(scales=[a, (b, b)], alone=c, unused=d, mask=x > 0)
+
+        self.trunk = Trunk()
+        self.around = nn.Linear(4, 3)
+
+    def losses(self, out: dict, x: torch.Tensor) -> dict:
+        a, (b, same) = out['scales']
+        first = 2 * a + b.sin() + out['alone'].cos()
+        second = (a - 3).square() + (same + 2).square() + self.around(x)
+        return dict(loss_box=first.mean(), loss_path=second.mean())
+
+    def forward(self, x: torch.Tensor, mode: str = 'loss') -> dict:
+        return self.losses(self.trunk(x), x)
+
+
+def test_features_may_be_several_tensors():
+    model = Pyramid()
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(4))
+    out = model.trunk(x)
+    a, (b, _) = out['scales']
+    c, losses = out['alone'], model.losses(out, x)
+    d = torch.autograd.grad(losses['loss_box'], [a, b, c], retain_graph=True)
+    p = torch.autograd.grad(losses['loss_path'], [a, b], retain_graph=True)
+    dp = sum((i * j).sum() for i, j in zip(d, p, strict=False))
+    dd, pp = (sum((g * g).sum() for g in own) for own in (d[:2], p))
+    assert dp < 0, 'the toy has no conflict'
+    mixed = [i * (1 - dp / dd) + j * (1 - dp / pp) for i, j in zip(d, p, strict=False)]
+    trunk = list(model.trunk.layers[:3].parameters())
+    expected = torch.autograd.grad([a, b, c], trunk, [*mixed, d[2]])
+
+    optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS, **FEATURES)
+    optim_wrapper.zero_grad = lambda: None
+    model.train_step(dict(x=x), optim_wrapper)
+    for parameter, gradient in zip(trunk, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    assert model.around.weight.grad is not None
+    assert model.trunk.layers[3].weight.grad is None
+
+
 def test_features_that_are_not_there_are_refused():
     model = TwoTasks()
     with pytest.raises(ValueError, match='together with features'):
         wrapper(model, tasks=TASKS, level='features')
+    optim_wrapper = wrapper(model, tasks=TASKS, level='features', features='trunc')
+    with pytest.raises(ValueError, match=r"TwoTasks has no module features='trunc'.*'trunk'"):
+        train(model, optim_wrapper, 1)  # a free step, before it is needed
     model.idle = nn.Linear(2, 2)
     with pytest.raises(RuntimeError, match='no output with a graph'):
         train(
@@ -348,6 +439,45 @@ def test_scalars_by_task_and_by_pair():
         assert scalars[f'train/task_norm/{name}'].data[0][-1] > 0
         assert f'train/task_weight/{name}' in scalars
     assert 0 <= scalars['train/conflict_rate'].data[0][-1] <= 1
+
+
+def test_a_missing_task_is_missing_in_the_scalars_too():
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE, schedule=dict(type='PeriodicSchedule', free=1))
+    optim_wrapper.message_hub = hub = MessageHub('missing')
+    train(model, optim_wrapper, 8, without=lambda step: 'mapping' if step == 3 else '')
+    suppressing = hub.get_scalar('train/suppressing').data[0]
+    assert suppressing.tolist() == [0, 1] * 4
+    for name in ('task_norm/mapping', 'task_weight/mapping', 'cosine/detection~mapping'):
+        values = hub.get_scalar(f'train/{name}').data[0]
+        assert [math.isnan(value) for value in values] == [False, True, False, False], name
+    assert not any(map(math.isnan, hub.get_scalar('train/cosine/detection~prediction').data[0]))
+
+
+def test_a_model_that_weighs_its_losses_elsewhere_is_refused():
+    for settings in ({}, dict(accumulative_counts=3), dict(schedule=ALWAYS)):
+        model = TwoTasks()
+        train(model, wrapper(model, tasks=TASKS, **settings), 1)
+        parse = model.parse_losses
+        model.parse_losses = lambda losses, parse=parse: (0.5 * parse(losses)[0], {})
+        with pytest.raises(RuntimeError, match=r'add up to .*parse_losses made'):
+            train(model, wrapper(model, tasks=TASKS, **settings), 1)
+
+
+def test_gradients_have_their_parameters_memory_format():
+    whole = torch.randn(6, 8)
+    parameters = [
+        nn.Parameter(torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)),
+        nn.Parameter(torch.randn(4, 3).T),
+        nn.Parameter(whole[:, :4]),  # not dense
+        nn.Parameter(torch.tensor(1.0)),
+    ]
+    sum(p.square().sum() for p in parameters).backward()
+    flat = torch.zeros(sum(p.numel() for p in parameters))
+    for view, parameter in zip(cut_like(flat, parameters), parameters, strict=True):
+        assert view.stride() == parameter.grad.stride()
+        view += parameter.grad
+    assert (flat != 0).all()  # side by side
 
 
 def test_a_misspelt_aggregator_is_named_with_what_there_is():

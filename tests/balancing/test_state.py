@@ -5,11 +5,9 @@ import copy
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS
-from mmengine.runner import Runner
 
 from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
-from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, wrapper
+from tests.balancing.toys import ALWAYS, STATEFUL, THREE, ThreeTasks, run_by_runner, wrapper
 
 CASES = [
     dict(schedule=dict(type='PeriodicSchedule', free=2, suppress=1)),
@@ -79,6 +77,40 @@ def test_checkpoints_go_to_and_come_from_a_stock_wrapper():
     assert changed.update_index == 4
 
 
+def test_what_other_tasks_left_behind_is_not_used():
+    settings = dict(
+        aggregator=dict(type='GradVac'),
+        schedule=dict(type='WhenNeededSchedule'),
+        balancer=dict(type='UncertaintyWeighting'),
+    )
+    model = ThreeTasks()
+    three = wrapper(model, tasks=THREE, **copy.deepcopy(settings))
+    steps(model, three, range(4))
+    swapped = dict(reversed(THREE.items()))
+    for tasks in (swapped, dict(some=['loss_box', 'loss_map'], others=['loss_cls_*', 'loss_path'])):
+        model = ThreeTasks()
+        other = wrapper(model, tasks=tasks, **copy.deepcopy(settings))
+        other.load_state_dict(three.state_dict())
+        assert other.update_index == 4
+        assert other.schedule.mean is None
+        assert not other.aggregator.state_dict()['means'].any()
+        steps(model, other, range(2))
+
+
+def test_the_layout_of_the_task_gradients_is_resumed():
+    """Inner products are summed in its order, even while the task that shaped it is missing."""
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE, schedule=ALWAYS)
+    steps(model, optim_wrapper, range(2))
+    layout = optim_wrapper.state_dict()['conflict_suppression']['layout']
+    assert layout.sum(0).max() == 3
+    again = wrapper(model, tasks=THREE, schedule=ALWAYS)
+    again.load_state_dict(optim_wrapper.state_dict())
+    assert torch.equal(again.state_dict()['conflict_suppression']['layout'], layout)
+    model.train_step(dict(x=torch.randn(5, 4), without='mapping'), again)
+    assert torch.equal(again.state_dict()['conflict_suppression']['layout'], layout)
+
+
 def test_the_amp_twin_saves_both_states(monkeypatch):
     monkeypatch.setattr(
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
@@ -90,46 +122,10 @@ def test_the_amp_twin_saves_both_states(monkeypatch):
     amp.load_state_dict(state)
 
 
-class Clouds(torch.utils.data.Dataset):
-    def __len__(self):
-        return 7
-
-    def __getitem__(self, i):
-        return dict(x=torch.randn(4, generator=torch.Generator().manual_seed(i)))
-
-
-@MODELS.register_module()
-class RunnersThreeTasks(ThreeTasks):
-    pass
-
-
 def test_runners_resume_equals_an_uninterrupted_run(tmp_path):
-    def run(name: str, epochs: int, resume: bool = False) -> list[torch.Tensor]:
-        runner = Runner(
-            model=dict(type='RunnersThreeTasks'),
-            work_dir=str(tmp_path / name),
-            train_dataloader=dict(
-                dataset=Clouds(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True),
-                collate_fn=dict(type='default_collate'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(
-                type='ConflictSuppressingOptimWrapper', tasks=THREE,
-                optimizer=dict(type='Adam', lr=0.01),
-                aggregator=dict(type='GradVac'),
-                schedule=dict(type='WhenNeededSchedule', interval=3),
-                balancer=dict(type='UncertaintyWeighting'),
-            ),
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-            custom_hooks=[dict(type='PlainCheckpointHook')],
-            randomness=dict(seed=0), resume=resume, experiment_name=f'{name}{epochs}',
-        )  # fmt: skip
-        runner.train()
-        return [p.detach().clone() for p in runner.model.parameters()]
-
-    whole = run('whole', 4)
-    interrupted = run('parts', 2)
-    resumed = run('parts', 4, resume=True)
+    whole = run_by_runner(tmp_path / 'whole', 4, STATEFUL)
+    interrupted = run_by_runner(tmp_path / 'parts', 2, STATEFUL)
+    resumed = run_by_runner(tmp_path / 'parts', 4, STATEFUL, resume=True)
     assert not torch.equal(interrupted[-1], resumed[-1])
     for a, b in zip(whole, resumed, strict=True):
         assert torch.equal(a, b)

@@ -1,8 +1,13 @@
 """Small models and training loops for the tests of balancing."""
 
+import copy
+from pathlib import Path
+
 import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
 from torch import nn
 
 from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
@@ -51,6 +56,55 @@ class ThreeTasks(TwoTasks):
         if without != 'mapping':
             losses['loss_map'] = (self.map(self.trunk(x)) + 1).square().mean()
         return losses
+
+
+class Clouds(torch.utils.data.Dataset):
+    """Seven samples for a runner."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, i: int) -> dict:
+        return dict(x=torch.randn(4, generator=torch.Generator().manual_seed(i)))
+
+
+# All that remembers: conflicts, draws, the schedule's position, the weights of the losses.
+STATEFUL = dict(
+    tasks=THREE,
+    aggregator=dict(type='GradVac'),
+    schedule=dict(type='WhenNeededSchedule', interval=3),
+    balancer=dict(type='UncertaintyWeighting'),
+)
+
+
+@MODELS.register_module()
+class RunnersThreeTasks(ThreeTasks):
+    """To be built by a runner."""
+
+
+def run_by_runner(
+    work_dir: Path, epochs: int, settings: dict, resume: bool = False, **kwargs
+) -> list[torch.Tensor]:
+    """Train by mmengine's Runner, which saves every epoch; the weights at the end."""
+    runner = Runner(
+        model=dict(type='RunnersThreeTasks'),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Clouds(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(
+            type='ConflictSuppressingOptimWrapper', optimizer=dict(type='Adam', lr=0.01),
+            **copy.deepcopy(settings),
+        ),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        custom_hooks=[dict(type='PlainCheckpointHook')],
+        randomness=dict(seed=0), resume=resume,
+        experiment_name=f'{work_dir.name}{epochs}{resume}', **kwargs,
+    )  # fmt: skip
+    runner.train()
+    return [p.detach().clone() for p in runner.model.parameters()]
 
 
 def wrapper(model: nn.Module, kind: type = ConflictSuppressingOptimWrapper, **kwargs):

@@ -1,7 +1,9 @@
 """What each of two gloo processes does for test_processes.py; everything in one go."""
 
+import itertools
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -10,14 +12,19 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
+from projects.TurboTrain.turbotrain.balancing import (
+    AGGREGATORS,
+    AmpConflictSuppressingOptimWrapper,
+)
 from tests.balancing.toys import (
     ALWAYS,
     MEASURED,
+    STATEFUL,
     TASKS,
     THREE,
     ThreeTasks,
     TwoTasks,
+    run_by_runner,
     train,
     wrapper,
 )
@@ -39,7 +46,8 @@ def run(rank: int, settings: dict, kind=TwoTasks, steps: int = 8, without=None, 
         wrapper(model, OptimWrapper, **settings) if stock else wrapper(model, **settings)
     )
     # Each process has data of its own.
-    return train(parallel, optim_wrapper, steps, seed=10 + rank, without=without), optim_wrapper
+    parameters = train(parallel, optim_wrapper, steps, seed=10 + rank, without=without)
+    return parameters, optim_wrapper, model
 
 
 def one_rank_misses(rank: int):
@@ -73,6 +81,29 @@ def count_messages(body) -> list[int]:
 class Normed(TwoTasks):
     def __init__(self) -> None:
         super().__init__(norm=NaiveSyncBatchNorm1d(8))
+
+
+class OwnNorms(TwoTasks):
+    def __init__(self) -> None:
+        super().__init__(norm=nn.BatchNorm1d(8))
+
+
+def overflow_on_one_rank(rank: int, settings: dict) -> list[torch.Tensor]:
+    """Mixed precision; in the fourth of eight steps one task is infinite on one rank."""
+    model, calls = TwoTasks(), itertools.count()
+    forward = model.forward
+    model.forward = lambda **kwargs: {
+        key: value * torch.inf if key == 'loss_path' and rank == 1 and step == 3 else value
+        for step in [next(calls)]
+        for key, value in forward(**kwargs).items()
+    }
+    with mock.patch(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+    ):
+        optim_wrapper = wrapper(model, AmpConflictSuppressingOptimWrapper, tasks=TASKS, **settings)
+    optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    parameters = train(replica(model), optim_wrapper, seed=10 + rank)
+    return [*parameters, torch.tensor([optim_wrapper.loss_scaler.get_scale()])]
 
 
 def main(rank: int, store: str, out: str) -> None:
@@ -110,7 +141,7 @@ def main(rank: int, store: str, out: str) -> None:
             ('free', dict(tasks=tasks, **free)),
         ):
             unused = dict(find_unused_parameters=True) if name == 'stock' else {}
-            parameters, _ = run(rank, settings, kind, without=without, **unused)
+            parameters, *_ = run(rank, settings, kind, without=without, **unused)
             note(f'{case}/{name}', parameters)
 
     for name in AGGREGATORS.module_dict:
@@ -122,19 +153,21 @@ def main(rank: int, store: str, out: str) -> None:
     for name in BALANCERS:
         balancer = dict(type=name) | (dict(interval=2) if name == 'DynamicWeightAverage' else {})
         settings = dict(tasks=TASKS, schedule=ALWAYS, balancer=balancer)
-        parameters, optim_wrapper = run(rank, settings, steps=12)
+        parameters, optim_wrapper, _ = run(rank, settings, steps=12)
         note(f'equal/{name}', [*parameters, optim_wrapper.balancer.weights.float()])
     settings = dict(tasks=TASKS, schedule=dict(type='WhenNeededSchedule', interval=3))
-    parameters, optim_wrapper = run(rank, settings, steps=50)
+    parameters, optim_wrapper, _ = run(rank, settings, steps=50)
     note('equal/WhenNeeded', [*parameters, torch.tensor([optim_wrapper.schedule.mean])])
 
     note('norm/stock', run(rank, dict(stock=True), Normed, find_unused_parameters=True)[0])
     note('norm/parameters', run(rank, dict(tasks=TASKS, **MEASURED), Normed)[0])
     note('norm/features', run(rank, dict(tasks=TASKS, **MEASURED, **FEATURES), Normed)[0])
-    try:
-        run(rank, dict(tasks=TASKS, schedule=ALWAYS), Normed, without=one_rank_misses(rank))
-    except RuntimeError as error:
-        results['norm error'] = str(error)
+    for level in ({}, FEATURES):
+        settings = dict(tasks=TASKS, schedule=ALWAYS, **level)
+        try:
+            run(rank, settings, Normed, without=one_rank_misses(rank))
+        except RuntimeError as error:
+            results.setdefault('norm errors', []).append(str(error))
 
     model = TwoTasks()
     parallel, optim_wrapper = replica(model), wrapper(model, tasks=TASKS, schedule=ALWAYS)
@@ -143,6 +176,41 @@ def main(rank: int, store: str, out: str) -> None:
 
     overlapping = dict(tasks=TASKS, overlap_free_steps=True)
     note('overlap/ours', run(rank, overlapping | free, find_unused_parameters=True)[0])
+    for name, settings in (('by hand', {}), ('overlapping', dict(overlap_free_steps=True))):
+        settings = dict(tasks=TASKS, schedule=dict(type='PeriodicSchedule', free=1), **settings)
+        note(f'mixed/{name}', run(rank, settings, find_unused_parameters=True)[0])
+
+    for level in ({}, FEATURES):
+        settings = dict(tasks=THREE, schedule=ALWAYS, **level)
+        note(f'whole/{"features" if level else "parameters"}', run(rank, settings, ThreeTasks)[0])
+
+    for name, settings in (
+        ('stock', dict(stock=True)),
+        ('free', dict(tasks=TASKS, **free)),
+        ('suppressing', dict(tasks=TASKS, **MEASURED)),
+    ):
+        _, _, model = run(rank, settings, OwnNorms, find_unused_parameters=name == 'stock')
+        results.setdefault('buffers', {})[name] = torch.cat([b.flatten() for b in model.buffers()])
+
+    if hasattr(torch.amp, 'GradScaler'):
+        for name, settings in (
+            ('free', free),
+            ('parameters', dict(schedule=ALWAYS)),
+            ('features', dict(schedule=ALWAYS, **FEATURES)),
+        ):
+            note(f'overflow/{name}', overflow_on_one_rank(rank, settings))
+
+    # As tools/train.py does on CPUs, and with --resume.
+    parallel = dict(type='MMDistributedDataParallel', device_ids=None)
+    ddp = dict(cfg=dict(model_wrapper_cfg=parallel))
+    for level in ({}, FEATURES):
+        settings, where = STATEFUL | level, 'features' if level else 'parameters'
+        folder = Path(out) / where
+        note(f'resume/{where}/whole', run_by_runner(folder / 'whole', 4, settings, **ddp))
+        note(f'resume/{where}/half', run_by_runner(folder / 'parts', 2, settings, **ddp))
+        dist.barrier()  # until the first process has written the checkpoint
+        resumed = run_by_runner(folder / 'parts', 4, settings, resume=True, **ddp)
+        note(f'resume/{where}/resumed', resumed)
     torch.save(results, Path(out) / f'{rank}.pth')
     dist.barrier()
     dist.destroy_process_group()

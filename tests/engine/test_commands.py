@@ -114,6 +114,21 @@ def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
     assert (workspace / 'a.png').read_bytes()[:4] == b'\x89PNG'
 
 
+def test_conflict_says_in_which_layers_tasks_fight(workspace, finetuned):
+    output = run(
+        sys.executable, ROOT / 'tools/analysis/conflict.py', workspace / 'finetune.py',
+        'finetune/epoch_1.pth', '--batches', 99, '--out', 'layers.png', cwd=workspace,
+    )  # fmt: skip
+    layers = json.loads(output.splitlines()[-1])
+    assert f'{len(layers)} layers over {SAMPLES} batches' in output
+    parts = {layer.split('.')[0] for layer in layers}
+    trunk = {'encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck'}
+    assert parts == trunk, 'heads share nothing'
+    assert sum(values['share'] for values in layers.values()) == pytest.approx(1)
+    assert all(-1 <= values['cosine'] <= 1 for values in layers.values())
+    assert (workspace / 'layers.png').read_bytes()[:4] == b'\x89PNG'
+
+
 def test_seeds_make_runs_equal_with_any_number_of_workers(workspace, pretrained, finetuned):
     train(
         workspace, 'finetune', 'again', '--cfg-options', f'load_from={pretrained}',

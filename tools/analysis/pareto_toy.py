@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
 
 STARTS = ((-1.6, 0.0), (-0.2, -1.0), (1.5, 0.5))
+COLORS = ('#0072B2', '#D55E00', '#009E73')  # of the starts; told apart by the colour-blind
 SUM = dict(schedule=dict(type='PeriodicSchedule', suppress=0))
 ALWAYS = dict(schedule=dict(type='PeriodicSchedule', free=0))
 SETTINGS = {
@@ -77,31 +78,43 @@ def distance_to_front(w: Tensor) -> float:
     return ((y - 4) ** 2 + max(abs(x) - 0.5, 0.0) ** 2) ** 0.5
 
 
+def mean_distance(paths: list[Tensor]) -> float:
+    return sum(distance_to_front(path[-1]) for path in paths) / len(paths)
+
+
 def draw(paths: dict[str, list[Tensor]], out: Path) -> None:
-    figure = Figure(figsize=(11, 4.8), layout='constrained')
-    plane, plot = figure.subplots(1, 2)
+    """A column for each setting: its paths among the parameters, and below among the losses."""
+    figure = Figure(figsize=(12, 6.6), layout='constrained')
+    rows = figure.subplots(2, len(paths), sharex='row', sharey='row', squeeze=False)
     x, y = torch.meshgrid(torch.linspace(-2, 2, 200), torch.linspace(-1.5, 5, 200), indexing='ij')
-    plane.contour(x, y, sum(task_losses(x, y)), levels=25, colors='lightgrey', linewidths=0.7)
-    front_x = torch.linspace(-0.5, 0.5, 50)
-    plane.plot(front_x, torch.full((50,), 4.0), color='black', linewidth=5, label='Pareto front')
-    plot.plot(
-        *task_losses(front_x, torch.full((50,), 4.0)), color='black', linewidth=5,
-        label='Pareto front',
-    )  # fmt: skip
-    for number, (name, several) in enumerate(paths.items()):
-        for i, path in enumerate(several):
-            label = name if i == 0 else None
-            style = dict(color=f'C{number}', linewidth=1, alpha=0.8)
-            plane.plot(*path.T, **style)
-            plane.plot(*path[-1], 'o', color=style['color'])
-            plot.plot(*task_losses(*path.T), **style)
-            plot.plot(*task_losses(*path[-1]), 'o', color=style['color'], label=label)
-    plane.plot(*torch.tensor(STARTS).T, 'k+', markersize=10, label='starts')
-    plane.set(xlabel='x', ylabel='y', title='parameters')
-    plot.set(xlabel="first task's loss", ylabel="second task's loss", title='losses')
-    plot.set(xlim=(-2, 50), ylim=(-2, 32))
-    plane.legend(loc='lower left')
-    plot.legend()
+    front = torch.stack([torch.linspace(-0.5, 0.5, 50), torch.full((50,), 4.0)])
+    thick = dict(color='black', linewidth=4, solid_capstyle='butt', zorder=2, label='Pareto front')
+    for plane, plot, (name, several) in zip(*rows, paths.items(), strict=True):
+        plane.contour(x, y, sum(task_losses(x, y)), levels=25, colors='lightgrey', linewidths=0.6)
+        plane.plot(*front, **thick)
+        plot.plot(*task_losses(*front), **thick)
+        for path, color in zip(several, COLORS, strict=False):
+            points = path.T, torch.stack(task_losses(*path.T))
+            for axes, (across, up) in zip((plane, plot), points, strict=True):
+                axes.plot(across, up, color=color, linewidth=0.8, zorder=3)
+                axes.plot(
+                    across[0], up[0], 'P', color=color, markersize=8, markeredgecolor='white',
+                    zorder=4, label='start',
+                )  # fmt: skip
+                axes.plot(
+                    across[-1], up[-1], 'o', color=color, markersize=8, markeredgecolor='white',
+                    zorder=5, label='end',
+                )  # fmt: skip
+        title = f'{name}\nends {mean_distance(several):.2f} from the front'
+        plane.set_title(title, fontsize='medium')
+    rows[0, 0].set(xlim=(-2, 2), ylim=(-1.5, 5), ylabel='parameter y')
+    rows[1, 0].set(xlim=(-2, 50), ylim=(-2, 40), ylabel="second task's loss")
+    for plane, plot in rows.T:
+        plane.set(xlabel='parameter x')
+        plot.set(xlabel="first task's loss")
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))  # one of each
+    figure.legend(entries.values(), entries, loc='outside lower center', ncols=3, frameon=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(out))
 
@@ -116,10 +129,7 @@ def main() -> None:
         for name, settings in SETTINGS.items()
     }
     draw(paths, args.out)
-    distances = {
-        name: round(sum(distance_to_front(path[-1]) for path in several) / len(several), 3)
-        for name, several in paths.items()
-    }
+    distances = {name: round(mean_distance(several), 3) for name, several in paths.items()}
     for name, distance in distances.items():
         print(f'{name:<28} ends {distance:.3f} from the front')
     print(args.out)

@@ -10,7 +10,22 @@ from .aggregators import Aggregator
 from .gram import combine_rows, gram_matrix
 from .processes import average
 
-__all__ = ['FeatureGradients']
+__all__ = ['FeatureGradients', 'find_module']
+
+
+def find_module(model: nn.Module, name: str) -> nn.Module:
+    """The part of the model that has this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        outer = [child for child, _ in model.named_children()]
+        raise ValueError(
+            f'{type(model).__name__} has no module features={name!r}; its outermost are {outer}'
+        ) from error
 
 
 class FeatureGradients:
@@ -21,7 +36,8 @@ class FeatureGradients:
     Parameters above the cut, or reached around it, get their plain gradient.
 
     The features of all processes together are the tasks' common ground: processes add up their Gram
-    matrices, so that all weigh alike.
+    matrices, so that all weigh alike. A tensor that one task alone uses, on this process in this
+    step, is no common ground: it neither counts nor changes.
 
     Args:
         num_tasks: K.
@@ -39,8 +55,10 @@ class FeatureGradients:
         if isinstance(output, Tensor):
             if not output.requires_grad:
                 return output
-            leaf = output.detach().requires_grad_()
-            self._cuts.append((output, leaf))
+            leaf = next((leaf for known, leaf in self._cuts if known is output), None)
+            if leaf is None:
+                leaf = output.detach().requires_grad_()
+                self._cuts.append((output, leaf))
             return leaf.clone()  # what follows may work in place
         if isinstance(output, dict):
             return type(output)((key, self._cut(value)) for key, value in output.items())
@@ -58,8 +76,9 @@ class FeatureGradients:
         """
         if not self._cuts:
             raise RuntimeError(
-                'the module named by `features` gave no output with a graph in this forward pass: '
-                'name one that runs when losses are computed and whose parameters are trained'
+                'the module named by `features` gave no output with a graph in this forward pass '
+                '(a tensor, or lists, tuples or dicts of them): name one that runs when losses are '
+                'computed and whose parameters are trained'
             )
         live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
         self._gradients: list[list[Tensor | None]] = [[None] * self.num_tasks for _ in self._cuts]

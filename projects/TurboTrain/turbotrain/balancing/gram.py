@@ -1,6 +1,6 @@
 """Inner products of task gradients, and their weighted sum."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,24 +12,17 @@ __all__ = ['combine_rows', 'cosines', 'gram_matrix']
 _CHUNK = 2**18  # columns at a time: double precision for all would take twice the rows' memory
 
 
-def gram_matrix(blocks: Iterable[Tensor]) -> Tensor:
+def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
     """Inner products of K vectors.
 
     Args:
-        blocks: (K, any number of columns) each; the vectors are cut into them.
+        blocks: (K, any number of columns) each, at least one; the vectors are cut into them.
 
     Returns:
         (K, K) float64, on the CPU.
     """
-    total: Tensor | None = None
-    for block in blocks:
-        for chunk in block.split(_CHUNK, dim=1):
-            part = chunk.double()
-            part = part @ part.T
-            total = part if total is None else total + part
-    if total is None:
-        raise ValueError('there is nothing that two tasks share')
-    return total.cpu()
+    chunks = (chunk.double() for block in blocks for chunk in block.split(_CHUNK, dim=1))
+    return sum(chunk @ chunk.T for chunk in chunks).cpu()
 
 
 def cosines(gram: Tensor) -> Tensor:

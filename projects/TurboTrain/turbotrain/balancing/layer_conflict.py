@@ -1,6 +1,8 @@
 """In which layers do tasks fight?"""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 
 import torch
 from mmengine.model import BaseModel
@@ -14,7 +16,7 @@ __all__ = ['layer_conflict']
 
 def layer_conflict(
     model: BaseModel, batches: Iterable[dict], tasks: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Compare the tasks' gradients layer by layer, without training.
 
     Weights stay; batch norm's running statistics follow the mode that the model is in.
@@ -26,9 +28,10 @@ def layer_conflict(
 
     Returns:
         Layer (module that owns parameters) -> ``cosine``, the mean over batches of the lowest
-        cosine between two tasks; ``conflicts``, the share of batches in which it is below 0;
-        ``share``, the layer's share of the squared gradient norm of all shared layers. In the
-        order of the model; only layers in which at least two tasks have a gradient.
+        cosine between two tasks; ``error``, its standard error (None with one batch);
+        ``conflicts``, the share of batches in which it is below 0; ``share``, the layer's share of
+        the squared gradient norm of all shared layers. In the order of the model; only layers in
+        which at least two tasks have a gradient.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     index = {p: i for i, (_, p) in enumerate(named)}
@@ -54,7 +57,7 @@ def layer_conflict(
                 continue
             zero = torch.zeros_like(parameter)
             rows = torch.stack([own.get(i, zero).flatten() for own in gradients]).double()
-            layer = name.rpartition('.')[0]
+            layer = _layer(name)
             grams[layer] = grams.get(layer, 0) + (rows @ rows.T).cpu()
         for layer, gram in grams.items():
             energy[layer] = energy.get(layer, 0.0) + float(gram.diagonal().sum())
@@ -63,13 +66,22 @@ def layer_conflict(
                 cosine = cosines(gram[live][:, live])
                 lowest.setdefault(layer, []).append(float(cosine.min()))
     total = sum(energy.values()) or 1.0
-    order = dict.fromkeys(name.rpartition('.')[0] for name, _ in named)
+    order = dict.fromkeys(_layer(name) for name, _ in named)
     return {
         layer: dict(
-            cosine=sum(lowest[layer]) / len(lowest[layer]),
-            conflicts=sum(value < 0 for value in lowest[layer]) / len(lowest[layer]),
+            cosine=fmean(lowest[layer]),
+            error=_standard_error(lowest[layer]),
+            conflicts=fmean(value < 0 for value in lowest[layer]),
             share=energy[layer] / total,
         )
         for layer in order
         if layer in lowest
     }
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
+def _layer(parameter: str) -> str:
+    return parameter.rpartition('.')[0] or '(model)'

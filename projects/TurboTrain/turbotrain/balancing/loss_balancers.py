@@ -6,6 +6,8 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor
 
+from .processes import average
+
 __all__ = [
     'LOSS_BALANCERS',
     'DynamicWeightAverage',
@@ -34,6 +36,30 @@ class LossBalancer:
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
         self.weights = torch.ones(len(self.tasks), dtype=torch.float64)
+        self._seen = torch.zeros(2, len(self.tasks), dtype=torch.float64)  # losses, how many
+
+    def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Task -> loss of a forward pass, times its factor."""
+        if self.learns:
+            for k, task in enumerate(self.tasks):
+                if task in losses:
+                    self._seen[:, k] += torch.tensor([float(losses[task].detach()), 1.0]).double()
+        weights = dict(zip(self.tasks, self.weights.tolist(), strict=True))
+        return {task: weights[task] * loss for task, loss in losses.items()}
+
+    def learn(self, norms: Tensor | None, device: torch.device) -> None:
+        """Learn from the losses weighed since the last time, of all processes.
+
+        Nothing is learned from losses that are not finite.
+
+        Args:
+            norms: as of :meth:`update`.
+            device: where processes can exchange numbers.
+        """
+        sums, counts = average(self._seen.to(device)).cpu()
+        self._seen = torch.zeros_like(self._seen)
+        if bool(sums.isfinite().all()):
+            self.update(sums / counts, norms)
 
     def update(self, losses: Tensor, norms: Tensor | None) -> None:
         """Learn from an update.
@@ -155,7 +181,7 @@ class DynamicWeightAverage(LossBalancer):
         if self._updates % self.interval:
             return
         means = self._sums[0] / self._sums[1]
-        ratios = (means / self._last).nan_to_num(nan=1.0)
+        ratios = (means / self._last).nan_to_num(nan=1.0, posinf=1.0)
         self.weights = len(self.tasks) * torch.softmax(ratios / self.temperature, dim=0)
         self._last = torch.where(means.isnan(), self._last, means)
         self._sums = torch.zeros_like(self._sums)

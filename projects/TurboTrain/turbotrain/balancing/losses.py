@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor
 
-__all__ = ['task_losses']
+__all__ = ['refuse_other_totals', 'task_losses']
 
 
 def task_losses(
@@ -38,3 +39,23 @@ def task_losses(
         scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()
         sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
     return {task: sums[task] for task in tasks if task in sums}
+
+
+def refuse_other_totals(losses: Mapping[str, Tensor], total: Tensor) -> None:
+    """Stop where a model does not train on the sum of its losses.
+
+    Args:
+        losses: task -> loss.
+        total: what the model made of them.
+
+    Raises:
+        RuntimeError: it is not their sum.
+    """
+    added, total = (value.detach().double() for value in (sum(losses.values()), total))
+    # Half precision may be at work.
+    if not torch.allclose(added, total, rtol=1e-2, equal_nan=True):
+        raise RuntimeError(
+            f"the tasks' losses add up to {float(added):.6g}, but the model's parse_losses made "
+            f'{float(total):.6g} of them: weigh losses before the model returns them, or with a '
+            'balancer'
+        )

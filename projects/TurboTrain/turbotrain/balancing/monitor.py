@@ -1,5 +1,6 @@
 """What mmengine's message hub is told of conflicts."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -25,7 +26,8 @@ def report_conflict(
 
     ``train/task_cosine`` is the lowest cosine between two tasks and ``train/task_conflict`` 1 if
     that is below 0; ``train/conflict_rate`` is the share of conflicts in the last 100 suppressing
-    updates. ``train/cosine/a~b``, ``train/task_norm/a`` and ``train/task_weight/a`` are by task.
+    updates. ``train/cosine/a~b``, ``train/task_norm/a`` and ``train/task_weight/a`` are by task;
+    NaN where a task is missing.
 
     Args:
         hub: mmengine's.
@@ -38,18 +40,21 @@ def report_conflict(
     Returns:
         The lowest cosine; 1 with fewer than two tasks.
     """
+    everyone = range(len(names))
     cosine = cosines(gram)
     lowest = 1.0
-    for i, j in combinations(tasks, 2):
-        value = float(cosine[i, j])
-        lowest = min(lowest, value)
+    for i, j in combinations(everyone, 2):
+        value = float(cosine[i, j]) if i in tasks and j in tasks else math.nan
+        lowest = min(lowest, value)  # NaN is never lower
         hub.update_scalar(f'train/cosine/{names[i]}~{names[j]}', value)
     hub.update_scalar('train/task_cosine', lowest)
     hub.update_scalar('train/task_conflict', float(lowest < 0))
     recent = hub.get_scalar('train/task_conflict').mean(_WINDOW)
     hub.update_scalar('train/conflict_rate', float(recent))
     norms = gram.diagonal().clamp(min=0).sqrt() / scale
-    for k, weight in zip(tasks, weights.tolist(), strict=True):
-        hub.update_scalar(f'train/task_norm/{names[k]}', float(norms[k]))
-        hub.update_scalar(f'train/task_weight/{names[k]}', weight)
+    weight = dict(zip(tasks, weights.tolist(), strict=True))
+    for k in everyone:
+        norm = float(norms[k]) if k in weight else math.nan
+        hub.update_scalar(f'train/task_norm/{names[k]}', norm)
+        hub.update_scalar(f'train/task_weight/{names[k]}', weight.get(k, math.nan))
     return lowest

@@ -11,14 +11,14 @@ from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
 
 from .aggregators import AGGREGATORS
-from .feature_gradients import FeatureGradients
+from .feature_gradients import FeatureGradients, find_module
 from .loss_balancers import LOSS_BALANCERS
-from .losses import task_losses
+from .losses import refuse_other_totals, task_losses
 from .monitor import report_conflict
 from .processes import (
-    average,
     average_gradients,
     num_processes,
+    refuse_partial_tasks,
     refuse_sharded,
     synchronises_norms,
 )
@@ -108,10 +108,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self.overlap_free_steps = overlap_free_steps
         self._losses: dict[str, Tensor] | None = None
         self._gradients: TaskGradients | FeatureGradients | None = None
+        self._layout: Tensor | None = None  # of a checkpoint's TaskGradients
         self._model: nn.Module | None = None
         self._decision: tuple[int, bool] | None = None
-        self._synced_norms = False
-        self._sums = torch.zeros(2, len(self.tasks), dtype=torch.float64)  # losses, how many
+        self._synced_norms = self._total_is_checked = False
         self._norms: Tensor | None = None
 
     @property
@@ -130,7 +130,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
 
     @property
     def _averages(self) -> bool:
-        """Whether this wrapper averages gradients over processes in a free step."""
+        """Whether this wrapper averages the gradients of free steps over processes."""
         return num_processes() > 1 and not self.overlap_free_steps
 
     def should_sync(self) -> bool:
@@ -144,7 +144,9 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         module = model.module if is_model_wrapper(model) else model
         if module is not self._model:
             refuse_sharded(model)
-            self._synced_norms, self._model = synchronises_norms(module), module
+            find_module(module, self.features or '')
+            self._model, self._synced_norms = module, synchronises_norms(module)
+            self._total_is_checked = False
         if hasattr(model, 'require_forward_param_sync') and super().should_sync():
             # no_sync would also keep DistributedDataParallel from broadcasting buffers.
             model.require_forward_param_sync = True
@@ -152,7 +154,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             stack.callback(module.register_forward_hook(self._note_losses).remove)
             if self.suppresses and self.features is not None:
                 self._gradients = FeatureGradients(len(self.tasks))
-                cut = module.get_submodule(self.features)
+                cut = find_module(module, self.features)
                 stack.callback(cut.register_forward_hook(self._gradients.hook).remove)
             stack.enter_context(super().optim_context(model))
             yield
@@ -166,28 +168,39 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._losses = task_losses(output, self.tasks)
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Backward pass of a free or of a suppressing step; counts it."""
+        """Backward pass of a free or of a suppressing step; counts it.
+
+        Raises:
+            RuntimeError: the losses were not seen, or do not add up to ``loss``.
+        """
         losses, self._losses = self._losses, None
-        suppresses, step = self.suppresses, self.update_index
+        suppresses, step, reported = self.suppresses, self.update_index, False
         if losses is None and (suppresses or self.balancer):
             raise RuntimeError(
                 'the forward pass must run inside optim_context(model), as train_step does, for '
                 'the optimiser wrapper to see the losses of the tasks'
             )
+        if losses and not self._total_is_checked:
+            scaled = {task: self.scale_loss(value) for task, value in losses.items()}
+            refuse_other_totals(scaled, loss)
+            self._total_is_checked = True
         if self.balancer:
-            losses = self._balanced(losses)
+            losses = self.balancer.weigh(losses)
             loss = self.scale_loss(sum(losses.values())) if losses else loss
         if suppresses:
-            self._suppress([losses.get(task) for task in self.tasks], step)
+            reported = self._suppress({task: losses.get(task) for task in self.tasks}, step)
         else:
             super().backward(loss, **kwargs)
             self._norms = None
+        if not self.aggregator.plain:
+            self.message_hub.update_scalar('train/suppressing', float(reported))
         if self.should_update():
-            by_hand = self._averages if not suppresses else self.features and num_processes() > 1
-            if by_hand:
+            if num_processes() > 1 and (self.features if suppresses else self._averages):
                 average_gradients(self._parameters)
             if self.balancer and self.balancer.learns:
-                self._update_balancer()
+                self.balancer.learn(self._norms, self._parameters[0].device)
+                for task, weight in zip(self.tasks, self.balancer.weights.tolist(), strict=True):
+                    self.message_hub.update_scalar(f'train/balance/{task}', weight)
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -197,29 +210,36 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss
 
-    def _suppress(self, losses: list[Tensor | None], step: int) -> None:
-        if self._synced_norms and self.features is None and num_processes() > 1:
-            self._require_all_or_none(losses)
-        scaled = [None if loss is None else self._scaled(self.scale_loss(loss)) for loss in losses]
+    def _suppress(self, losses: dict[str, Tensor | None], step: int) -> bool:
+        """Backward pass of a suppressing step; whether there was a conflict to report on."""
+        if self._synced_norms and num_processes() > 1:
+            refuse_partial_tasks(losses, self._parameters[0].device)
         if self.features is None:
-            parameters = self._parameters
-            gradients = self._gradients
-            if gradients is None or [*map(id, gradients.parameters)] != [*map(id, parameters)]:
-                self._gradients = TaskGradients(parameters, len(self.tasks))
-        self._gradients.add(scaled)
+            self._keep_task_gradients()
+        self._gradients.add(
+            [None if v is None else self._scaled(self.scale_loss(v)) for v in losses.values()]
+        )
         self._inner_count += 1
         if self.features is None:
             if not self.should_update():
-                return
+                return False
             self._gradients.reduce()
-        unit = next((loss for loss in losses if loss is not None), None)
+        unit = next((loss for loss in losses.values() if loss is not None), None)
         scale = 1.0 if unit is None else float(self._scaled(torch.ones_like(unit.detach())))
-        self._aggregate(step, scale)
+        return self._aggregate(step, scale)
 
-    def _aggregate(self, step: int, scale: float) -> None:
-        """Make one gradient of the task gradients."""
+    def _keep_task_gradients(self) -> None:
+        """From step to step, as long as the same parameters are trained."""
+        parameters, kept = self._parameters, self._gradients
+        if kept is None or [*map(id, kept.parameters)] != [*map(id, parameters)]:
+            self._gradients = TaskGradients(parameters, len(self.tasks), self._layout)
+            self._layout = None
+
+    def _aggregate(self, step: int, scale: float) -> bool:
+        """Make one gradient of the task gradients; whether they were finite."""
         gram = self._gradients.gram()
-        if bool(gram.isfinite().all()):
+        finite = bool(gram.isfinite().all())
+        if finite:
             # A task without a gradient here is no task: some methods would let it win.
             tasks = (gram.diagonal() > 0).nonzero().flatten().tolist()
             weights = gram.new_ones(len(tasks))
@@ -235,41 +255,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             tasks, weights, self._norms = list(range(len(gram))), gram.diagonal() * torch.nan, None
             weights = torch.where(gram.diagonal().isfinite(), 1.0, weights)
         self._gradients.write(self.aggregator, weights, tasks)
-
-    def _require_all_or_none(self, losses: list[Tensor | None]) -> None:
-        """Synchronised normalisation talks in the backward pass: all have to walk alike."""
-        has = [float(loss is not None and loss.requires_grad) for loss in losses]
-        present = self._on_device(torch.tensor(has))
-        shares = average(present).tolist()
-        for task, share in zip(self.tasks, shares, strict=True):
-            if 0 < share < 1:
-                raise RuntimeError(
-                    f'task {task!r} has a loss on some processes only, and the model has '
-                    'synchronised batch norm, which waits for all in the backward pass. Let the '
-                    'head return a loss of 0 that depends on its features, or use plain batch norm'
-                )
-
-    def _on_device(self, tensor: Tensor) -> Tensor:
-        """Where processes can exchange it."""
-        return tensor.to(self._parameters[0].device)
-
-    def _balanced(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.balancer.learns:
-            for k, task in enumerate(self.tasks):
-                if task in losses:
-                    self._sums[:, k] += torch.tensor([float(losses[task].detach()), 1.0]).double()
-        weights = dict(zip(self.tasks, self.balancer.weights.tolist(), strict=True))
-        return {task: weights[task] * loss for task, loss in losses.items()}
-
-    def _update_balancer(self) -> None:
-        sums = average(self._on_device(self._sums)).cpu()
-        self._sums = torch.zeros_like(sums)
-        means = sums[0] / sums[1]  # NaN for tasks without a loss
-        if not bool(sums.isfinite().all()):
-            return
-        self.balancer.update(means, self._norms)
-        for task, weight in zip(self.tasks, self.balancer.weights.tolist(), strict=True):
-            self.message_hub.update_scalar(f'train/balance/{task}', weight)
+        return finite
 
     def state_dict(self) -> dict:
         """The optimiser's state and, under one key of plain values, all that decides what follows.
@@ -277,8 +263,11 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         A stock OptimWrapper reads it too.
         """
         state = super().state_dict()
+        kept = self._gradients
         state[_STATE] = dict(
             inner_count=self._inner_count,
+            tasks=list(self.tasks),
+            layout=kept.layout.clone() if isinstance(kept, TaskGradients) else self._layout,
             schedule=self.schedule.state_dict(),
             aggregator=self.aggregator.state_dict(),
             balancer=self.balancer.state_dict() if self.balancer else {},
@@ -286,16 +275,22 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Go on from a checkpoint, a stock OptimWrapper's also."""
+        """Go on from a checkpoint, a stock OptimWrapper's also.
+
+        What an aggregator, schedule or balancer of another kind, or of other tasks, remembered is
+        left out.
+        """
         state_dict = dict(state_dict)
         own = state_dict.pop(_STATE, None)
         super().load_state_dict(state_dict)
         if own is None:
             return
         self._inner_count, self._decision = own['inner_count'], None
+        if own['tasks'] != list(self.tasks):
+            return
+        self._gradients, self._layout = None, own['layout']
         parts = dict(schedule=self.schedule, aggregator=self.aggregator, balancer=self.balancer)
         for name, part in parts.items():
-            # Empty, or of another kind, if the config has changed since.
             if part is not None and own[name].keys() == part.state_dict().keys():
                 part.load_state_dict(own[name])
 

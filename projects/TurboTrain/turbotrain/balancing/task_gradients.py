@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .aggregators import Aggregator
 from .gram import combine_rows, gram_matrix
-from .processes import average, num_processes
+from .processes import average, cut_like, gradient_dtype, num_processes
 
 __all__ = ['TaskGradients', 'reached_parameters']
 
@@ -60,24 +60,30 @@ class TaskGradients:
     Args:
         parameters: all that are optimised.
         num_tasks: K.
+        layout: that of an earlier run, to go on from. The order in which inner products are summed
+            depends on it, and with that their last bits.
 
     Attributes:
+        layout: (K, number of parameters) bool, on the CPU: which task has room for which gradient.
         uses: (K, number of parameters) bool, on the CPU: in the update under way, on any process
             once :meth:`reduce` was called.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], num_tasks: int) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], num_tasks: int, layout: Tensor | None = None
+    ) -> None:
         self.parameters = list(parameters)
         self.num_tasks = num_tasks
         self._index = {p: i for i, p in enumerate(self.parameters)}
-        self._dtype = torch.float32
-        for parameter in self.parameters:
-            self._dtype = torch.promote_types(self._dtype, parameter.dtype)
-        self._layout = torch.zeros(num_tasks, len(self.parameters), dtype=torch.bool)
+        self._dtype = gradient_dtype(self.parameters)
+        shape = num_tasks, len(self.parameters)
+        if layout is None or layout.shape != shape:
+            layout = torch.zeros(shape, dtype=torch.bool)
+        self.layout = layout
         self._clear()
 
     def _clear(self) -> None:
-        self.uses = torch.zeros_like(self._layout)
+        self.uses = torch.zeros_like(self.layout)
         self._buffer: Tensor | None = None
         self._misfits: dict[tuple[int, int], Tensor] = {}
 
@@ -85,12 +91,12 @@ class TaskGradients:
         """Add the gradients of the tasks' losses; None, or a loss without a graph, adds nothing."""
         live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
         reached = {k: sorted(reached_parameters(losses[k], self._index)) for k in live}
-        used = torch.zeros_like(self._layout)
+        used = torch.zeros_like(self.layout)
         for k, indices in reached.items():
             used[k, indices] = True
         if num_processes() == 1:
             self._grow(used)
-        elif not self._layout.any():  # the first step: no process has a layout yet
+        elif not self.layout.any():  # the first step: no process has a layout yet
             flags = used.to(self._device, self._dtype)
             self._grow(average(flags).cpu() > 0)
         if self._buffer is None:
@@ -109,7 +115,7 @@ class TaskGradients:
                 if gradient is None:
                     continue
                 self.uses[k, i] = True
-                if self._layout[k, i]:
+                if self.layout[k, i]:
                     targets.append(self._views[k, i])
                     sources.append(gradient)
                 else:
@@ -130,14 +136,14 @@ class TaskGradients:
             # Some process used what the layout has no room for: they all make room, and exchange
             # what the first message lacked. Rare, as the layout keeps all it has ever seen.
             self._grow(self.uses)
-            rest = self._buffer.new_zeros(sum(self.parameters[i].numel() for _, i in self._new))
-            parts = rest.split([self.parameters[i].numel() for _, i in self._new])
-            for (k, i), part in zip(self._new, parts, strict=True):
-                if (k, i) in self._misfits:
-                    part.as_strided(*self._geometry(i)).copy_(self._misfits[k, i])
-            average(rest)
-            for (k, i), part in zip(self._new, parts, strict=True):
-                self._views[k, i].copy_(part.as_strided(*self._geometry(i)))
+            late = [self.parameters[i] for _, i in self._new]
+            message = self._buffer.new_zeros(sum(p.numel() for p in late))
+            parts = dict(zip(self._new, cut_like(message, late), strict=True))
+            for place, gradient in self._misfits.items():
+                parts[place].copy_(gradient)
+            average(message)
+            for place, part in parts.items():
+                self._views[place].copy_(part)
         self._misfits.clear()
 
     def gram(self) -> Tensor:
@@ -177,14 +183,11 @@ class TaskGradients:
     def _device(self) -> torch.device:
         return self.parameters[0].device
 
-    def _geometry(self, i: int) -> tuple[torch.Size, tuple[int, ...]]:
-        return self.parameters[i].shape, self.parameters[i].stride()
-
     def _allocate(self) -> None:
         """Rows of the shared parameters, then the single tasks' ones, then flags."""
-        counts = self._layout.sum(dim=0)
+        counts = self.layout.sum(dim=0)
         self._shared = dict.fromkeys((counts > 1).nonzero().flatten().tolist())
-        single = [(k, i) for k, i in self._layout.nonzero().tolist() if i not in self._shared]
+        single = [(k, i) for k, i in self.layout.nonzero().tolist() if i not in self._shared]
         width = sum(self.parameters[i].numel() for i in self._shared)
         length = self.num_tasks * width + sum(self.parameters[i].numel() for _, i in single)
         self._buffer = torch.zeros(
@@ -193,11 +196,8 @@ class TaskGradients:
         self._rows = self._buffer[: self.num_tasks * width].view(self.num_tasks, width)
         self._flags = self._buffer[length:]
         places = [(k, i) for k in range(self.num_tasks) for i in self._shared] + single
-        parts = self._buffer[:length].split([self.parameters[i].numel() for _, i in places])
-        self._views = {
-            place: part.as_strided(*self._geometry(place[1]))
-            for place, part in zip(places, parts, strict=True)
-        }
+        views = cut_like(self._buffer[:length], [self.parameters[i] for _, i in places])
+        self._views = dict(zip(places, views, strict=True))
 
     def _write_flags(self) -> None:
         own = torch.cat([self.uses.flatten(), torch.tensor([bool(self._misfits)])])
@@ -205,10 +205,10 @@ class TaskGradients:
 
     def _grow(self, used: Tensor) -> None:
         """Make room for what is used and has none; what was gathered moves along."""
-        self._new = (used & ~self._layout).nonzero().tolist()
+        self._new = [*map(tuple, (used & ~self.layout).nonzero().tolist())]
         if not self._new:
             return
-        self._layout |= used
+        self.layout |= used
         if self._buffer is None:
             return
         old = self._views

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -10,14 +13,18 @@ from mmengine.runner import Runner
 
 __all__ = ['ConflictPlotHook']
 
+# Okabe and Ito's, told apart by the colour-blind.
+_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+_STYLES = ('-', '--', ':')
+
 
 @HOOKS.register_module()
 class ConflictPlotHook(Hook):
     """Draw what ``ConflictSuppressingOptimWrapper`` reports to ``conflict.png`` in the work dir.
 
-    Above: the cosine of each pair of tasks in the suppressing updates. Below: the share of
-    conflicts among the last 100 of them, and each task's gradient norm. Drawn at the end of every
-    epoch and of training, by the main process.
+    From above: the cosine of each pair of tasks in the suppressing updates, the share of conflicts
+    among the last 100 of them, and each task's gradient norm. Drawn at the end of every epoch and
+    of training, by the main process.
 
     Args:
         window: suppressing updates that a curve is smoothed over.
@@ -40,33 +47,52 @@ class ConflictPlotHook(Hook):
         scalars = runner.message_hub.log_scalars
         if not is_main_process() or 'train/task_cosine' not in scalars:
             return
-        # Without pyplot: no window system, and no global state.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
         def curves(prefix: str) -> dict[str, np.ndarray]:
             names = [name for name in scalars if name.startswith(prefix)]
             return {n[len(prefix) :]: np.asarray(scalars[n].data[0], dtype=float) for n in names}
 
-        figure = Figure(figsize=(8, 7), layout='constrained')
+        iterations = np.flatnonzero(curves('train/suppressing')['']) + 1
+        figure = Figure(figsize=(9, 7.5), layout='constrained')
         above, middle, below = figure.subplots(3, 1, sharex=True)
-        for pair, values in curves('train/cosine/').items():
-            above.plot(values, alpha=0.2, linewidth=0.7)
-            above.plot(self._smooth(values), color=above.lines[-1].get_color(), label=pair)
-        above.axhline(0, color='black', linewidth=0.7)
-        above.set(ylabel='cosine of gradients', ylim=(-1, 1))
-        middle.plot(curves('train/conflict_rate')[''], color='tab:red')
-        middle.set(ylabel='share of conflicts', ylim=(0, 1))
-        for task, values in curves('train/task_norm/').items():
-            below.semilogy(self._smooth(values), label=task)
-        below.set(ylabel='gradient norm', xlabel='suppressing update')
-        for axes in (above, below):
-            axes.legend(fontsize='small', ncols=3)
+        cosines = curves('train/cosine/')
+        self._plot(above, iterations, cosines)
+        reach = max((np.nanmax(np.abs(v), initial=0.1) for v in cosines.values()), default=0.1)
+        above.axhline(0, color='grey', linewidth=0.8, zorder=0)
+        above.set(title="cosine of two tasks' gradients; below 0 they conflict", ylabel='cosine')
+        above.set_ylim(-min(1.0, 1.1 * reach), min(1.0, 1.1 * reach))
+        rate = curves('train/conflict_rate')['']
+        middle.plot(iterations[-len(rate) :], 100 * rate, color=_COLORS[0])
+        middle.set(title='conflicts among the last 100 suppressing updates', ylabel='%')
+        middle.set_ylim(-2, 102)
+        self._plot(below, iterations, curves('train/task_norm/'))
+        below.set(title="norm of each task's gradient where tasks meet", ylabel='norm')
+        below.set(yscale='log', xlabel='training iteration')
         FigureCanvasAgg(figure).print_png(str(Path(runner.work_dir) / 'conflict.png'))
 
+    def _plot(self, axes: Axes, iterations: np.ndarray, curves: dict[str, np.ndarray]) -> None:
+        """Every value as a dot, and the smoothed curve, beside a legend."""
+        for number, (name, values) in enumerate(curves.items()):
+            color = _COLORS[number % len(_COLORS)]
+            style = _STYLES[number // len(_COLORS) % len(_STYLES)]
+            at = iterations[-len(values) :]
+            axes.plot(at, values, '.', color=color, alpha=0.35, markersize=5, markeredgewidth=0)
+            axes.plot(at, self._smooth(values), style, color=color, label=name)
+        axes.legend(
+            title=f'mean over {self.window} updates', loc='upper left', bbox_to_anchor=(1.0, 1.0),
+            frameon=False, fontsize='small', title_fontsize='small',
+        )  # fmt: skip
+
     def _smooth(self, values: np.ndarray) -> np.ndarray:
-        """Mean over the last ``window`` values, fewer at the beginning."""
-        sums = np.cumsum(np.concatenate([[0.0], values]))
+        """Mean over the last ``window`` values, fewer at the beginning; NaN are no values."""
+        known = ~np.isnan(values)
         ends = np.arange(1, len(values) + 1)
         begins = np.maximum(ends - self.window, 0)
-        return (sums[ends] - sums[begins]) / (ends - begins)
+
+        def window_sum(of: np.ndarray) -> np.ndarray:
+            sums = np.cumsum(np.concatenate([[0.0], of]))
+            return sums[ends] - sums[begins]
+
+        count = window_sum(known)
+        total = window_sum(np.where(known, values, 0.0))
+        return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
