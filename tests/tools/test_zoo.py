@@ -24,8 +24,8 @@ def copy(tmp_path) -> Path:
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     shutil.copy(ROOT / 'model-index.yml', tmp_path)
     (tmp_path / 'docs').mkdir()
-    if (ROOT / 'docs/benchmark.json').exists():
-        shutil.copy(ROOT / 'docs/benchmark.json', tmp_path / 'docs')
+    for path in (ROOT / 'docs').glob('benchmark.*'):
+        shutil.copy(path, tmp_path / 'docs')
     return tmp_path
 
 
@@ -108,9 +108,14 @@ def test_results_reach_the_readme_and_the_index(zoo, copy):
     figures = {
         'AP@0.3/vehicle': 61.0, 'AP@0.5/vehicle': 47.12, 'AP@0.7/vehicle': 20.0,
         'ADE': 2.4, 'FDE': 4.3, 'MR': 39.6, 'EPA': 26.96, 'message_bytes': 524288.0,
+        'parameters': 356756, 'seconds_per_sample': 0.1, 'seconds_per_iteration': 0.4,
     }  # fmt: skip
-    results = dict(modes=dict(vc=dict(methods={'f-cooper': figures})))
-    (copy / 'docs/benchmark.json').write_text(json.dumps(results))
+    alone = figures | {'AP@0.5/vehicle': 30.0, 'EPA': None, 'message_bytes': 0.0}
+    run = dict(
+        command='python it', iterations=5, seed=3, versions=dict(torch='2'), hardware='a machine',
+        date='today', methods={'f-cooper': figures, 'no-fusion': alone},
+    )  # fmt: skip
+    (copy / 'docs/benchmark.json').write_text(json.dumps(dict(modes=dict(vc=run))))
     zoo.write_zoo(copy)
     (row,) = [
         line
@@ -119,12 +124,23 @@ def test_results_reach_the_readme_and_the_index(zoo, copy):
     ]
     assert '| 524.3 kB | – / – | 47.1 / 27.0 |' in row
     models = yaml.safe_load((copy / 'model-index.yml').read_text())['Models']
-    (model,) = [model for model in models if 'Results' in model]
+    with_results = [model for model in models if 'Results' in model]
+    model, other = sorted(with_results, key=lambda model: model['Name'])
     assert model['Name'] == 'f-cooper_mini_v2xpnp-vc'
+    # What was not measured is left out.
+    assert [result['Task'] for result in other['Results']] == ['3D Object Detection']
     assert [result['Task'] for result in model['Results']] == [
         '3D Object Detection', 'Motion Forecasting',
     ]  # fmt: skip
     assert model['Results'][0]['Metrics']['AP@0.5/vehicle'] == 47.12
+    page = (copy / 'docs/benchmark.md').read_text()
+    for words in (
+        '5 iterations, seed 3; torch 2; a machine; today.',
+        '| f-cooper | 61.0 | 47.1 | 20.0 | – |',
+        'over no-fusion, AP@0.5 of vehicles: +17.1 (f-cooper) to +17.1 points (f-cooper)',
+        '| 524.3 kB | 357 k | 100 | 400 |',
+    ):
+        assert words in page
 
 
 def test_reported_numbers_are_those_of_the_spec(zoo):

@@ -190,12 +190,13 @@ def circumstances(args: argparse.Namespace, methods: list[str]) -> dict:
 
 
 def write_report(path: Path, results: dict) -> None:
-    """The JSON and its page; the zoo's tables if it is the project's own report."""
+    """The JSON and its page; the whole zoo if it is the project's own report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + '\n')
-    path.with_suffix('.md').write_text(benchmark_page(results))
     if path.resolve() == ROOT / RESULTS:
         write_zoo()
+    else:
+        path.with_suffix('.md').write_text(benchmark_page(results))
 
 
 def train_and_test(args: argparse.Namespace) -> dict:

@@ -11,11 +11,11 @@ FIGURES = {
 ALONE = ('no-fusion', 'faf')  # what cooperation has to beat
 BOXES_OR_POINTS = ('early-fusion', 'late-fusion')  # are sent there; feature maps by all others
 BUDGET = (
-    'Every method is trained from scratch: the same number of iterations of one sample each, the '
-    'same seed, learning rate schedule and losses; no pretraining, no shared weights. A method '
-    'that needs the weights of another (a teacher) gets those of this run. A few minutes of '
-    'training show what is learnt quickly, not what a method can reach, and methods that lie '
-    'within a few points of each other are not told apart by one seed.'
+    'Every method is trained from scratch for the same number of iterations of one sample each, '
+    'with the same seed and learning rate schedule; nothing is pretrained or shared. A method that '
+    'needs the weights of another (a teacher) gets those of this run. Minutes of training show '
+    'what is learnt quickly, not what a method can reach, and one seed does not tell methods apart '
+    'that lie within a few points of each other.'
 )
 LEGEND = (
     'AP, MR and EPA in %; AP of vehicles, mAP the mean over vehicle, pedestrian and truck; `EPA, '
@@ -114,6 +114,8 @@ def benchmark_page(results: dict) -> str:
             f'{run["iterations"]} iterations, seed {run["seed"]}; {setting(run)}.\n\n'
             f'{results_table(run["methods"])}\n{gains_sentences(run["methods"])}{LEGEND}'
         )
+    if not results['modes']:
+        text += '\nNot run yet.\n'
     if results['profile']:
         profile = results['profile']
         text += (

@@ -3,7 +3,8 @@
 * the configs of the modes ic, v2v and i2i that are missing beside those of mode vc;
 * the Models of ``model-index.yml``, below its Collections, which are written by hand;
 * the tables in ``configs/benchmark/README.md``, from ``model-index.yml`` and from what
-  ``tools/benchmark/models.py`` left in ``docs/benchmark.json``.
+  ``tools/benchmark/models.py`` left in ``docs/benchmark.json``;
+* ``docs/benchmark.md``, from the latter.
 
 What is up to date already stays as it is.
 """
@@ -21,11 +22,11 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from pages import markdown_table, message, number
+from pages import benchmark_page, markdown_table, message, number
 
 MODES = ('vc', 'ic', 'v2v', 'i2i')
 INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
-README = Path('configs/benchmark/README.md')
+README, PAGE = Path('configs/benchmark/README.md'), Path('docs/benchmark.md')
 MARK = '<!-- {}: written by tools/benchmark/zoo.py -->\n'
 REPORTED = 'Reported in V2XPnP'
 
@@ -112,8 +113,8 @@ def collection_of(method: str, index: dict) -> dict:
         if method in collection['Metadata']['Methods']:
             return collection
     raise ValueError(
-        f'{INDEX}: no collection has {method!r} among its Metadata.Methods; '
-        f'write one for the new config by hand'
+        f'{INDEX}: no collection has {method!r} among its Metadata.Methods; name it in one, or '
+        'write a collection for it, by hand'
     )
 
 
@@ -128,10 +129,9 @@ def in_index_order(methods: Iterable[str], index: dict) -> list[str]:
     return sorted(methods, key=place)
 
 
-def index_text(root: Path = ROOT, results: dict | None = None) -> str:
+def index_text(root: Path = ROOT) -> str:
     """``model-index.yml`` with its Models made anew."""
-    results = load_results(root / RESULTS) if results is None else results
-    index, models = load_index(root), []
+    index, results, models = load_index(root), load_results(root / RESULTS), []
     for mini in (False, True):
         # A method's size is the same in all modes.
         parents = method_configs('vc', mini, root)
@@ -211,10 +211,10 @@ def papers_table(index: dict) -> str:
     return markdown_table(head, rows)
 
 
-def readme_text(root: Path = ROOT, results: dict | None = None) -> str:
+def readme_text(root: Path = ROOT) -> str:
     """``configs/benchmark/README.md`` with its tables made anew."""
-    results = load_results(root / RESULTS) if results is None else results
-    index, text = load_index(root), (root / README).read_text()
+    index, results = load_index(root), load_results(root / RESULTS)
+    text = (root / README).read_text()
     tables = dict(methods=methods_table(index, results, root), papers=papers_table(index))
     for name, table in tables.items():
         before, mark, rest = text.partition(MARK.format(name))
@@ -225,14 +225,19 @@ def readme_text(root: Path = ROOT, results: dict | None = None) -> str:
     return text
 
 
+def page_text(root: Path = ROOT) -> str:
+    """``docs/benchmark.md``."""
+    return benchmark_page(load_results(root / RESULTS))
+
+
 def write_zoo(root: Path = ROOT) -> list[Path]:
     """Bring all files up to date; return those that changed."""
     changed = write_mode_configs(root)
-    for path, make in ((INDEX, index_text), (README, readme_text)):
-        text = make(root)
-        if text != (root / path).read_text():
-            (root / path).write_text(text)
-            changed.append(root / path)
+    for path, make in ((INDEX, index_text), (README, readme_text), (PAGE, page_text)):
+        text, file = make(root), root / path
+        if not file.exists() or text != file.read_text():
+            file.write_text(text)
+            changed.append(file)
     return changed
 
 
