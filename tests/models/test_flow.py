@@ -124,14 +124,14 @@ def test_ffnet_by_hand():
 
 @pytest.mark.parametrize('posed', [False, True])
 def test_cobevflow_moves_late_maps_by_their_own_delay(posed):
-    still, ahead = torch.zeros(1, C, H, W), maps(1)
+    still, ahead = torch.full((1, C, H, W), -0.5), maps(1)
     speed = torch.tensor([2.0, -4.0])[None, :, None, None].expand(2, 2, H, W)
     features = torch.cat([torch.cat([still, ahead]), speed], dim=1)
     late = torch.tensor([0.0, 0.5])  # 1 cell ahead, 2 to the right
     pose = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1) if posed else None
     found = CoBEVFlowFusion(C, RANGE)(features, [2], KINDS, ALL, pose, late)
-    expected = torch.zeros(1, C, H, W)
-    expected[..., :-2, 1:] = ahead[..., 2:, :-1].clamp(min=0)
+    expected = still.clone()  # also where something from outside would have come
+    expected[..., :-2, 1:] = ahead[..., 2:, :-1].clamp(min=-0.5)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

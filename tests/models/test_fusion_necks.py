@@ -140,6 +140,16 @@ def test_single_precision_is_enough(neck):
     close(single, double.float(), 1e-4)
 
 
+def test_mixed_precision_runs_and_trains(neck):
+    features, late = maps(4).requires_grad_(), torch.tensor([0.0, 0.1, 0.2, 0.4])
+    exact = neck(features, [4], KINDS, ALL, delays=late)
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = neck(features, [4], KINDS, ALL, delays=late)
+    assert (rough.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
+    rough.float().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in (features, *neck.parameters()))
+
+
 @pytest.mark.parametrize('name', WITH_KINDS)
 def test_kinds_of_agents_matter(name):
     neck, features = make(name), maps(2)
