@@ -1,0 +1,3 @@
+# CoBEVFlow, mode ic.
+_base_ = ['./cobevflow_v2xpnp-vc.py', '../_base_/modes/ic.py']
+train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}
