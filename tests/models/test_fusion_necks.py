@@ -183,10 +183,8 @@ def test_fcooper_and_attfuse_by_hand():
     )
 
 
-@pytest.mark.parametrize('warped', [False, True])
-def test_v2vnet_equals_its_pairwise_messages(warped):
+def test_v2vnet_equals_its_pairwise_messages():
     neck, features = make('V2VNetFusion'), maps(3)
-    still = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1) if warped else None
     state = [features[i : i + 1] for i in range(3)]
     for _ in range(3):
         messages = [
@@ -194,7 +192,16 @@ def test_v2vnet_equals_its_pairwise_messages(warped):
             for own in state
         ]
         state = [neck.update(m, own) for m, own in zip(messages, state, strict=True)]
-    close(neck(features, [3], KINDS[:3], ALL[:3], still), neck.out(state[0]), 1e-4)
+    close(neck(features, [3], KINDS[:3], ALL[:3]), neck.out(state[0]))
+
+
+@pytest.mark.parametrize('valid', [[True, True, True], [False, True, True], [False] * 3])
+def test_v2vnet_sums_maps_or_messages_alike(valid):
+    """Where all see the same cells it takes the mean before the convolution, else behind it."""
+    neck, features, valid = make('V2VNetFusion'), maps(3), torch.tensor(valid)
+    still = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    before = neck(features, [3], KINDS[:3], valid)
+    close(neck(features, [3], KINDS[:3], valid, still), before, 1e-4)
 
 
 @pytest.mark.parametrize('name', WITH_KINDS)

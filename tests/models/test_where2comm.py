@@ -83,16 +83,20 @@ def test_what_is_not_sent_does_not_arrive(num_scales):
 
 
 def test_agents_keep_to_their_budget_and_to_what_they_see():
-    neck, features = make(budget=0.25, threshold=0.0), maps()
+    neck, features = make(budget=0.25, threshold=0.0), 5 * maps()  # some say much, some little
     neck(features, [2, 1], KINDS, ALL)
     assert neck.sent_cells.tolist() == [[H * W, H * W // 4], [H * W, 0]]
     # Equal scores are no excuse.
     neck(torch.zeros_like(features), [3], KINDS, ALL)
     assert neck.sent_cells.tolist() == [[H * W, H * W // 4, H * W // 4]]
     away = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
-    away[1, 0, 3] = 14.0  # two columns of its map reach into the ego's
+    away[1, 0, 3] = 8.0  # half of its map reaches into the ego's: what does not takes no budget
+    neck.budget = 0.5
     neck(features, [3], KINDS, ALL, away)
-    assert neck.sent_cells.tolist() == [[H * W, 2 * H, H * W // 4]]
+    assert neck.sent_cells.tolist() == [[H * W, H * W // 2, H * W // 2]]
+    neck.budget = 0.6
+    neck(features, [3], KINDS, ALL, away)
+    assert neck.sent_cells.tolist() == [[H * W, H * W // 2, int(0.6 * H * W)]]
 
 
 def test_without_messages_the_ego_is_alone():
