@@ -131,12 +131,13 @@ class MaskedReconstructionHead(BaseModule):
             ``loss_chamfer``, ``loss_density`` and ``loss_occupancy``, scalars.
         """
         features, occupancy = self(bev)
-        cells, occupied, (true_points, mask, counts) = self._cells(target, bev.shape[2:])
+        cells, occupied, true_points, counts = self._cells(target, bev.shape[2:])
         points, density = self.contents(features[cells])
-        scaled = counts.clamp(max=self.max_targets).to(density.dtype) / self.max_targets
+        counts = counts.clamp(max=self.max_targets)
+        scaled = counts.to(density.dtype) / self.max_targets
         density_loss = functional.smooth_l1_loss(density, scaled, reduction='sum')
         # Distances in half precision would be coarser than what is learned.
-        chamfer_loss = chamfer_distance(points.float(), true_points, mask, self.norm)
+        chamfer_loss = chamfer_distance(points.float(), true_points, counts, self.norm)
         empty = target.hidden_cells.flatten() & ~occupied
         return dict(
             loss_chamfer=self.chamfer_weight * chamfer_loss,
@@ -174,13 +175,14 @@ class MaskedReconstructionHead(BaseModule):
 
     def _cells(
         self, target: ReconstructionTarget, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The hidden cells that are occupied, and what they hold.
 
         Returns:
             cells: (R,) int64, ``(sample * H + row) * W + column``.
             occupied: (B * H * W,) bool, hidden or not.
-            contents: points (R, max_targets, 3) relative to the cells, their mask, their number.
+            points: (R, max_targets, 3) relative to the cells, filled from the left.
+            counts: (R,) how many there are, without that limit.
         """
         height, width = shape
         low, high = self.limits[:3], self.limits[3:]
@@ -209,7 +211,8 @@ class MaskedReconstructionHead(BaseModule):
         offset_xy = (points[:, :2] - low[:2]) / size[:2] - centre
         offset_z = (points[:, 2:] - (low[2] + high[2]) / 2) / size[2]
         relative = torch.cat([offset_xy, offset_z], dim=1)
-        return cells, occupied, group_by_cell(relative, index, self.max_targets)
+        rows, counts = group_by_cell(relative, index, self.max_targets)
+        return cells, occupied, rows, counts
 
 
 def _occupancy_loss(logits: Tensor, occupied: Tensor, empty: Tensor) -> Tensor:
