@@ -129,6 +129,21 @@ def test_conflict_says_in_which_layers_tasks_fight(workspace, finetuned):
     assert (workspace / 'layers.png').read_bytes()[:4] == b'\x89PNG'
 
 
+def test_visualize_draws_a_reconstruction(workspace, pretrained, finetuned):
+    words = ['--reconstruction', '--index', 3, '--out', 'r.png']
+    output = run(
+        sys.executable, ROOT / 'tools/visualize.py', 'pretrain.py', pretrained, *words,
+        cwd=workspace,
+    )  # fmt: skip
+    assert 'frame 15, sample 3 of 6' in output
+    assert (workspace / 'r.png').read_bytes()[:4] == b'\x89PNG'
+    output = run(
+        sys.executable, ROOT / 'tools/visualize.py', 'finetune.py', 'finetune/epoch_1.pth', *words,
+        cwd=workspace, ok=False,
+    )  # fmt: skip
+    assert '--reconstruction goes with a pretraining config' in output
+
+
 def test_seeds_make_runs_equal_with_any_number_of_workers(workspace, pretrained, finetuned):
     train(
         workspace, 'finetune', 'again', '--cfg-options', f'load_from={pretrained}',

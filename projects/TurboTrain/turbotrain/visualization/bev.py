@@ -24,8 +24,8 @@ AGENT_COLORS = ('#6478FF', '#46C795', '#DD88CC', '#D6DF6E')
 """Colours of the agents, the ego's first; they stay apart for colour-blind eyes too."""
 _PREDICTION = '#FF5F2E'
 _TRUTH = '#F2F5F8'
-_BACKGROUND = '#0B0E14'
-_TEXT = '#C9D1D9'
+BACKGROUND = '#0B0E14'
+TEXT = '#C9D1D9'
 _FAINT = '#8B95A5'
 _HEADER, _FOOTER = 0.072, 0.062
 """Shares of the picture's height for the title and for the legend."""
@@ -49,7 +49,7 @@ def draw_bev(
     """
     width, height = size
     dpi = height / 9.0
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=_BACKGROUND)
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     top, bottom = round(height * (1 - _HEADER)), round(height * _FOOTER)
     axes = figure.add_axes((0.0, bottom / height, 1.0, (top - bottom) / height))
@@ -182,7 +182,7 @@ def _draw_agent(axes: Axes, agent: AgentView, color: str) -> None:
         shape = np.array([[1.35, 0.0], [0.0, 1.35], [-1.35, 0.0], [0.0, -1.35]])
         beam = np.array([[0.0, 0.0], [3.4, 0.0]]) @ turn + [x, y]
         axes.plot(*beam.T, color=color, linewidth=1.6, solid_capstyle='round', zorder=8)
-    axes.fill(*(shape + [x, y]).T, facecolor=color, edgecolor=_BACKGROUND, zorder=9)
+    axes.fill(*(shape + [x, y]).T, facecolor=color, edgecolor=BACKGROUND, zorder=9)
     axes.annotate(
         agent.name,
         (x, y),
@@ -191,7 +191,7 @@ def _draw_agent(axes: Axes, agent: AgentView, color: str) -> None:
         color=color,
         fontsize=9.5,
         fontweight='bold',
-        path_effects=[withStroke(linewidth=2.5, foreground=_BACKGROUND)],
+        path_effects=[withStroke(linewidth=2.5, foreground=BACKGROUND)],
         annotation_clip=True,
         zorder=10,
     )
@@ -204,7 +204,7 @@ def _draw_scale_bar(axes: Axes, limits: np.ndarray) -> None:
     length = lengths[np.abs(np.log(lengths / (0.1 * span[0]))).argmin()]
     right, y = limits[2] - 0.018 * span[0], limits[1] + 0.035 * span[1]
     axes.plot(
-        [right - length, right], [y, y], color=_TEXT, linewidth=2, solid_capstyle='butt', zorder=10
+        [right - length, right], [y, y], color=TEXT, linewidth=2, solid_capstyle='butt', zorder=10
     )
     axes.annotate(
         f'{length} m',
@@ -212,7 +212,7 @@ def _draw_scale_bar(axes: Axes, limits: np.ndarray) -> None:
         xytext=(0, 5),
         textcoords='offset points',
         ha='center',
-        color=_TEXT,
+        color=TEXT,
         fontsize=9.5,
         zorder=10,
     )
@@ -228,7 +228,7 @@ def _write_header(figure: Figure, scene: BEVScene) -> None:
     facts = [f'{len(scene.agents)} agents', f'{num_points:,} points']
     facts += [f'{len(scene.gt_boxes)} objects', f'{len(scene.pred_boxes)} detections']
     figure.text(
-        0.986, middle, '   ·   '.join(facts), color=_TEXT, fontsize=11, va='center', ha='right'
+        0.986, middle, '   ·   '.join(facts), color=TEXT, fontsize=11, va='center', ha='right'
     )
 
 
@@ -265,7 +265,7 @@ def _row_of(entries: Sequence[Line2D], figure: Figure, scale: float) -> Legend:
         bbox_to_anchor=(0.008, _FOOTER / 2),
         ncols=len(entries),
         frameon=False,
-        labelcolor=_TEXT,
+        labelcolor=TEXT,
         fontsize=10.5 * scale,
         handlelength=1.6,
         handletextpad=0.6,
