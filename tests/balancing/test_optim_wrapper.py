@@ -417,6 +417,7 @@ def test_memory_is_a_row_per_task_where_tasks_share_and_one_copy_elsewhere(monke
 
 
 def test_a_sharded_model_is_refused():
+    # By its name: torch makes the old kind on accelerators only; test_processes.py has the new one.
     class FullyShardedDataParallel(nn.Linear):
         pass
 

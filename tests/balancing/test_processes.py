@@ -9,7 +9,7 @@ import torch
 
 from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
 from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, TwoTasks, wrapper
-from tests.balancing.two_processes import BALANCERS, FEATURES
+from tests.balancing.two_processes import BALANCERS, FEATURES, fully_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,3 +130,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(results, way):
         )
         assert not torch.equal(half, whole)
         assert torch.equal(resumed, whole)
+
+
+def test_a_really_sharded_model_is_refused(results):
+    if fully_shard is None:
+        pytest.skip('torch before 2.6')
+    for result in results:
+        assert 'FSDP' in result['sharded']

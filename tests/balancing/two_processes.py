@@ -29,6 +29,12 @@ from tests.balancing.toys import (
     wrapper,
 )
 
+try:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+except ImportError:  # torch before 2.6 has it elsewhere
+    fully_shard = None
+
 FEATURES = dict(level='features', features='trunk')
 RANDOM = ('RandomOrderPCGrad', 'GradVac', 'GradDrop')
 BALANCERS = ('UncertaintyWeighting', 'DynamicWeightAverage', 'GradNorm')
@@ -199,6 +205,14 @@ def main(rank: int, store: str, out: str) -> None:
             ('features', dict(schedule=ALWAYS, **FEATURES)),
         ):
             note(f'overflow/{name}', overflow_on_one_rank(rank, settings))
+
+    if fully_shard is not None:
+        model = TwoTasks()
+        fully_shard(model.trunk, mesh=init_device_mesh('cpu', (2,)))
+        try:
+            train(model, wrapper(model, tasks=TASKS), 1)
+        except NotImplementedError as error:
+            results['sharded'] = str(error)
 
     # As tools/train.py does on CPUs, and with --resume.
     parallel = dict(type='MMDistributedDataParallel', device_ids=None)

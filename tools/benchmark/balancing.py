@@ -1,10 +1,12 @@
 """What balancing costs: ``python tools/benchmark/balancing.py`` (on the mini set).
 
 Training steps of a plain OptimWrapper, of TorchJD's ``mtl_backward`` with PCGrad, and of ours by
-level and schedule, in turns on the same batches, so that all meet the same machine; medians count.
+level and schedule. In every round each takes one step on the same batch, in an order drawn anew, so
+that all meet the same machine. A ratio is one of times over a whole period of the default schedule
+(three rounds), and the median of these counts: load that comes and goes falls on both sides.
 Two models: the CooperativeDetector of the mini config, and a toy of 8 convolution blocks on a
 bird's-eye-view map with two heads. The last line is one JSON object; its ratios are the detector's,
-the toy's are under ``toy``. ``default`` is computed from ``parameters``, not run.
+the toy's are under ``toy``.
 """
 
 import argparse
@@ -13,9 +15,11 @@ import itertools
 import json
 import logging
 import platform
+import random
 import statistics
 import sys
 import time
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
@@ -35,20 +39,33 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from projects.TurboTrain.turbotrain.balancing import (
     ConflictSuppressingOptimWrapper,
     PeriodicSchedule,
-    TaskGradients,
     task_losses,
 )
+from projects.TurboTrain.turbotrain.balancing.task_gradients import reached_parameters
 
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
+DEFAULT = PeriodicSchedule()
+PERIOD = DEFAULT.free + DEFAULT.suppress
 ALWAYS = dict(type='PeriodicSchedule', free=0)
-WAYS = ('plain', 'parameters', 'features', 'when_needed', 'torchjd')
-PERIOD = PeriodicSchedule()
+WAYS = dict(
+    plain='plain OptimWrapper',
+    torchjd='TorchJD mtl_backward + PCGrad',
+    parameters="level='parameters', every step",
+    default=f"level='parameters', {DEFAULT.suppress} step in {PERIOD} (default)",
+    when_needed="level='parameters', when needed",
+    features="level='features', every step",
+)
+SCHEDULES = dict(
+    parameters=ALWAYS, features=ALWAYS, default={}, when_needed=dict(type='WhenNeededSchedule')
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Time training steps with and without balancing')
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data/mini_v2xpnp')
-    parser.add_argument('--repeats', type=int, default=15, help='steps of each way')
+    parser.add_argument(
+        '--periods', type=int, default=8, help=f'of {PERIOD} steps, that each way is timed over'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--model', choices=['both', 'detector', 'toy'], default='both')
     return parser.parse_args()
@@ -120,10 +137,9 @@ class Way:
         if name in ('plain', 'torchjd'):
             self.wrapper = OptimWrapper(**settings)
         else:
-            schedule = dict(type='WhenNeededSchedule') if name == 'when_needed' else ALWAYS
             level = dict(level='features', features=self.features) if name == 'features' else {}
             self.wrapper = ConflictSuppressingOptimWrapper(
-                tasks=self.tasks, schedule=schedule, **level, **settings
+                tasks=self.tasks, schedule=SCHEDULES[name], **level, **settings
             )
         if name == 'torchjd':
             self.model.get_submodule(self.features).register_forward_hook(self._keep)
@@ -138,8 +154,10 @@ class Way:
             self.model.train_step(batch, self.wrapper)
             return
         data = self.model.data_preprocessor(batch, True)
-        losses = task_losses(self.model._run_forward(data, mode='loss'), self.tasks)
-        # vmap has no rule for compiled operators: one task at a time.
+        output = self.model._run_forward(data, mode='loss')
+        self.model.parse_losses(output)  # for the log, as in all other ways
+        losses = task_losses(output, self.tasks)
+        # One task at a time: vmap has no rule for compiled operators, and takes longer on a CPU.
         mtl_backward(list(losses.values()), features=self.kept, parallel_chunk_size=1)
         shared = [p for p in self.model.parameters() if getattr(p, 'jac', None) is not None]
         jac_to_grad(shared, PCGrad())
@@ -151,25 +169,27 @@ def build(name: str, args: argparse.Namespace) -> tuple[BaseModel, list[dict], d
     return build_toy(args.seed) if name == 'toy' else build_detector(args.data_root, args.seed)
 
 
-def measure_times(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of a step of each way."""
+def measure_times(name: str, args: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds of a step of each way, and median ratio of a period's time to plain's."""
     model, batches, settings = build(name, args)
     ways = [Way(way, model, settings) for way in WAYS]
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for i in range(args.repeats + 1):
-        # Another order each time: no way always runs in the wake of the same other.
-        for way in ways[i % len(ways) :] + ways[: i % len(ways)]:
+    order = random.Random(args.seed)
+    for i in range(-PERIOD, PERIOD * args.periods):  # the first period warms up
+        for way in order.sample(ways, len(ways)):
             start = time.perf_counter()
             way.step(batches[i % len(batches)])
-            if i:  # the first warms up
+            if i >= 0:
                 seconds[way.name].append(time.perf_counter() - start)
-    # Batches differ in size: the ratio of one way to another counts batch by batch.
-    return {way: statistics.median(values) for way, values in seconds.items()} | {
-        f'{way}/plain': statistics.median(
-            a / b for a, b in zip(seconds[way], seconds['plain'], strict=True)
-        )
-        for way in WAYS
+    periods = {
+        way: [sum(values[i : i + PERIOD]) for i in range(0, len(values), PERIOD)]
+        for way, values in seconds.items()
     }
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(values, periods['plain'], strict=True))
+        for way, values in periods.items()
+    }
+    return {way: statistics.median(values) for way, values in seconds.items()}, ratios
 
 
 def measure_memory(name: str, args: argparse.Namespace) -> dict[str, float]:
@@ -178,51 +198,36 @@ def measure_memory(name: str, args: argparse.Namespace) -> dict[str, float]:
     megabytes = {}
     for way in (Way(way, model, settings) for way in WAYS):
         way.step(batches[0])  # makes the optimiser's state
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profiler:
-            way.step(batches[0])
-        events = profiler.profiler.kineto_results.events()
-        changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
-        peak = max(itertools.accumulate(nbytes for _, nbytes in changes))
-        megabytes[way.name] = round(peak / 2**20, 2)
+        peaks = []
+        for _ in range(PERIOD):
+            with torch.profiler.profile(
+                activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+            ) as profiler:
+                way.step(batches[0])
+            events = profiler.profiler.kineto_results.events()
+            changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+            peaks.append(max(itertools.accumulate(nbytes for _, nbytes in changes)))
+        megabytes[way.name] = round(max(peaks) / 2**20, 2)
     return megabytes
 
 
 def rows_megabytes(name: str, args: argparse.Namespace) -> float:
-    """MB of tasks x shared parameters: what balancing may add at most."""
+    """MB of tasks x shared parameters: what the tasks' gradients themselves take."""
     model, batches, settings = build(name, args)
-    way = Way('parameters', model, settings)
-    sizes = []
-    write = TaskGradients.write
-
-    def spy(self: TaskGradients, *rest: object) -> None:
-        sizes.append(self._rows.numel() * self._rows.element_size())
-        write(self, *rest)
-
-    TaskGradients.write = spy
-    way.step(batches[0])
-    TaskGradients.write = write
-    return round(sizes[0] / 2**20, 2)
+    model.train()
+    data = model.data_preprocessor(copy.deepcopy(batches[0]), True)
+    losses = task_losses(model._run_forward(data, mode='loss'), settings['tasks']).values()
+    index = {p: i for i, p in enumerate(model.parameters())}
+    users = Counter(i for loss in losses for i in reached_parameters(loss, index))
+    shared = [p for p, i in index.items() if users[i] > 1]
+    return round(len(losses) * sum(p.numel() * p.element_size() for p in shared) / 2**20, 2)
 
 
 def summarise(name: str, args: argparse.Namespace) -> dict:
-    times, megabytes = measure_times(name, args), measure_memory(name, args)
-    ratios = {way: times[f'{way}/plain'] for way in WAYS}
-    period = PERIOD.free + PERIOD.suppress
-    share = PERIOD.suppress / period
-    ratios['default'] = 1 + share * (ratios['parameters'] - 1)
-    print(f'\n{name:<36} {"ms":>8} {"x plain":>8} {"peak MB":>8}')
-    for way, what in (
-        ('plain', 'plain OptimWrapper'),
-        ('torchjd', 'TorchJD mtl_backward + PCGrad'),
-        ('parameters', "level='parameters', every step"),
-        ('features', "level='features', every step"),
-        ('when_needed', 'WhenNeededSchedule'),
-    ):
-        print(f'{what:<36} {1e3 * times[way]:8.1f} {ratios[way]:8.2f} {megabytes[way]:8.1f}')
-    what = f'default schedule, {PERIOD.suppress} in {period}'
-    print(f'{what:<36} {"":>8} {ratios["default"]:8.2f}')
+    (times, ratios), megabytes = measure_times(name, args), measure_memory(name, args)
+    print(f'\n{name:<44} {"ms":>8} {"x plain":>8} {"peak MB":>8}')
+    for way, what in WAYS.items():
+        print(f'{what:<44} {1e3 * times[way]:8.1f} {ratios[way]:8.2f} {megabytes[way]:8.1f}')
     return {f'{way}_over_plain': round(ratios[way], 3) for way in ratios if way != 'plain'} | dict(
         task_rows_megabytes=rows_megabytes(name, args),
         milliseconds={way: round(1e3 * times[way], 1) for way in WAYS},
@@ -244,6 +249,7 @@ def main() -> None:
             | results
             | dict(
                 seed=args.seed,
+                periods=args.periods,
                 threads=torch.get_num_threads(),
                 versions=dict(
                     python=platform.python_version(),

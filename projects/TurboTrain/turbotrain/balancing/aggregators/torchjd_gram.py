@@ -113,6 +113,8 @@ class CAGrad(TorchJDAggregator):
     .. math:: \max_d \min_i g_i \cdot d \quad\text{with } |d - g_0| \le c |g_0|, \ g_0
               \text{ the mean}
 
+    Common code divides the result by 1 + c^2 besides; the paper's algorithm does not, nor this.
+
     Args:
         c: radius; 0.5 by default, as in the paper's larger experiments.
     """
