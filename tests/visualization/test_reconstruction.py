@@ -14,7 +14,7 @@ ORANGE, WHITE = '#FF5F2E', '#F2F5F8'
 VIEW = (-40.0, -20.0, 40.0, 20.0)
 
 
-def wall(x, y, count=3000):
+def wall(x, y, count=20_000):
     rng = np.random.default_rng(0)
     points = rng.uniform([x - 4, y - 4, 0.0], [x + 4, y + 4, 3.0], (count, 3))
     points[0, 2] = -1.0
@@ -24,7 +24,7 @@ def wall(x, y, count=3000):
 def pictured(tmp_path, **changes):
     """Two agents x two frames; the second agent's current wall is hidden."""
     clouds = [wall(-30, -10), wall(-10, -10), wall(10, 10), wall(30, 10)]
-    hidden = [np.zeros(3000, dtype=bool) for _ in clouds]
+    hidden = [np.zeros(len(cloud), dtype=bool) for cloud in clouds]
     hidden[3][:] = True
     scene = dict(clouds=clouds, hidden=hidden, current=[1, 3], predicted=wall(30, 10) + [0, -20, 0])
     figure = draw_reconstruction(**scene | changes, view_range=VIEW, title='scenario')

@@ -155,19 +155,23 @@ class MaskedReconstructionHead(BaseModule):
             hidden_cells: (B, H, W) bool.
 
         Returns:
-            B tensors (P_b, 3), metres: the points of the cells that are rather occupied than not.
+            B tensors (P_b, 3), metres: of each cell that is rather occupied than not as many points
+            as it is thought to hold, 1 to ``num_points``, a random choice of those predicted.
         """
         features, occupancy = self(bev)
         batch, height, width = hidden_cells.shape
         cells = ((occupancy > 0) & hidden_cells).flatten().nonzero()[:, 0]
-        points = self.contents(features[cells])[0].float()
+        points, density = self.contents(features[cells])
+        points = points.float()
         size = self._cell_size(height, width)
         place = torch.stack([cells % width, cells // width % height], dim=1) + 0.5
         metres = torch.empty_like(points)
         metres[..., :2] = (points[..., :2] + place[:, None]) * size[:2] + self.limits[:2]
         metres[..., 2] = points[..., 2] * size[2] + (self.limits[2] + self.limits[5]) / 2
-        numbers = torch.bincount(cells // (height * width), minlength=batch).tolist()
-        return [part.flatten(0, 1) for part in metres.split(numbers)]
+        rank = torch.rand(points.shape[:2], device=points.device).argsort(dim=1)
+        keep = rank < (density[:, None] * self.max_targets).round().clamp(min=1)
+        sample = (cells // (height * width))[:, None].expand_as(keep)[keep]
+        return list(metres[keep].split(torch.bincount(sample, minlength=batch).tolist()))
 
     def _cell_size(self, height: int, width: int) -> Tensor:
         """(3,) metres."""
