@@ -159,7 +159,7 @@ def test_arrays_in_yaml_of_any_kind(tmp_path, order, dtype):
 def test_a_pose_as_a_plain_list_of_rows(tmp_path):
     pose = np.eye(4)
     pose[:3, 3] = 1, 2, 3
-    path = write(tmp_path / 'a.yaml', lidar_pose=pose.tolist())
+    path = write(tmp_path / 'a.yaml', lidar_pose=pose.tolist(), car=dict(obj_type='Car'))
     for dialect in (DIALECTS['v2xpnp'], DIALECTS['v2v4real']):
         np.testing.assert_array_equal(read_annotation(path, dialect).world_from_agent, pose)
 
