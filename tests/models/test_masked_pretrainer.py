@@ -205,6 +205,33 @@ def test_checkpoints_name_the_trunk_as_the_detector_does():
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize('name', ['v2xpnp', 'v2xpnp_sparse', 'mini/mini_v2xpnp_sparse'])
+def test_configs_of_both_stages_share_their_trunk(name):
+    folder, _, stem = name.rpartition('/')
+    path = Path(__file__).parents[2] / 'configs/turbotrain' / folder
+    pretrain, finetune = (
+        Config.fromfile(path / f'{stage}_{stem}.py') for stage in ('pretrain', 'finetune')
+    )
+    epochs = pretrain.train_cfg.max_epochs
+    assert finetune.load_from == f'work_dirs/pretrain_{stem}/epoch_{epochs}.pth'
+    shapes = [
+        {
+            key: value.shape
+            for key, value in MODELS.build(cfg.model).state_dict().items()
+            if not key.startswith(('bbox_head', 'trajectory_head', 'reconstruction_head'))
+        }
+        for cfg in (pretrain, finetune)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_the_sparse_config_trains():
+    cfg = Config.fromfile(CONFIG.with_name('pretrain_mini_v2xpnp_sparse.py')).model
+    model = MODELS.build(cfg)
+    losses_of(model, batch_of(2, 1))
+    assert all(p.grad is not None for p in model.detector.encoder.parameters())
+
+
 def test_reconstruction_of_a_batch():
     model = build(masking=dict(type='BEVCellCoMasking')).eval()
     batch = batch_of(2, 1)
