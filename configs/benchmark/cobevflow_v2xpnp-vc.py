@@ -1,22 +1,3 @@
-# CoBEVFlow, mode vc.
-# In training, messages are up to half a second old, so that there is something to compensate (our
-# choice). Put the same transform into the test pipeline to test under delay.
-_base_ = './v2xpnp_v2xpnp-vc.py'
-model = dict(
-    temporal_neck=dict(
-        _delete_=True,
-        type='FlowTemporalNeck',
-        channels=256,
-        flow_channels=2,
-        temporal_neck={{_base_.model.temporal_neck}},
-        point_cloud_range={{_base_.model_range}},
-    ),
-    fusion_neck=dict(
-        _delete_=True,
-        type='CoBEVFlowFusion',
-        channels=256,
-        point_cloud_range={{_base_.model_range}},
-    ),
-)
-train_pipeline = [dict(type='CooperativeDelay', delay=(0.0, 0.5)), *_base_.train_pipeline]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# CoBEVFlow, mode vc; trained under the same delays as FFNet.
+_base_ = './ffnet_v2xpnp-vc.py'
+model = dict(temporal_neck=dict(flow_channels=2), fusion_neck=dict(type='CoBEVFlowFusion'))

@@ -1,17 +1,9 @@
 # finetune_v2xpnp.py with the trunk of pretrain_v2xpnp_sparse.py.
-_base_ = './finetune_v2xpnp.py'
-model = dict(
-    encoder=dict(
-        _delete_=True,
-        type='SparsePillarEncoder',
-        point_cloud_range={{_base_.model_range}},
-        pillar_size=[0.2, 0.2],
-        stage_channels=(32, 64, 128),
-        depth=3,
-    ),
-    backbone=dict(
-        in_channels=128, layer_nums=[1, 3], layer_strides=[1, 2], out_channels=[128, 256]
-    ),
-    neck=dict(in_channels=[128, 256], upsample_strides=[1, 2], out_channels=[128, 128]),
-)
+_base_ = [
+    '../_base_/datasets/v2xpnp.py',
+    '../_base_/models/cooperative_pillars_sparse.py',
+    '../_base_/schedules/finetune_30e.py',
+    '../_base_/default_runtime.py',
+]
 load_from = 'work_dirs/pretrain_v2xpnp_sparse/epoch_15.pth'
+custom_hooks = [dict(type='TransferReportHook', fresh=('bbox_head', 'trajectory_head'))]

@@ -12,7 +12,4 @@ model = dict(
     masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
     reconstruction_head=dict(feat_channels=256),
 )
-val_dataloader = None
-val_evaluator = None
-test_dataloader = None
-test_evaluator = None
+val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -1,19 +1,15 @@
-# pretrain_v2xpnp.py with sparse convolutions first: there, what is hidden costs nothing.
-# All values are our choice.
-_base_ = './pretrain_v2xpnp.py'
+# pretrain_v2xpnp.py with sparse convolutions first.
+_base_ = [
+    '../_base_/datasets/v2xpnp.py',
+    '../_base_/models/cooperative_pillars_sparse.py',
+    '../_base_/schedules/pretrain_15e.py',
+    '../_base_/default_runtime.py',
+]
 model = dict(
-    detector=dict(
-        encoder=dict(
-            _delete_=True,
-            type='SparsePillarEncoder',
-            point_cloud_range={{_base_.model_range}},
-            pillar_size=[0.2, 0.2],
-            stage_channels=(32, 64, 128),
-            depth=3,
-        ),
-        backbone=dict(
-            in_channels=128, layer_nums=[1, 3], layer_strides=[1, 2], out_channels=[128, 256]
-        ),
-        neck=dict(in_channels=[128, 256], upsample_strides=[1, 2], out_channels=[128, 128]),
-    )
+    _delete_=True,
+    type='MaskedPretrainer',
+    detector={{_base_.model}},
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(feat_channels=256),
 )
+val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -11,7 +11,6 @@ the toy's are under ``toy``.
 
 import argparse
 import copy
-import itertools
 import json
 import logging
 import platform
@@ -20,6 +19,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from projects.TurboTrain.turbotrain.balancing import (
     task_losses,
 )
 from projects.TurboTrain.turbotrain.balancing.task_gradients import reached_parameters
+from tools.benchmark.memory import peak_megabytes
 
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
 DEFAULT = PeriodicSchedule()
@@ -198,16 +199,8 @@ def measure_memory(name: str, args: argparse.Namespace) -> dict[str, float]:
     megabytes = {}
     for way in (Way(way, model, settings) for way in WAYS):
         way.step(batches[0])  # makes the optimiser's state
-        peaks = []
-        for _ in range(PERIOD):
-            with torch.profiler.profile(
-                activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-            ) as profiler:
-                way.step(batches[0])
-            events = profiler.profiler.kineto_results.events()
-            changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
-            peaks.append(max(itertools.accumulate(nbytes for _, nbytes in changes)))
-        megabytes[way.name] = round(max(peaks) / 2**20, 2)
+        peaks = [peak_megabytes(partial(way.step, batches[0])) for _ in range(PERIOD)]
+        megabytes[way.name] = round(max(peaks), 2)
     return megabytes
 
 

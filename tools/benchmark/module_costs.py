@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,25 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE, Agents
+from tools.benchmark.memory import peak_megabytes
 
 AGENTS, FRAMES = (1, 2, 4, 8), (1, 3, 5)
 POINTS, OBJECTS, POLYLINES = 10_000, 40, 100  # about those of the mini set
+
+
+def agents_in_one_place(agents: int, frames: int, points_in_ego: bool) -> Agents:
+    """A vehicle, a roadside unit, a vehicle ..., all where the ego is, twice a second."""
+    ids = np.array([1 + i // 2 if i % 2 == 0 else -(1 + i // 2) for i in range(agents)])
+    return Agents(
+        ids=ids,
+        kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
+        time_offsets=0.5 * np.arange(1 - frames, 1, dtype=np.float32),
+        ego_from_agent=np.tile(np.eye(4), (agents, frames, 1, 1)),
+        valid=np.ones((agents, frames), dtype=bool),
+        speeds=np.zeros(agents, dtype=np.float32),
+        delays=np.zeros(agents, dtype=np.float32),
+        points_in_ego=points_in_ego,
+    )
 
 
 def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
@@ -27,23 +44,13 @@ def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
     low, high = low + 1e-3, high - 1e-3
     steps = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     clouds = rng.uniform([*low[:2], -2.0, 0], [*high[:2], 1.0, 0], (agents * frames, POINTS, 4))
-    ids = np.array([1 + i // 2 if i % 2 == 0 else -(1 + i // 2) for i in range(agents)])
     polylines = np.zeros((POLYLINES, 10, 7), dtype=np.float32)
     polylines[..., :2] = rng.uniform(low[:2], high[:2], (POLYLINES, 1, 2))
     polylines[..., 0] += np.arange(10)
     sample = Det3DDataSample()
     sample.set_metainfo(
         dict(
-            agents=Agents(
-                ids=ids,
-                kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
-                time_offsets=0.5 * np.arange(1 - frames, 1, dtype=np.float32),
-                ego_from_agent=np.tile(np.eye(4), (agents, frames, 1, 1)),
-                valid=np.ones((agents, frames), dtype=bool),
-                speeds=np.zeros(agents, dtype=np.float32),
-                delays=np.zeros(agents, dtype=np.float32),
-                points_in_ego='ProjectPointsToEgo' in steps,
-            ),
+            agents=agents_in_one_place(agents, frames, 'ProjectPointsToEgo' in steps),
             num_points=[POINTS] * len(clouds),
             vector_map=polylines,
             vector_map_mask=np.ones((POLYLINES, 10), dtype=bool),
@@ -134,33 +141,18 @@ def seconds_of(call: Callable[[], Any], repeats: int) -> float:
     return min(seconds[1:])
 
 
-def peak_megabytes(call: Callable[[], Any]) -> float:
-    """Allocated at the peak of a call beyond what was there before it."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        forward_and_backward(call)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        forward_and_backward(call)
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
-    return max(itertools.accumulate((nbytes for _, nbytes in changes), initial=0)) / 2**20
-
-
 def module_costs(cfg: Config, agents: int, frames: int, repeats: int, seed: int) -> dict:
     """Name of each child of a detector -> milliseconds and MB of its calls in one training step."""
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         model = MODELS.build(cfg.model).train()
     if torch.cuda.is_available():
-        model.cuda()
+        model.to('cuda')
     calls = record_calls(model, synthetic_batch(cfg, agents, frames, seed))
     return {
         name: dict(
             ms=round(1e3 * sum(seconds_of(call, repeats) for call in own), 2),
-            MB=round(max(map(peak_megabytes, own)), 2),
+            MB=round(max(peak_megabytes(partial(forward_and_backward, call)) for call in own), 2),
         )
         for name, own in calls.items()
     }

@@ -14,7 +14,6 @@ channels, of 4 agents x 5 frames of 60,000 points. The last line is one JSON obj
 
 import argparse
 import copy
-import itertools
 import json
 import platform
 import statistics
@@ -25,7 +24,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np
 import torch
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
@@ -36,7 +34,8 @@ from projects.TurboTrain.turbotrain.models import BEVCellMasking, MaskedPretrain
 from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
 from projects.TurboTrain.turbotrain.models.heads.chamfer import chamfer_distance
 from projects.TurboTrain.turbotrain.models.masking import CloudLayout, MaskedClouds
-from projects.TurboTrain.turbotrain.structures import Agents
+from tools.benchmark.memory import peak_megabytes
+from tools.benchmark.module_costs import agents_in_one_place
 
 CONFIGS = ROOT / 'configs/turbotrain'
 TRUNKS = dict(dense='pretrain_mini_v2xpnp.py', sparse='pretrain_mini_v2xpnp_sparse.py')
@@ -134,16 +133,7 @@ def full_size_memory(seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model)
     agents, frames, count = 4, 5, 60_000
-    record = Agents(
-        ids=np.arange(agents),
-        kinds=np.zeros(agents, dtype=np.int64),
-        time_offsets=np.arange(1 - frames, 1, dtype=np.float32) / 2,
-        ego_from_agent=np.tile(np.eye(4), (agents, frames, 1, 1)),
-        valid=np.ones((agents, frames), dtype=bool),
-        speeds=np.zeros(agents, dtype=np.float32),
-        delays=np.zeros(agents, dtype=np.float32),
-        points_in_ego=True,
-    )
+    record = agents_in_one_place(agents, frames, points_in_ego=True)
     # As dense round each agent as rays that spread: the distance is uniform, not the area.
     clouds = []
     for _ in range(agents):
@@ -156,19 +146,18 @@ def full_size_memory(seed: int) -> dict[str, float]:
     head = model.reconstruction_head['merged']
     shape = map_shape(model.limits)
     bev = torch.randn(1, 256, *shape, requires_grad=True)
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profiler:
+    targets = []
+
+    def mask_and_reconstruct() -> None:
         batch = MaskedBatch(dict(points=[clouds]), [sample], model.masking, model.limits)
-        target = batch.merged_target(shape)
-        sum(head.loss(bev, target).values()).backward()
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
-    peak = max(itertools.accumulate(nbytes for _, nbytes in changes))
-    cells = len(head._cells(target, shape)[0])
+        targets.append(batch.merged_target(shape))
+        sum(head.loss(bev, targets[0]).values()).backward()
+
+    megabytes = peak_megabytes(mask_and_reconstruct)
+    cells = len(head._cells(targets[0], shape)[0])
     return dict(
         cells=cells,
-        megabytes=round(peak / 2**20, 1),
+        megabytes=round(megabytes, 1),
         of_clouds=round(sum(c.numel() for c in clouds) * 4 / 2**20, 1),
         all_pairs=round(cells * head.num_points * head.max_targets * 3 * 4 / 2**20, 1),
     )

@@ -13,7 +13,4 @@ model = dict(
     reconstruction_head=dict(feat_channels=64, max_targets=32),
 )
 train_dataloader = dict(dataset=dict(ego='first'))
-val_dataloader = None
-val_evaluator = None
-test_dataloader = None
-test_evaluator = None
+val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

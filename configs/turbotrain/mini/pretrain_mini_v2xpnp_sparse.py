@@ -1,17 +1,16 @@
-# pretrain_mini_v2xpnp.py with sparse convolutions first: there, what is hidden costs nothing.
-# All values are our choice.
-_base_ = './pretrain_mini_v2xpnp.py'
+# pretrain_mini_v2xpnp.py with sparse convolutions first.
+_base_ = [
+    '../../_base_/datasets/mini_v2xpnp.py',
+    '../../_base_/models/cooperative_pillars_mini_sparse.py',
+    '../../_base_/schedules/pretrain_mini.py',
+    '../../_base_/default_runtime.py',
+]
 model = dict(
-    detector=dict(
-        encoder=dict(
-            _delete_=True,
-            type='SparsePillarEncoder',
-            point_cloud_range={{_base_.model_range}},
-            pillar_size=[0.4, 0.4],
-            stage_channels=(32, 64, 64),
-            depth=3,
-        ),
-        backbone=dict(in_channels=64, layer_nums=[0], layer_strides=[1], out_channels=[64]),
-        neck=dict(in_channels=[64], upsample_strides=[1], out_channels=[64]),
-    )
+    _delete_=True,
+    type='MaskedPretrainer',
+    detector={{_base_.model}},
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(feat_channels=64, max_targets=32),
 )
+train_dataloader = dict(dataset=dict(ego='first'))
+val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .masked_softmax import masked_softmax
+from .warping import cell_centres
 
 __all__ = ['VectorMapAttention', 'VectorMapNeck', 'VectorMaps', 'nearest_polylines', 'stack_maps']
 
@@ -213,7 +214,8 @@ class VectorMapNeck(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.point_cloud_range = point_cloud_range
+        limits = torch.tensor(point_cloud_range, dtype=torch.float32)
+        self.register_buffer('limits', limits, persistent=False)
         self.attention = VectorMapAttention(channels, num_polylines, embed_channels, num_heads)
 
     def forward(self, bev: Tensor, maps: VectorMaps) -> Tensor:
@@ -226,16 +228,7 @@ class VectorMapNeck(BaseModule):
         Returns:
             (B, C, H, W).
         """
-        batch, _, height, width = bev.shape
-        x_min, y_min, _, x_max, y_max, _ = self.point_cloud_range
-        column, row = (
-            torch.arange(width, device=bev.device),
-            torch.arange(height, device=bev.device),
-        )
-        x = x_min + (column + 0.5) * ((x_max - x_min) / width)
-        y = y_min + (row + 0.5) * ((y_max - y_min) / height)
-        cells = torch.stack(torch.meshgrid(x, y, indexing='xy'), dim=-1).flatten(0, 1)
-        positions = cells.expand(batch, -1, -1)
+        positions = cell_centres(self.limits, *bev.shape[2:]).expand(len(bev), -1, -1)
         headings = positions.new_zeros(positions.shape[:2])
         queries = bev.flatten(2).transpose(1, 2)
         return self.attention(queries, positions, headings, maps).transpose(1, 2).reshape(bev.shape)

@@ -4,7 +4,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ['warp_bev', 'warp_by_flow']
+__all__ = ['cell_centres', 'warp_bev', 'warp_by_flow']
+
+
+def cell_centres(limits: Tensor, height: int, width: int) -> Tensor:
+    """Where the cells of a map lie.
+
+    Args:
+        limits: (6,) ``[x_min, y_min, z_min, x_max, y_max, z_max]`` of the map, metres.
+        height: H, along y.
+        width: W, along x.
+
+    Returns:
+        (H * W, 2) x and y of the centres, metres, row by row.
+    """
+    rows = torch.arange(height, device=limits.device)
+    columns = torch.arange(width, device=limits.device)
+    place = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1).flatten(0, 1)
+    size = (limits[3:5] - limits[:2]) / limits.new_tensor([width, height])
+    return limits[:2] + (place + 0.5) * size
 
 
 def warp_bev(

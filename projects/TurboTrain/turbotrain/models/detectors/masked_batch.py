@@ -1,7 +1,6 @@
 """A batch of clouds of which a part is hidden, and what of it is to be reconstructed."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from mmdet3d.structures import Det3DDataSample
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ..heads.reconstruction_head import ReconstructionTarget
 from ..masking import BaseMasking, CloudLayout
+from ..warping import cell_centres
 
 __all__ = ['MaskedBatch']
 
@@ -48,11 +48,6 @@ class MaskedBatch:
         self.current = [own[frames - 1 :: frames] for own in self.of_sample]
         """For each sample the numbers of its current clouds."""
 
-    @cached_property
-    def in_ego(self) -> list[Tensor]:
-        """K clouds (P, 3) in the ego's current frame."""
-        return self.layout.to_ego(self.clouds)
-
     def visible_inputs(self) -> dict:
         """The inputs with what is left of the clouds."""
         visible = self.masked.visible
@@ -70,23 +65,17 @@ class MaskedBatch:
         Returns:
             (K, H, W) bool.
         """
-        height, width = shape
-        low, high = self.limits[:3], self.limits[3:]
-        centres = torch.cartesian_prod(
-            torch.arange(height, device=low.device), torch.arange(width, device=low.device)
-        ).flip(1)
-        size = (high - low)[:2] / low.new_tensor([width, height])
-        centres = torch.nn.functional.pad(low[:2] + (centres + 0.5) * size, (0, 1))
+        centres = torch.nn.functional.pad(cell_centres(self.limits, *shape), (0, 1))
         maps = [centres] * len(self.clouds)
         xy = torch.cat(maps if in_ego else self.layout.to_ego(maps))[:, :2]
-        cloud = torch.arange(len(maps), device=low.device).repeat_interleave(len(centres))
-        return self.masked.region.at(xy, cloud).view(-1, height, width)
+        cloud = torch.arange(len(maps), device=xy.device).repeat_interleave(len(centres))
+        return self.masked.region.at(xy, cloud).view(-1, *shape)
 
     def merged_target(self, shape: Sequence[int]) -> ReconstructionTarget:
         """Of each sample all agents' current clouds, in the ego's frame, on maps (H, W)."""
         cells = self.hidden_maps(shape, in_ego=True)
         return ReconstructionTarget(
-            clouds=[torch.cat([self.in_ego[i] for i in own]) for own in self.current],
+            clouds=[torch.cat([self.masked.in_ego[i] for i in own]) for own in self.current],
             hidden=[torch.cat([self.masked.hidden[i] for i in own]) for own in self.current],
             hidden_cells=torch.stack([cells[own].any(dim=0) for own in self.current]),
         )

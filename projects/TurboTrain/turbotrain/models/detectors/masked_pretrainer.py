@@ -137,7 +137,7 @@ class MaskedPretrainer(Base3DDetector):
         predicted = self.reconstruction_head['merged'].reconstruct(bev, cells)
         return [
             Reconstruction(
-                [batch.in_ego[i] for i in own],
+                [batch.masked.in_ego[i] for i in own],
                 [batch.masked.hidden[i] for i in own],
                 [i - own[0] for i in current],
                 points,

@@ -1,5 +1,6 @@
 """What all ways of masking share: whose clouds these are, where is hidden, and taking it out."""
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -123,11 +124,13 @@ class MaskedClouds(NamedTuple):
     """K tensors (V_k, 3+), what is left of each cloud."""
     hidden: list[Tensor]
     """K bool tensors (P_k,), true for the points that were taken out."""
+    in_ego: list[Tensor]
+    """K tensors (P_k, 3), all points in the ego's current frame, metres."""
     region: HiddenRegion
     """Where something was hidden, be there points or not."""
 
 
-class BaseMasking(nn.Module):
+class BaseMasking(nn.Module, metaclass=ABCMeta):
     """Draw places, and take the points there out before anything is encoded.
 
     The draw never looks at the points, and empty places are drawn like occupied ones. So nothing of
@@ -150,9 +153,9 @@ class BaseMasking(nn.Module):
         self.register_buffer('corner', limits[:2], persistent=False)
         self.register_buffer('span', limits[3:5] - limits[:2], persistent=False)
 
+    @abstractmethod
     def draw(self, layout: CloudLayout) -> HiddenRegion:
         """Draw what is hidden from each cloud."""
-        raise NotImplementedError
 
     def forward(self, clouds: Sequence[Tensor], layout: CloudLayout | None = None) -> MaskedClouds:
         """Draw and hide.
@@ -168,7 +171,8 @@ class BaseMasking(nn.Module):
             torch.tensor(counts, device=points.device), output_size=len(points)
         )
         region = self.draw(layout)
-        hidden = region.at(torch.cat(layout.to_ego(clouds))[:, :2], cloud)
+        in_ego = layout.to_ego(clouds)
+        hidden = region.at(torch.cat(in_ego)[:, :2], cloud)
         kept = torch.bincount(cloud[~hidden], minlength=len(counts)).tolist()
         visible = points[~hidden].split(kept)
-        return MaskedClouds(list(visible), list(hidden.split(counts)), region)
+        return MaskedClouds(list(visible), list(hidden.split(counts)), in_ego, region)
