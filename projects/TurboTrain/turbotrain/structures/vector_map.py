@@ -101,19 +101,22 @@ def move_polylines(b_from_a: np.ndarray, polylines: np.ndarray, mask: np.ndarray
 
     Args:
         b_from_a: (4, 4) rigid transform; it may mirror and scale too.
-        polylines: (L, 10, 7) ``[x, y, z, dx, dy, dz, type]``; directions keep their length.
+        polylines: (L, 10, 7) ``[x, y, z, dx, dy, dz, type]``, 0 where ``mask`` is false; directions
+            keep their length.
         mask: (L, 10) bool.
 
     Returns:
-        (L, 10, 7), 0 where ``mask`` is false.
+        (L, 10, 7) float64, 0 where ``mask`` is false.
     """
     linear = b_from_a[:3, :3].T
-    columns = np.eye(7)
+    columns = np.zeros((8, 7))
     columns[:3, :3] = linear
     columns[3:6, 3:6] = linear / np.abs(np.linalg.det(linear)) ** (1 / 3)
-    moved = polylines.reshape(-1, 7) @ columns
-    moved[:, :3] += b_from_a[:3, 3]
-    return moved.reshape(polylines.shape) * mask[..., None]
+    columns[6, 6] = 1.0
+    columns[7, :3] = b_from_a[:3, 3]
+    # The mask is the homogeneous coordinate: what is not there is not shifted either.
+    points = np.concatenate([polylines, mask[..., None]], axis=-1, dtype=np.float64)
+    return (points.reshape(-1, 8) @ columns).reshape(polylines.shape)
 
 
 def nearest_polylines(

@@ -166,6 +166,8 @@ def _lose(results: dict, lost: np.ndarray, transform: BaseTransform) -> dict:
     _wants_paths(results, transform)
     lost = lost | results.get('lost', False)
     lost[0] = False
+    if not lost.any():
+        return results
     agents = results['agents'].only(~lost)
     results.update(agents=agents, lost=lost)
     results['cloud_paths'] = [

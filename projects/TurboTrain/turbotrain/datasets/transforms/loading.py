@@ -136,7 +136,8 @@ class LoadVectorMap(BaseTransform):
         if 'augmented' in results:
             raise ValueError('LoadVectorMap has to come before CooperativeGlobalAugmentation')
         polylines, mask, middle = self._read(results['map_path'], results['backend_args'])
-        near = np.hypot(*(middle - results['world_from_ego'][:2, 3]).T) <= self.radius
+        x, y = middle - results['world_from_ego'][:2, 3:]
+        near = x * x + y * y <= self.radius**2
         polylines, mask = polylines[near], mask[near]
         ego_from_world = invert_rigid(results['world_from_ego'])
         results['vector_map'] = move_polylines(ego_from_world, polylines, mask)
@@ -144,7 +145,7 @@ class LoadVectorMap(BaseTransform):
         return results
 
     def _read(self, path: str, backend_args: dict | None) -> tuple[np.ndarray, ...]:
-        """Polylines in the world frame, their mask and their means; read once per process."""
+        """Polylines in the world frame, their mask and their means (2, L); read once a process."""
         if path not in self._maps:
             try:
                 vector_map = read_vector_map(path, backend_args)
@@ -153,5 +154,6 @@ class LoadVectorMap(BaseTransform):
                 vector_map = Map()
             polylines, mask = polylines_of(vector_map)
             total = (polylines[..., :2] * mask[..., None]).sum(1)
-            self._maps[path] = polylines, mask, total / mask.sum(1).clip(1)[:, None]
+            middle = (total / mask.sum(1).clip(1)[:, None]).T
+            self._maps[path] = polylines, mask, np.ascontiguousarray(middle)
         return self._maps[path]
