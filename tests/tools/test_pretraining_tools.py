@@ -51,11 +51,11 @@ def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency,
     assert subsets[25] != set(efficiency['labelled'](dataset, 25, 1))
 
 
-def test_a_run_of_several_epochs_anneals_to_its_end(efficiency, data_root):
+def test_a_run_anneals_to_its_end(efficiency, data_root):
     args = Namespace(data_root=data_root, samples=3)
-    cfg = efficiency['open_config']('finetune', 7, 4, args)
-    assert cfg.train_cfg.max_epochs == 4 and cfg.randomness.seed == 7
-    assert [s['end'] for s in cfg.param_scheduler if s.type == 'CosineAnnealingLR'] == [4]
+    cfg = efficiency['open_config']('finetune', 7, 200, args)
+    assert cfg.train_cfg.max_iters == 200 and cfg.randomness.seed == 7
+    assert [s['T_max'] for s in cfg.param_scheduler if s.type == 'CosineAnnealingLR'] == [200]
     assert cfg.train_dataloader.dataset.indices == cfg.test_dataloader.dataset.indices == 3
 
 
@@ -73,12 +73,12 @@ def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
 
 
 def test_runs_of_other_settings_are_not_mixed(efficiency, tmp_path):
-    args = dict(work_dir=tmp_path, epochs=1, pretrain_epochs=1, samples=None)
+    args = dict(work_dir=tmp_path, iters=1, pretrain_iters=1, samples=None)
     efficiency['check_settings'](Namespace(**args))
     efficiency['check_settings'](Namespace(**args))
     with pytest.raises(SystemExit, match='take another'):
-        efficiency['check_settings'](Namespace(**args | dict(epochs=2)))
-    assert json.loads((tmp_path / 'settings.json').read_text())['epochs'] == 1
+        efficiency['check_settings'](Namespace(**args | dict(iters=2)))
+    assert json.loads((tmp_path / 'settings.json').read_text())['iters'] == 1
 
 
 def test_both_ways_ask_for_the_same_and_differ_in_what_is_encoded(cost, data_root):

@@ -3,9 +3,9 @@
 Fine-tunes on 10, 25, 50 and 100 % of mini's labels, from pretrained weights and from scratch, with
 several seeds, tests each and draws average precision and EPA over the share of labels. A seed
 decides the weights, the order of samples and which labels there are. What is labelled are moments
-(all egos of it); smaller shares are part of larger ones. All runs take the same number of steps:
-``--epochs`` passes over all samples, or as many more over fewer. Pretraining sees all clouds and no
-label, once for each seed.
+(all egos of it); smaller shares are part of larger ones. All runs take the same number of steps,
+which are fewer passes over all samples or more over some of them. Pretraining sees all clouds and
+no label, once for each seed.
 
 Each run has a folder in ``--work-dir``: started again, the command goes on where it was. The last
 line is one JSON object. A full run takes hours on two cores; ``--samples 8`` shows that all works.
@@ -33,6 +33,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
+from tools.benchmark.budget import train_for
 
 CONFIGS = ROOT / 'configs/turbotrain/mini'
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
@@ -46,8 +47,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/label_efficiency')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--percents', type=int, nargs='+', default=[10, 25, 50, 100])
-    parser.add_argument('--epochs', type=int, default=1, help='passes over all samples')
-    parser.add_argument('--pretrain-epochs', type=int, default=1)
+    parser.add_argument('--iters', type=int, default=960, help='of each fine-tuning; one pass')
+    parser.add_argument('--pretrain-iters', type=int, default=480, help='of each; one pass')
     parser.add_argument('--samples', type=int, help='only so many samples of each split: a trial')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.png')
     args = parser.parse_args()
@@ -56,21 +57,16 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def open_config(stage: str, seed: int, epochs: int, args: argparse.Namespace) -> Config:
-    """A stage's config with its data, seed, length and schedule; without validation."""
+def open_config(stage: str, seed: int, iters: int, args: argparse.Namespace) -> Config:
+    """A stage's config with its data, seed and length."""
     cfg = Config.fromfile(CONFIGS / f'{stage}_mini_v2xpnp.py')
+    train_for(cfg, iters, seed)
     for split in SPLITS:
         if cfg.get(f'{split}_dataloader'):
             dataset = cfg[f'{split}_dataloader'].dataset
             dataset.data_root = str(args.data_root.resolve())
             if args.samples:
                 dataset.indices = args.samples
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    cfg.randomness.seed = seed
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
-    for scheduler in cfg.param_scheduler:
-        if 'T_max' in scheduler:
-            scheduler.update(T_max=epochs, end=epochs)
     return cfg
 
 
@@ -95,7 +91,7 @@ def run(tool: str, *words: object) -> None:
 
 def train(cfg: Config, folder: Path) -> Path:
     """Train to the end, going on where an earlier run was; the last checkpoint."""
-    checkpoint = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    checkpoint = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     if not checkpoint.exists():
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(folder / 'config.py')
@@ -106,15 +102,14 @@ def train(cfg: Config, folder: Path) -> Path:
 def measure(seed: int, args: argparse.Namespace) -> Iterator[tuple[str, int, dict]]:
     """Arm, percent and metrics of each of a seed's runs."""
     base = args.work_dir / f'seed_{seed}'
-    pretrained = train(open_config('pretrain', seed, args.pretrain_epochs, args), base / 'pretrain')
-    every = open_config('finetune', seed, args.epochs, args).train_dataloader.dataset
+    pretrained = train(open_config('pretrain', seed, args.pretrain_iters, args), base / 'pretrain')
+    every = open_config('finetune', seed, args.iters, args).train_dataloader.dataset
     dataset = DATASETS.build({**every, 'pipeline': []})
     for percent in args.percents:
         indices = labelled(dataset, percent, seed)
-        epochs = max(1, round(args.epochs * len(dataset) / len(indices)))
         for arm in ARMS:
             folder = base / f'{arm}_{percent}'
-            cfg = open_config('finetune', seed, epochs, args)
+            cfg = open_config('finetune', seed, args.iters, args)
             cfg.train_dataloader.dataset.indices = indices
             cfg.load_from = str(pretrained.resolve()) if arm == 'pretrained' else None
             metrics = folder / 'metrics.json'
@@ -163,7 +158,7 @@ def check_settings(args: argparse.Namespace) -> None:
     """Refuse to mix the runs of other settings with these."""
     args.work_dir.mkdir(parents=True, exist_ok=True)
     path = args.work_dir / 'settings.json'
-    names = ('epochs', 'pretrain_epochs', 'samples')
+    names = ('iters', 'pretrain_iters', 'samples')
     own = {name: getattr(args, name) for name in names}
     if path.exists() and json.loads(path.read_text()) != own:
         sys.exit(f'--work-dir: {path} says {path.read_text()}, not {json.dumps(own)}; take another')
@@ -194,8 +189,8 @@ def main() -> None:
         json.dumps(
             dict(
                 metrics=table,
-                epochs=args.epochs,
-                pretrain_epochs=args.pretrain_epochs,
+                iters=args.iters,
+                pretrain_iters=args.pretrain_iters,
                 samples=args.samples,
                 seeds=args.seeds,
                 versions=dict(python=platform.python_version(), torch=torch.__version__),

@@ -34,6 +34,8 @@ from mmengine.config import Config
 from pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from zoo import MODES, RESULTS, count_parameters, load_results, method_configs, write_zoo
 
+from tools.benchmark.budget import train_for
+
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp-\w+/\w+\.pth')
 ITERS = 400  # of each training, unless said otherwise
 
@@ -120,18 +122,7 @@ class Benchmark:
             return str(self.folder / found[1] / f'iter_{args.iters}.pth')
 
         cfg = Config(own(read(self.paths[method]).to_dict()))
-        lr = cfg.optim_wrapper.optimizer.lr
-        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=args.iters)
-        cfg.param_scheduler = [
-            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),
-            dict(type='CosineAnnealingLR', by_epoch=False, T_max=args.iters, eta_min=lr / 20),
-        ]
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.log_processor.by_epoch = False
-        cfg.default_hooks.checkpoint.update(
-            by_epoch=False, interval=max(1, min(100, args.iters // 4)), max_keep_ckpts=1
-        )
-        cfg.randomness.seed = args.seed
+        train_for(cfg, args.iters, args.seed)
         if args.data_root:
             for loader in (cfg.train_dataloader, cfg.test_dataloader):
                 loader.dataset.data_root = str(args.data_root.resolve())
