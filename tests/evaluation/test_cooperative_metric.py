@@ -103,6 +103,59 @@ def test_forecasting_options():
     assert evaluate([sample], miss_threshold=100.0)['MR'] == 0
 
 
+def test_what_epa_is_made_of():
+    """Of six objects one is not found, two are forecast wrongly; there are three false alarms."""
+    sample = make_sample()
+    predicted = sample.pred_instances_3d
+    predicted.bboxes_3d.tensor[0, :2] += 5.0
+    predicted.trajectories[1:3] += 50.0
+    extra = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(torch.tensor([[0, 39, 0, 1, 1, 1, 0.0]]).repeat(2, 1)),
+        labels_3d=torch.zeros(2, dtype=torch.int64),
+        scores_3d=torch.zeros(2),
+        trajectories=torch.zeros(2, 1, 6, 2),
+        trajectory_scores=torch.ones(2, 1),
+    )
+    boxes = torch.cat([predicted.bboxes_3d.tensor, extra.bboxes_3d.tensor])
+    values = {
+        key: torch.cat([predicted[key], extra[key]])
+        for key in ('labels_3d', 'scores_3d', 'trajectories', 'trajectory_scores')
+    }
+    sample.pred_instances_3d = InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes), **values)
+    metrics = evaluate([sample])
+    parts = [metrics[f'EPA_{part}'] for part in ('hits', 'misses', 'not_found', 'false_alarms')]
+    assert parts == pytest.approx([50, 200 / 6, 100 / 6, 50])
+    assert metrics['EPA'] == pytest.approx(25)
+    each = [metrics['EPA/vehicle'], metrics['EPA/pedestrian']]
+    assert metrics['mEPA'] == pytest.approx(np.mean(each))
+    assert evaluate([sample], forecasting_score_threshold=0.1)['EPA'] == pytest.approx(
+        100 * 2.5 / 6
+    )
+
+
+def test_protocols_differ():
+    sample = make_sample()
+    sample.pred_instances_3d.scores_3d[:] = torch.tensor([0.1, 0.9, 0.9, 0.9, 0.9, 0.9])
+    assert evaluate([sample])['EPA'] == 100
+    assert evaluate([sample], protocol='vad')['EPA'] == pytest.approx(500 / 6)
+    assert evaluate([sample], protocol='vad', forecasting_score_threshold=0.05)['EPA'] == 100
+
+
+def test_spans_of_distance():
+    """Of three vehicles 5, 41 and 59 m away the middle one is found too far to the side."""
+    sample = make_sample(num=3)
+    for instances in (sample.gt_instances_3d, sample.pred_instances_3d):
+        instances.labels_3d[:] = 0
+        instances.bboxes_3d.tensor[:, :2] = torch.tensor([[3.0, 4.0], [40.0, 9.0], [59.0, 0.0]])
+    sample.pred_instances_3d.bboxes_3d.tensor[1, 1] -= 20.0
+    metrics = evaluate([sample])
+    spans = [metrics[f'AP@0.5/vehicle/{span}m'] for span in ('0-30', '30-50', '50-100')]
+    assert spans == [100, 0, 100] and metrics['mAP@0.5/50-100m'] == 100
+    assert np.isnan(metrics['AP@0.5/pedestrian/0-30m'])
+    names = evaluate([sample], range_bins=[(0, 5.5)])
+    assert names['mAP@0.7/0-5.5m'] == 100 and not any('30m' in name for name in names)
+
+
 def test_several_modes():
     """The second mode is right, and thought 30 % likely; the first one stays 3 m behind."""
     sample = make_sample()
@@ -227,6 +280,8 @@ def test_future_that_is_not_valid_may_be_nan():
         ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1, 1, 1)}, 'eval_range'),
         ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1)}, 'eval_range'),
         ({'class_names': CLASSES, 'forecasting_classes': ['bus']}, 'forecasting_classes'),
+        ({'class_names': CLASSES, 'protocol': 'argoverse'}, 'protocol must be one of'),
+        ({'class_names': CLASSES, 'range_bins': [(30, 0)]}, 'range_bins'),
     ],
 )
 def test_wrong_option_is_named(kwargs, message):
@@ -240,7 +295,7 @@ def test_records_are_small_and_travel_between_processes():
     blob = pickle.dumps(metric.results)
     assert len(blob) < 6000
     again = metric.compute_metrics(pickle.loads(blob))
-    assert again == metric.compute_metrics(metric.results)
+    np.testing.assert_equal(again, metric.compute_metrics(metric.results))
 
 
 def test_message_sizes_are_averaged_over_messages():

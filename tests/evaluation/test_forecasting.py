@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from projects.TurboTrain.turbotrain.evaluation import (
+    PROTOCOLS,
     ForecastFrame,
+    ForecastProtocol,
     brier_final_errors,
     displacement_errors,
     evaluate_forecasts,
     likeliest_mode,
     match_centers,
+    match_greedily,
     standing_still,
 )
 from tests.evaluation.scenes import random_forecast
@@ -159,8 +162,8 @@ def test_false_positive_costs_its_weight():
         centers=np.concatenate([frame.centers, [[200.0, 0.0]]]),
         trajectories=np.concatenate([frame.trajectories, frame.trajectories[:1]]),
     )
-    before = evaluate_forecasts([frame], false_positive_weight=0.25)
-    after = evaluate_forecasts([extra], false_positive_weight=0.25)
+    before = evaluate_forecasts([frame], ForecastProtocol(false_positive_weight=0.25))
+    after = evaluate_forecasts([extra], ForecastProtocol(false_positive_weight=0.25))
     assert before.epa - after.epa == pytest.approx(0.25 / before.ground_truth)
     assert after.ade == before.ade
 
@@ -207,3 +210,98 @@ def test_standing_still_stands_still():
     assert still.trajectories.shape == (len(frame.centers), 1, 6, 2)
     assert (still.trajectories == frame.centers[:, None, None]).all()
     assert evaluate_forecasts([still]).epa < evaluate_forecasts([frame]).epa
+
+
+def straight(centers, end_errors=0.0, scores=None):
+    """Objects 10 m to the side of each other stand still; predictions of them end wrong by x."""
+    centers = np.asarray(centers, dtype=float)
+    paths = np.tile(centers[:, None, None], (1, 1, 2, 1))
+    paths[:, 0, -1, 0] += end_errors
+    scores = np.ones(len(centers)) if scores is None else np.asarray(scores)
+    return centers, paths, scores
+
+
+def scene(predicted, objects, valid=None):
+    centers, paths, scores = predicted
+    objects = np.asarray(objects, dtype=float)
+    return ForecastFrame(
+        centers=centers,
+        trajectories=paths,
+        gt_centers=objects,
+        gt_trajectories=np.tile(objects[:, None], (1, 2, 1)),
+        gt_valid=np.ones((len(objects), 2), bool) if valid is None else np.asarray(valid),
+        scores=scores,
+    )
+
+
+def test_greedy_matching_takes_the_nearest_and_leaves_the_others_with_nothing():
+    """The better detection takes the object that the worse one would have needed."""
+    centers = np.array([[1.0, 0], [-1.5, 0]])
+    objects = np.array([[0.0, 0], [2.4, 0]])
+    row, gt_row = match_greedily(centers, np.array([0.9, 0.8]), objects, 2.0)
+    assert (row.tolist(), gt_row.tolist()) == ([0], [0])
+    row, gt_row = match_greedily(centers, np.array([0.8, 0.9]), objects, 2.0)
+    assert (row.tolist(), gt_row.tolist()) == ([1, 0], [0, 1])
+    assert len(match_centers(centers, objects, 2.0)[0]) == 2
+
+
+def test_an_error_of_just_the_threshold():
+    frame = scene(straight([[0, 0]], 2.0), [[0, 0]])
+    assert evaluate_forecasts([frame], PROTOCOLS['vip3d']).hits == 1
+    assert evaluate_forecasts([frame], PROTOCOLS['vad']).hits == 1
+    for name in ('uniad', 'univ2x'):
+        strict = evaluate_forecasts([frame], PROTOCOLS[name])
+        assert (strict.hits, strict.misses, strict.miss_rate) == (0, 1, 1)
+
+
+def test_a_swerve_on_the_way_is_a_miss_for_uniad_alone():
+    frame = scene(straight([[0, 0]]), [[0, 0]])
+    frame.trajectories[:, :, 0, 1] = 3.0
+    assert evaluate_forecasts([frame]).miss_rate == 0
+    worst = evaluate_forecasts([frame], PROTOCOLS['uniad'])
+    assert (worst.miss_rate, worst.hits) == (1, 1)
+
+
+@pytest.mark.parametrize(('name', 'counted'), [('vip3d', 2), ('vad', 1), ('uniad', 3)])
+def test_which_objects_count(name, counted):
+    """All times known, only the last one, only the first one; all of them found."""
+    places = [[0, 0], [10, 0], [20, 0]]
+    frame = scene(straight(places), places, [[True, True], [False, True], [True, False]])
+    result = evaluate_forecasts([frame], PROTOCOLS[name])
+    assert (result.matched, result.ground_truth) == (3, counted)
+    assert (result.hits, result.misses) == (min(counted, 2), 0)
+    assert result.epa == pytest.approx(result.hits / counted)
+
+
+def test_scores_below_the_threshold_are_left_out():
+    frame = scene(straight([[0, 0], [50, 0]], scores=[0.7, 0.5]), [[0, 0], [10, 0]])
+    assert evaluate_forecasts([frame]).false_positives == 1
+    vad = evaluate_forecasts([frame], PROTOCOLS['vad'])
+    assert (vad.hits, vad.false_positives, vad.epa) == (1, 0, 0.5)
+
+
+def test_false_alarms_where_nothing_is_and_below_zero():
+    full = scene(straight([[0, 0]]), [[0, 0]])
+    empty = scene(straight([[0, 0], [10, 0], [20, 0]]), np.zeros((0, 2)))
+    assert evaluate_forecasts([full, empty]).epa == 1
+    for name in ('vad', 'uniad'):
+        result = evaluate_forecasts([full, empty], PROTOCOLS[name])
+        assert (result.false_positives, result.epa) == (3, -0.5)
+
+
+@pytest.mark.parametrize('name', PROTOCOLS)
+def test_every_protocol_adds_up(name):
+    rng = np.random.default_rng(11)
+    frames = [random_forecast(rng) for _ in range(5)]
+    frames = [replace(f, scores=rng.random(len(f.centers))) for f in frames]
+    result = evaluate_forecasts(frames, PROTOCOLS[name])
+    assert 0 < result.hits + result.misses <= min(result.matched, result.ground_truth)
+    share = (result.hits - 0.5 * result.false_positives) / result.ground_truth
+    assert result.epa == pytest.approx(max(share, 0) if name == 'vip3d' else share)
+    nothing = evaluate_forecasts([], PROTOCOLS[name])
+    assert np.isnan([nothing.ade, nothing.miss_rate, nothing.epa]).all()
+
+
+def test_unknown_word_in_a_protocol_is_named():
+    with pytest.raises(ValueError, match="matching must be one of .*got 'hungarian'"):
+        ForecastProtocol(matching='hungarian')

@@ -3,13 +3,17 @@
 from .average_precision import (
     DetectionFrame,
     Matches,
+    Overlaps,
     average_precision,
+    find_overlaps,
     frame_order_ap,
     global_sort_ap,
     match_detections,
-    paired_iou,
+    match_overlaps,
 )
+from .center_matching import match_centers, match_greedily
 from .cooperative_metric import CooperativeMetric
+from .forecast_protocols import PROTOCOLS, ForecastProtocol
 from .forecasting import (
     ForecastFrame,
     ForecastMetrics,
@@ -17,25 +21,33 @@ from .forecasting import (
     displacement_errors,
     evaluate_forecasts,
     likeliest_mode,
-    match_centers,
     standing_still,
+    worst_errors,
 )
+from .rotated_iou import paired_iou
 
 __all__ = [
+    'PROTOCOLS',
     'CooperativeMetric',
     'DetectionFrame',
     'ForecastFrame',
     'ForecastMetrics',
+    'ForecastProtocol',
     'Matches',
+    'Overlaps',
     'average_precision',
     'brier_final_errors',
     'displacement_errors',
     'evaluate_forecasts',
+    'find_overlaps',
     'frame_order_ap',
     'global_sort_ap',
     'likeliest_mode',
     'match_centers',
+    'match_greedily',
     'match_detections',
+    'match_overlaps',
     'paired_iou',
     'standing_still',
+    'worst_errors',
 ]

@@ -11,24 +11,27 @@ Two orders of the detections of all frames are in use, and both are here under t
 V2X-Real, V2V4Real and CooPre do.
 
 Boxes are rows ``(x, y, l, w, yaw)`` in metres and radians, counter-clockwise from the x axis:
-mmdet3d's ``LiDARInstance3DBoxes.bev``.
+mmdet3d's ``LiDARInstance3DBoxes.bev``. Distances are from the origin, where the ego is.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from mmcv.ops import box_iou_rotated
+from numba import njit
+
+from .rotated_iou import paired_iou
 
 __all__ = [
     'DetectionFrame',
     'Matches',
+    'Overlaps',
     'average_precision',
+    'find_overlaps',
     'frame_order_ap',
     'global_sort_ap',
     'match_detections',
-    'paired_iou',
+    'match_overlaps',
 ]
 
 
@@ -52,6 +55,51 @@ class DetectionFrame:
 
 
 @dataclass(frozen=True)
+class Overlaps:
+    """All frames' detections and ground truth, and which of them overlap.
+
+    Attributes:
+        scores: (D,) confidences of the detections: frame by frame, by falling score in each.
+        labels: (D,) their classes.
+        distances: (D,) metres from the ego to their centres.
+        gt_labels: (G,) classes of the ground truth, frame by frame.
+        gt_distances: (G,) metres.
+        detection: (N,) row of the detection of each pair of one frame and class that overlaps.
+        ground_truth: (N,) row of its ground truth.
+        iou: (N,). Pairs are in the order in which matching looks at them: by detection, then by
+            falling IoU, then by ground truth.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    distances: np.ndarray
+    gt_labels: np.ndarray
+    gt_distances: np.ndarray
+    detection: np.ndarray
+    ground_truth: np.ndarray
+    iou: np.ndarray
+
+    def within(self, low: float, high: float) -> 'Overlaps':
+        """Only what is at least ``low`` and less than ``high`` metres away, found or true.
+
+        As V2V4Real and CooPre have it: an object just inside, found just outside, is missed.
+        """
+        keep = (self.distances >= low) & (self.distances < high)
+        gt_keep = (self.gt_distances >= low) & (self.gt_distances < high)
+        pair = keep[self.detection] & gt_keep[self.ground_truth]
+        return Overlaps(
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            distances=self.distances[keep],
+            gt_labels=self.gt_labels[gt_keep],
+            gt_distances=self.gt_distances[gt_keep],
+            detection=(np.cumsum(keep) - 1)[self.detection[pair]],
+            ground_truth=(np.cumsum(gt_keep) - 1)[self.ground_truth[pair]],
+            iou=self.iou[pair],
+        )
+
+
+@dataclass(frozen=True)
 class Matches:
     """The detections of all frames after matching: frame by frame, by falling score in each.
 
@@ -69,55 +117,69 @@ class Matches:
     num_ground_truth: np.ndarray
 
 
-def paired_iou(boxes: np.ndarray, other_boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of rotated boxes, row by row.
+def find_overlaps(frames: Sequence[DetectionFrame]) -> Overlaps:
+    """Overlap the detections of every frame with its ground truth of the same class.
+
+    Only boxes near enough to touch are compared, those of all frames in one call. Equal scores keep
+    the order in which the detector gave them.
 
     Args:
-        boxes: (N, 5).
-        other_boxes: (N, 5).
-
-    Returns:
-        (N,) float32 in [0, 1].
+        frames: the frames, in the order of the dataset.
     """
-    if len(boxes) == 0:
-        return np.zeros(0, dtype=np.float32)
-    a = torch.as_tensor(np.ascontiguousarray(boxes, dtype=np.float32))
-    b = torch.as_tensor(np.ascontiguousarray(other_boxes, dtype=np.float32))
-    return box_iou_rotated(a, b, aligned=True).numpy()
+    orders = [np.argsort(-frame.scores, kind='stable') for frame in frames]
+    ordered = list(zip(frames, orders, strict=True))
+    boxes = _concatenate([frame.boxes[order] for frame, order in ordered], (5,))
+    gt_boxes = _concatenate([frame.gt_boxes for frame in frames], (5,))
+    labels = _concatenate([frame.labels[order] for frame, order in ordered]).astype(np.int64)
+    gt_labels = _concatenate([frame.gt_labels for frame in frames]).astype(np.int64)
+    begins = np.cumsum([0, *(len(frame.boxes) for frame in frames)])
+    gt_begins = np.cumsum([0, *(len(frame.gt_boxes) for frame in frames)])
+    detection, ground_truth = _near_pairs(boxes, labels, begins, gt_boxes, gt_labels, gt_begins)
+    iou = paired_iou(boxes[detection], gt_boxes[ground_truth])
+    keep = np.flatnonzero(iou > 0.0)
+    keep = keep[np.lexsort((ground_truth[keep], -iou[keep], detection[keep]))]
+    return Overlaps(
+        scores=_concatenate([frame.scores[order] for frame, order in ordered]),
+        labels=labels,
+        distances=np.hypot(boxes[:, 0], boxes[:, 1]),
+        gt_labels=gt_labels,
+        gt_distances=np.hypot(gt_boxes[:, 0], gt_boxes[:, 1]),
+        detection=detection[keep],
+        ground_truth=ground_truth[keep],
+        iou=iou[keep],
+    )
+
+
+def match_overlaps(
+    overlaps: Overlaps, iou_thresholds: Sequence[float], num_classes: int
+) -> Matches:
+    """Let every detection in turn take the free box that it overlaps most.
+
+    Args:
+        overlaps: what overlaps.
+        iou_thresholds: T values in (0, 1]; a pair at or above one of them may match.
+        num_classes: number of classes C.
+    """
+    return Matches(
+        scores=overlaps.scores,
+        labels=overlaps.labels,
+        true_positive=_match_greedily(
+            overlaps.detection,
+            overlaps.ground_truth,
+            overlaps.iou,
+            np.asarray(iou_thresholds, dtype=np.float64),
+            len(overlaps.scores),
+            len(overlaps.gt_labels),
+        ),
+        num_ground_truth=np.bincount(overlaps.gt_labels, minlength=num_classes),
+    )
 
 
 def match_detections(
     frames: Sequence[DetectionFrame], iou_thresholds: Sequence[float], num_classes: int
 ) -> Matches:
-    """Match the detections of every frame with its ground truth, greedily by score.
-
-    The IoU of all pairs of all frames that can touch is computed in one call and shared by all
-    thresholds. Equal scores keep the order in which the detector gave them.
-
-    Args:
-        frames: the frames, in the order of the dataset.
-        iou_thresholds: T values in (0, 1]; a pair at or above one of them may match.
-        num_classes: number of classes C.
-
-    Returns:
-        The matched detections.
-    """
-    orders = [np.argsort(-frame.scores, kind='stable') for frame in frames]
-    detection_of_pair, gt_of_pair, pair_iou = _overlapping_pairs(
-        frames, orders, min(iou_thresholds)
-    )
-    num_detections = sum(len(order) for order in orders)
-    true_positive = np.zeros((len(iou_thresholds), num_detections), dtype=bool)
-    for row, threshold in zip(true_positive, iou_thresholds, strict=True):
-        keep = pair_iou >= threshold
-        _match_greedily(detection_of_pair[keep], gt_of_pair[keep], row)
-    gt_labels = _concatenate([frame.gt_labels for frame in frames], np.int64)
-    return Matches(
-        scores=_concatenate([f.scores[o] for f, o in zip(frames, orders, strict=True)], np.float64),
-        labels=_concatenate([f.labels[o] for f, o in zip(frames, orders, strict=True)], np.int64),
-        true_positive=true_positive,
-        num_ground_truth=np.bincount(gt_labels, minlength=num_classes),
-    )
+    """:func:`match_overlaps` of :func:`find_overlaps`."""
+    return match_overlaps(find_overlaps(frames), iou_thresholds, num_classes)
 
 
 def average_precision(true_positive: np.ndarray, num_ground_truth: int) -> float:
@@ -176,57 +238,50 @@ def _ap_of_classes(matches: Matches, order: np.ndarray) -> np.ndarray:
     )
 
 
-def _overlapping_pairs(
-    frames: Sequence[DetectionFrame], orders: Sequence[np.ndarray], min_iou: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of one class and one frame with an IoU of at least ``min_iou``.
-
-    Returns:
-        Three arrays (N,): the detection's row and the ground-truth box's row, both counted over
-        all frames, and their IoU. Rows are in the order in which matching looks at them: by
-        detection, then by falling IoU, then by ground-truth box.
-    """
-    rows: list[np.ndarray] = []
-    gt_rows: list[np.ndarray] = []
-    pairs: list[np.ndarray] = []
-    first_row = first_gt_row = 0
-    for frame, order in zip(frames, orders, strict=True):
-        boxes, labels = frame.boxes[order], frame.labels[order]
-        # Boxes further apart than their half-diagonals together cannot touch.
-        reach = _half_diagonal(boxes)[:, None] + _half_diagonal(frame.gt_boxes)
-        offset = boxes[:, None, :2] - frame.gt_boxes[:, :2]
-        near = (offset**2).sum(-1) < reach**2
-        row, gt_row = np.nonzero(near & (labels[:, None] == frame.gt_labels))
-        rows.append(row + first_row)
-        gt_rows.append(gt_row + first_gt_row)
-        pairs.append(np.stack([boxes[row], frame.gt_boxes[gt_row]]))
-        first_row += len(boxes)
-        first_gt_row += len(frame.gt_boxes)
-    row, gt_row = _concatenate(rows, np.int64), _concatenate(gt_rows, np.int64)
-    iou = paired_iou(*np.concatenate(pairs, axis=1)) if pairs else np.zeros(0, np.float32)
-    keep = np.flatnonzero(iou >= min_iou)
-    keep = keep[np.lexsort((gt_row[keep], -iou[keep], row[keep]))]
-    return row[keep], gt_row[keep], iou[keep]
+@njit(cache=True, nogil=True)
+def _near_pairs(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    begins: np.ndarray,
+    gt_boxes: np.ndarray,
+    gt_labels: np.ndarray,
+    gt_begins: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of one frame and class that are no further apart than their half-diagonals reach."""
+    reach = 0.5 * np.hypot(boxes[:, 2], boxes[:, 3])
+    gt_reach = 0.5 * np.hypot(gt_boxes[:, 2], gt_boxes[:, 3])
+    rows, gt_rows = [], []
+    for frame in range(len(begins) - 1):
+        for i in range(begins[frame], begins[frame + 1]):
+            for j in range(gt_begins[frame], gt_begins[frame + 1]):
+                dx, dy = boxes[i, 0] - gt_boxes[j, 0], boxes[i, 1] - gt_boxes[j, 1]
+                near = dx * dx + dy * dy < (reach[i] + gt_reach[j]) ** 2
+                if near and labels[i] == gt_labels[j]:
+                    rows.append(i)
+                    gt_rows.append(j)
+    return np.array(rows, dtype=np.int64), np.array(gt_rows, dtype=np.int64)
 
 
+@njit(cache=True, nogil=True)
 def _match_greedily(
-    detection_of_pair: np.ndarray, gt_of_pair: np.ndarray, true_positive: np.ndarray
-) -> None:
-    """Let each detection in turn take the first free box of its pairs; sets ``true_positive``."""
-    taken: set[int] = set()
-    matched: set[int] = set()
-    for detection, gt in zip(detection_of_pair.tolist(), gt_of_pair.tolist(), strict=True):
-        if detection not in matched and gt not in taken:
-            matched.add(detection)
-            taken.add(gt)
-    true_positive[list(matched)] = True
+    detection: np.ndarray,
+    ground_truth: np.ndarray,
+    iou: np.ndarray,
+    thresholds: np.ndarray,
+    num_detections: int,
+    num_ground_truth: int,
+) -> np.ndarray:
+    """(T, D) bool, which detections find a free box among their pairs, the best one first."""
+    found = np.zeros((len(thresholds), num_detections), dtype=np.bool_)
+    for t in range(len(thresholds)):
+        taken = np.zeros(num_ground_truth, dtype=np.bool_)
+        for n in range(len(iou)):
+            i, j = detection[n], ground_truth[n]
+            if iou[n] >= thresholds[t] and not found[t, i] and not taken[j]:
+                found[t, i] = taken[j] = True
+    return found
 
 
-def _half_diagonal(boxes: np.ndarray) -> np.ndarray:
-    """(N,) half the diagonal of boxes (N, 5), metres."""
-    return 0.5 * np.hypot(boxes[:, 2], boxes[:, 3])
-
-
-def _concatenate(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
-    """Join 1-D arrays, of which there may be none."""
-    return np.concatenate([*arrays, np.zeros(0, dtype)]).astype(dtype, copy=False)
+def _concatenate(arrays: list[np.ndarray], shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Join arrays (N_i, ...) to float64, of which there may be none."""
+    return np.concatenate([*arrays, np.zeros((0, *shape))]).astype(np.float64, copy=False)

@@ -1,13 +1,14 @@
 """Forecasting metrics that start from detections, as pure functions.
 
-The definition is ViP3D's (``tools/prediction_eval.py``, from its description; it goes back to PIP):
-in every frame, predicted and ground-truth objects are matched by the distance of their centres, and
+In every frame, predicted and ground-truth objects are matched by the distance of their centres, and
 
 * ADE and FDE are the mean and the final distance between the matched objects' future positions;
 * MR is the share of matched objects whose final distance exceeds the miss threshold;
 * EPA, the end-to-end prediction accuracy, is ``(hits - weight * false positives) / ground truth``,
-  at least 0, where a hit is a match that isn't a miss, and a false positive is a prediction
-  without a match, whatever its score.
+  where a hit is a match that isn't a miss, and a false positive is a prediction without a match.
+
+The definition goes back to PIP and ViP3D (``tools/prediction_eval.py``, from its description), the
+default here; VAD, UniAD and UniV2X changed it, see :mod:`.forecast_protocols`.
 
 Of several forecast modes the best counts, for the average and for the final distance apart: over K
 modes these are minADE and minFDE. Positions are absolute, in metres, in one frame per sample (the
@@ -18,7 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from .center_matching import match_centers, match_greedily
+from .forecast_protocols import PROTOCOLS, ForecastProtocol
 
 __all__ = [
     'ForecastFrame',
@@ -27,12 +30,9 @@ __all__ = [
     'displacement_errors',
     'evaluate_forecasts',
     'likeliest_mode',
-    'match_centers',
     'standing_still',
+    'worst_errors',
 ]
-
-_OUT_OF_REACH = 1e4
-"""Cost of a pair beyond the match radius, in metres (ViP3D's value)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class ForecastFrame:
         gt_trajectories: (G, F, 2) where they will be; values that aren't valid are ignored.
         gt_valid: (G, F) bool, where that is known.
         mode_scores: (P, K) probabilities of the modes; None where nobody needs them.
+        scores: (P,) confidences of the detections; None where the protocol needs none.
     """
 
     centers: np.ndarray
@@ -54,6 +55,17 @@ class ForecastFrame:
     gt_trajectories: np.ndarray
     gt_valid: np.ndarray
     mode_scores: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+    def only(self, keep: np.ndarray) -> 'ForecastFrame':
+        """The same frame with some of its predictions, ``keep`` (P,) or their rows."""
+        return replace(
+            self,
+            centers=self.centers[keep],
+            trajectories=self.trajectories[keep],
+            mode_scores=None if self.mode_scores is None else self.mode_scores[keep],
+            scores=None if self.scores is None else self.scores[keep],
+        )
 
 
 @dataclass(frozen=True)
@@ -63,14 +75,18 @@ class ForecastMetrics:
     Attributes:
         ade: mean over matched objects of the mean distance over valid times, metres.
         fde: mean over matched objects with a valid final time of the final distance, metres.
-        miss_rate: share of the same objects whose final distance exceeds the threshold, in [0, 1].
+        miss_rate: share of the same objects whose final distance (or the worst one, of all matched
+            objects, if the protocol says so) exceeds the threshold, in [0, 1].
         brier_fde: mean over the same objects of the final distance with its Brier score, metres;
             NaN where frames have no ``mode_scores``.
-        epa: end-to-end prediction accuracy, in [0, 1].
+        epa: end-to-end prediction accuracy, at most 1.
         matched: number of matched predictions.
-        hits: number of matches whose final distance is valid and within the threshold.
+        hits: number of matches, with objects that count, whose final distance is valid and within
+            the threshold.
+        misses: number of those whose final distance is valid and not within it.
         false_positives: number of predictions without a match.
-        ground_truth: number of ground-truth objects with a valid final time.
+        ground_truth: number of objects that EPA is a share of; those that are neither hit nor
+            missed were not found, or nobody knows where they went.
 
     A metric that nothing defines (no match, no ground truth) is NaN.
     """
@@ -82,27 +98,9 @@ class ForecastMetrics:
     epa: float
     matched: int
     hits: int
+    misses: int
     false_positives: int
     ground_truth: int
-
-
-def match_centers(
-    centers: np.ndarray, gt_centers: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Assign predictions to ground truth so that the sum of distances is least.
-
-    Args:
-        centers: (P, 2) metres.
-        gt_centers: (G, 2) metres.
-        radius: pairs further apart than this, in metres, do not match.
-
-    Returns:
-        Two arrays (N,): the rows of the matched predictions and of their ground truth.
-    """
-    distance = np.linalg.norm(centers[:, None] - gt_centers, axis=-1)
-    row, gt_row = linear_sum_assignment(np.where(distance > radius, _OUT_OF_REACH, distance))
-    keep = distance[row, gt_row] <= radius
-    return row[keep], gt_row[keep]
 
 
 def displacement_errors(
@@ -162,59 +160,94 @@ def brier_final_errors(
     return np.where(valid[:, -1], score, np.nan)
 
 
-def evaluate_forecasts(
-    frames: Iterable[ForecastFrame],
-    match_radius: float = 2.0,
-    miss_threshold: float = 2.0,
-    false_positive_weight: float = 0.5,
-) -> ForecastMetrics:
-    """Sum up the frames as ViP3D does; the defaults are its constants.
+def worst_errors(
+    trajectories: np.ndarray, gt_trajectories: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    """(N,) largest distance over valid times of the mode where it is least; NaN without any.
 
-    Frames without any ground truth are skipped: what is predicted there is no false positive. A
-    prediction matched to an object whose final position is unknown is neither hit nor false
+    Args are those of :func:`displacement_errors`.
+    """
+    distance = np.linalg.norm(trajectories - gt_trajectories[:, None], axis=-1)
+    worst = np.where(valid[:, None], distance, 0.0).max(axis=-1).min(axis=-1)
+    return np.where(valid.any(axis=-1), worst, np.nan)
+
+
+def evaluate_forecasts(
+    frames: Iterable[ForecastFrame], protocol: ForecastProtocol = PROTOCOLS['vip3d']
+) -> ForecastMetrics:
+    """Sum up the frames.
+
+    A prediction matched to an object whose final position is unknown is neither hit nor false
     positive.
 
     Args:
-        frames: the frames, in any order.
-        match_radius: largest distance between the centres of a match, metres.
-        miss_threshold: a final distance above this is a miss, metres.
-        false_positive_weight: what a false positive costs, in hits.
+        frames: the frames, in any order; with ``scores`` if the protocol looks at them.
+        protocol: whose definition.
 
     Returns:
         The metrics of all frames together.
     """
-    average, final, brier = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+    average, final, worst, brier = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+    counted = [np.zeros(0)]
     num_predictions = num_ground_truth = 0
     for frame in frames:
-        if len(frame.gt_centers) == 0:
+        if protocol.skip_empty_frames and len(frame.gt_centers) == 0:
             continue
-        row, gt_row = match_centers(frame.centers, frame.gt_centers, match_radius)
+        if protocol.score_threshold > 0.0:
+            frame = frame.only(frame.scores >= protocol.score_threshold)
+        if protocol.matching == 'greedy':
+            row, gt_row = match_greedily(
+                frame.centers, frame.scores, frame.gt_centers, protocol.match_radius
+            )
+        else:
+            row, gt_row = match_centers(frame.centers, frame.gt_centers, protocol.match_radius)
         paths, truth = frame.trajectories[row], frame.gt_trajectories[gt_row]
         valid = frame.gt_valid[gt_row]
         errors = displacement_errors(paths, truth, valid)
         average.append(errors[0])
         final.append(errors[1])
+        worst.append(worst_errors(paths, truth, valid))
+        counted.append(errors[1][_counts(valid, protocol)])
         if frame.mode_scores is not None:
             brier.append(brier_final_errors(paths, frame.mode_scores[row], truth, valid))
         num_predictions += len(frame.centers)
-        num_ground_truth += int(frame.gt_valid[:, -1].sum())
-    ade, fde, with_score = map(np.concatenate, (average, final, brier))
-    matched = len(ade)
-    ade, fde = ade[~np.isnan(ade)], fde[~np.isnan(fde)]
-    hits = int((fde <= miss_threshold).sum())
+        num_ground_truth += int(_counts(frame.gt_valid, protocol).sum())
+    matched = sum(map(len, average))
+    ade, fde, at_worst, with_score, of_counted = (
+        errors[~np.isnan(errors)]
+        for errors in map(np.concatenate, (average, final, worst, brier, counted))
+    )
+    hits = int(_within(of_counted, protocol).sum())
     false_positives = num_predictions - matched
-    score = hits - false_positive_weight * false_positives
+    missed = ~_within(fde if protocol.miss_at == 'final' else at_worst, protocol)
+    epa = float('nan')
+    if num_ground_truth:
+        epa = (hits - protocol.false_positive_weight * false_positives) / num_ground_truth
     return ForecastMetrics(
         ade=_mean(ade),
         fde=_mean(fde),
-        miss_rate=_mean(fde > miss_threshold),
-        brier_fde=_mean(with_score[~np.isnan(with_score)]),
-        epa=max(score / num_ground_truth, 0.0) if num_ground_truth else float('nan'),
+        miss_rate=_mean(missed),
+        brier_fde=_mean(with_score),
+        # Not max(0, ...), which makes 0 of NaN.
+        epa=0.0 if protocol.at_least_zero and epa < 0.0 else epa,
         matched=matched,
         hits=hits,
+        misses=len(of_counted) - hits,
         false_positives=false_positives,
         ground_truth=num_ground_truth,
     )
+
+
+def _within(errors: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
+    limit = protocol.miss_threshold
+    return errors < limit if protocol.strict else errors <= limit
+
+
+def _counts(valid: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
+    """(G,) bool, which objects with these valid times (G, F) EPA is a share of."""
+    if protocol.counted == 'every':
+        return np.ones(len(valid), dtype=bool)
+    return valid.all(axis=1) if protocol.counted == 'all' else valid[:, -1]
 
 
 def likeliest_mode(frame: ForecastFrame) -> ForecastFrame:
