@@ -20,16 +20,26 @@ from projects.TurboTrain.turbotrain.engine.launch import (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a model')
     add_common_arguments(parser, checkpoint=True)
+    parser.add_argument(
+        '--predictions',
+        type=Path,
+        help='write what is predicted there, for tools/analysis/evaluate.py',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     checkpoint = str(Path(args.checkpoint).resolve())
+    predictions = args.predictions and str(args.predictions.resolve())
     cfg = load_config(args)
     cfg.load_from = checkpoint
     # A test of weights that were never loaded would look like any other.
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='TransferReportHook', fresh=())]
+    if predictions:
+        metric = cfg.test_evaluator
+        writer = dict(type='PredictionWriter', path=predictions, class_names=metric.class_names)
+        cfg.test_evaluator = [metric, writer]
     metrics = launch(cfg, 'test')
     if int(os.environ.get('RANK', 0)) == 0:
         dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -112,6 +113,27 @@ def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
         cwd=workspace,
     )  # fmt: skip
     assert (workspace / 'a.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
+    """By a command that knows no model: those of test.py, which writes them on the way."""
+    run(
+        sys.executable, ROOT / 'tools/test.py', 'finetune.py', 'finetune/epoch_1.pth', '--work-dir',
+        'scored', '--predictions', 'found.jsonl', '--cfg-options',
+        'test_evaluator.forecasting_score_threshold=0.0', 'model.test_cfg.score_thr=0.0',
+        cwd=workspace,
+    )  # fmt: skip
+    output = run(
+        sys.executable, ROOT / 'tools/analysis/evaluate.py', '--predictions', 'found.jsonl',
+        '--infos', 'data/v2xpnp_infos_test.npz', '--eval-range', -51.2, -25.6, 51.2, 25.6,
+        '--protocol', 'vip3d', 'uniad', '--out', 'scores.json', cwd=workspace,
+    )  # fmt: skip
+    assert 'EPA_not_found' in output
+    scores = json.loads((workspace / 'scores.json').read_text())
+    expected = json.loads((workspace / 'scored/metrics.json').read_text())
+    np.testing.assert_equal(scores['vip3d'], expected)
+    assert expected['AP@0.3/vehicle'] > 0 and expected['ADE'] > 0
+    assert scores['uniad']['EPA_false_alarms'] > 0
 
 
 def test_conflict_says_in_which_layers_tasks_fight(workspace, finetuned):

@@ -1,5 +1,6 @@
 """From the disk to samples."""
 
+from .class_maps import CLASS_MAPS
 from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
 from .info_builder import build_infos
 from .infos import Infos, load_infos, save_infos
@@ -8,6 +9,7 @@ from .transforms import *  # noqa: F403 - registers the transforms
 from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = [
+    'CLASS_MAPS',
     'EpochIndexSampler',
     'IgnoreList',
     'Infos',

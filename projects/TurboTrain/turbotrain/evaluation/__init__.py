@@ -24,6 +24,7 @@ from .forecasting import (
     standing_still,
     worst_errors,
 )
+from .predictions import PredictionFileError, PredictionWriter, read_predictions
 from .rotated_iou import paired_iou
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     'ForecastProtocol',
     'Matches',
     'Overlaps',
+    'PredictionFileError',
+    'PredictionWriter',
     'average_precision',
     'brier_final_errors',
     'displacement_errors',
@@ -48,6 +51,7 @@ __all__ = [
     'match_detections',
     'match_overlaps',
     'paired_iou',
+    'read_predictions',
     'standing_still',
     'worst_errors',
 ]

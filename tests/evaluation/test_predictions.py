@@ -1,0 +1,139 @@
+"""Files of predictions: what is written comes back, and what cannot be used is named."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+
+from projects.TurboTrain.turbotrain.evaluation import PredictionFileError, read_predictions
+from projects.TurboTrain.turbotrain.structures import Agents
+
+CLASSES = ('vehicle', 'pedestrian')
+LINE = dict(
+    scenario='a_1_0',
+    frame=35,
+    ego=-1,
+    boxes=[[12.1, -3.4, -1.9, 4.4, 1.9, 1.6, 0.02]],
+    scores=[0.87],
+    labels=['pedestrian'],
+    trajectories=[[[[14.1, -3.4], [16.0, -3.3]]]],
+    trajectory_scores=[[1.0]],
+)
+HEAD = dict(
+    format='turbotrain-predictions', version=1, class_names=['pedestrian'], modes=1, steps=2
+)
+
+
+def make_sample(num, modes=1, forecast=True):
+    rng = np.random.default_rng(num)
+    found = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(
+            torch.tensor(rng.normal(size=(num, 7)), dtype=torch.float32)
+        ),
+        scores_3d=torch.tensor(rng.random(num), dtype=torch.float32),
+        labels_3d=torch.tensor(rng.integers(0, 2, num)),
+    )
+    if forecast:
+        paths = rng.normal(size=(num, modes, 6, 2)) * 1e3
+        found.trajectories = torch.tensor(paths, dtype=torch.float32)
+        found.trajectory_scores = torch.full((num, modes), 1 / 3)
+    sample = Det3DDataSample()
+    sample.set_metainfo(
+        dict(
+            scenario='2023-03-17-16-12-12_3_0',
+            frame=5 * num,
+            message_bytes=[100, 200],
+            agents=Agents(
+                ids=np.array([-1, 1]),
+                kinds=np.array([1, 0]),
+                time_offsets=np.zeros(1, np.float32),
+                ego_from_agent=np.tile(np.eye(4), (2, 1, 1, 1)),
+                valid=np.ones((2, 1), bool),
+                speeds=np.zeros(2, np.float32),
+                delays=np.zeros(2, np.float32),
+            ),
+        )
+    )
+    sample.pred_instances_3d = found
+    return sample
+
+
+@pytest.mark.parametrize(('modes', 'forecast'), [(1, True), (3, True), (1, False)])
+def test_what_is_written_comes_back_bit_for_bit(tmp_path, modes, forecast):
+    samples = [make_sample(num, modes, forecast) for num in (4, 0, 9)]
+    path = tmp_path / 'new/a.jsonl'
+    evaluator = Evaluator(
+        dict(type='mmdet3d.PredictionWriter', path=str(path), class_names=CLASSES)
+    )
+    evaluator.process(data_samples=samples)
+    assert evaluator.evaluate(len(samples)) == {}
+    assert [*path.parent.iterdir()] == [path]
+    found = list(read_predictions(path, CLASSES))
+    assert [(s['scenario'], s['frame'], s['ego']) for s in found] == [
+        ('2023-03-17-16-12-12_3_0', 5 * num, -1) for num in (4, 0, 9)
+    ]
+    for sample, own in zip(samples, found, strict=True):
+        assert own['message_bytes'] == [100, 200]
+        back, given = own['pred_instances_3d'], sample.pred_instances_3d
+        assert set(back) == set(given.keys())
+        assert torch.equal(back['bboxes_3d'].tensor, given.bboxes_3d.tensor)
+        for key in set(back) - {'bboxes_3d'}:
+            assert torch.equal(back[key], given[key]), key
+
+
+def test_labels_are_names(tmp_path):
+    """A file whose model knows fewer classes, in another order."""
+    path = tmp_path / 'a.jsonl'
+    path.write_text(f'{json.dumps(HEAD)}\n{json.dumps(LINE)}\n\n')
+    (found,) = read_predictions(path, CLASSES)
+    assert found['pred_instances_3d']['labels_3d'].tolist() == [1]
+
+
+def changed(**values):
+    return json.dumps(LINE | values)
+
+
+@pytest.mark.parametrize(
+    ('head', 'line', 'message'),
+    [
+        ('', '', 'line 1: is no JSON'),
+        ('[1]', '', 'line 1: expected a JSON object, got a list'),
+        (json.dumps(HEAD | dict(version=2)), '', "line 1: expected .*'version': 1.*'version': 2"),
+        (json.dumps(HEAD | dict(class_names=['bus'])), '', r"line 1: class_names: .*\['bus'\]"),
+        (None, '{', 'line 2: is no JSON'),
+        pytest.param(None, '[' * 100_000, 'line 2: is no JSON', id='deep'),
+        (None, changed(frame='35'), "line 2: frame: expected int, got '35'"),
+        (None, changed(ego=True), 'line 2: ego: expected int, got True'),
+        (None, changed(labels=['bus']), "line 2: labels: .*got 'bus'"),
+        (None, changed(boxes=[[1, 2, 3]]), r'line 2: boxes: .*\(1, 7\), got \(1, 3\)'),
+        (None, changed(scores=[0.1, 0.2]), r'line 2: scores: .*\(1,\), got \(2,\)'),
+        (None, changed(labels=[]), r'line 2: labels: .*1 of them, got 0'),
+        (None, changed(scores=['high']), 'line 2: scores: expected numbers'),
+        (None, changed(boxes=[[1, 2, 3, 4, 5, 6, None]]), 'line 2: boxes: holds what is no'),
+        (None, changed(boxes=[[[1, 2], [3]]]), 'line 2: boxes: expected numbers in a full array'),
+        (
+            None,
+            changed(trajectories=[[1.0]]),
+            r'line 2: trajectories: expected shape \(1, 1, 2, 2\)',
+        ),
+        (None, json.dumps({k: v for k, v in LINE.items() if k != 'trajectories'}), 'line 2: traj'),
+        (json.dumps(HEAD | dict(steps='2')), '', r"line 1: modes, steps: .*\(1, '2'\)"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, head, line, message):
+    path = tmp_path / 'a.jsonl'
+    path.write_text(f'{json.dumps(HEAD) if head is None else head}\n{line}\n')
+    with pytest.raises(PredictionFileError, match=f'{path}, {message}'):
+        list(read_predictions(path, CLASSES))
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+    with pytest.raises(PredictionFileError, match='none.jsonl: cannot be read'):
+        list(read_predictions(tmp_path / 'none.jsonl', CLASSES))
+    (tmp_path / 'b').write_bytes(b'\xff\xfe\x00' * 9)
+    with pytest.raises(PredictionFileError, match='b: cannot be read'):
+        list(read_predictions(tmp_path / 'b', CLASSES))
