@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import FeatureCompression
+from projects.TurboTrain.turbotrain.models import FeatureCompression, PrincipalCompression
 
 
 def test_ratio_one_sends_the_map_as_it_is():
     maps = torch.randn(3, 8, 4, 6)
     plain = FeatureCompression(8)
     assert torch.equal(plain(maps), maps)
-    assert plain.message_bytes(4 * 6) == maps[0].numel() * 4
+    assert plain.message_bytes(4 * 6, 8) == maps[0].numel() * 4
     assert not list(plain.parameters())
 
 
@@ -21,8 +21,8 @@ def test_fewer_channels_are_sent_and_all_come_back(ratio):
     maps = torch.randn(2, 32, 4, 6)
     assert compression(maps).shape == maps.shape
     assert sent[0].shape == (2, 32 // ratio, 4, 6)
-    assert compression.message_bytes(4 * 6) == sent[0][0].numel() * 4
-    assert FeatureCompression(32, ratio, bits=8).message_bytes(4 * 6) == sent[0][0].numel() + 8
+    assert compression.message_bytes(4 * 6, 32) == sent[0][0].numel() * 4
+    assert FeatureCompression(32, ratio, bits=8).message_bytes(4 * 6, 32) == sent[0][0].numel() + 8
     compression(maps).square().mean().backward()
     assert all(p.grad.any() for p in compression.parameters())
 
@@ -46,3 +46,28 @@ def test_eight_bits_round_to_256_levels_and_let_gradients_pass():
 def test_impossible_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FeatureCompression(8, **wrong)
+
+
+def test_principal_channels_lose_as_little_as_any_linear_compression():
+    """Against singular values: what is lost is exactly what the smallest of them hold."""
+    torch.manual_seed(0)
+    maps = torch.randn(2, 16, 9, 7) + torch.randn(2, 16, 1, 1) * 5
+    for ratio in (1, 2, 4, 16, 99):
+        found = PrincipalCompression(ratio)(maps)
+        kept = max(1, 16 // ratio)
+        for before, after in zip(maps.flatten(2), found.flatten(2), strict=True):
+            values = torch.linalg.svdvals((before - before.mean(1, keepdim=True)).double())
+            lost = (before - after).double().square().sum()
+            torch.testing.assert_close(lost, values[kept:].square().sum(), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(PrincipalCompression()(maps), maps, atol=1e-4, rtol=0)
+
+
+def test_principal_channels_travel_with_their_message():
+    assert PrincipalCompression(4).message_bytes(63, 16) == 4 * (4 * 63 + 16 * 5)
+    assert PrincipalCompression(4, bits=8).message_bytes(63, 16) == 4 * 63 + 8 + 4 * 16 * 5
+    assert not PrincipalCompression(4).state_dict()
+    flat = torch.full((1, 8, 2, 2), 3.0)
+    torch.testing.assert_close(PrincipalCompression(8, bits=8)(flat), flat)
+    for wrong in (dict(ratio=0), dict(bits=16)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            PrincipalCompression(**wrong)

@@ -1,6 +1,6 @@
 """From samples to predictions and losses."""
 
-from .compression import FeatureCompression
+from .compression import FeatureCompression, PrincipalCompression
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import (
     CooperativeDetector,
@@ -71,6 +71,7 @@ __all__ = [
     'MaskedReconstructionHead',
     'MixedMasking',
     'PortableSparseEncoder',
+    'PrincipalCompression',
     'ReconstructionTarget',
     'RecurrentTemporalNeck',
     'SparsePillarEncoder',

@@ -165,10 +165,12 @@ class CooperativeDetector(Base3DDetector):
         frames, channels, height, width = maps.shape[1:]
         cells, steps = height * width, frames if self.multi_step else 1
 
+        channels += self.fusion_neck.flow_channels
+
         def size(count: int) -> int:
             if self.compression is not None:
-                return self.compression.message_bytes(count)
-            return 4 * (channels + self.fusion_neck.flow_channels) * count
+                return self.compression.message_bytes(count, channels)
+            return 4 * channels * count
 
         sent = self.fusion_neck.sent_cells
         if sent is not None:

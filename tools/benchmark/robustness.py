@@ -1,0 +1,216 @@
+"""What bad communication costs: ``python tools/benchmark/robustness.py CONFIG CHECKPOINT``.
+
+Tests one checkpoint while the others' poses are wrong, their messages come late, agents fall
+silent, or messages are compressed, one at a time and more and more; the ground truth stays what it
+is. Pose noise is Gaussian, and the same in all of a sample's frames; messages are compressed
+without any training (``PrincipalCompression``). Prints a table and draws curves.
+
+Each result is kept in ``--out``: started again, the command goes on where it was. The last line is
+one JSON object.
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmdet3d.registry import METRICS, MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
+
+from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.engine.launch import (
+    add_common_arguments,
+    load_config,
+    run_tool,
+)
+from tools.benchmark.pages import markdown_table, number
+
+# Title, unit, values.
+SWEEPS = {
+    'position': ('pose noise, position', 'm', (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)),
+    'heading': ('pose noise, heading', 'deg', (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)),
+    'delay': ('delay', 'ms', (0, 100, 200, 300, 400, 500)),
+    'dropout': ('silent agents', '%', (0, 25, 50, 75, 100)),
+    'compression': ('compression', 'x', (1, 2, 4, 8, 16, 32, 64, 128)),
+}
+METRICS_SHOWN = {'AP@0.5/vehicle': 'AP@0.5 of vehicles (%)', 'EPA': 'EPA (%)'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_arguments(parser, checkpoint=True)
+    parser.add_argument('--sweeps', nargs='+', choices=[*SWEEPS], default=[*SWEEPS])
+    parser.add_argument('--samples', type=int, help='only so many samples: a trial')
+    parser.add_argument('--seed', type=int, default=0, help='of the noise')
+    parser.add_argument('--out', type=Path, help='folder; default: work_dirs/robustness/CONFIG')
+    return parser.parse_args()
+
+
+def disturb(cfg: Config, sweep: str, value: float) -> None:
+    """Change the test data, or what is sent."""
+    if sweep == 'compression':
+        if value > 1:
+            cfg.model.compression = compression(cfg, int(value))
+        return
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    types = [transform['type'] for transform in pipeline]
+    loading = types.index('LoadCooperativePoints')
+    if sweep == 'delay':
+        pipeline.insert(loading, dict(type='CooperativeDelay', delay=value / 1e3))
+    elif sweep == 'dropout':
+        pipeline.insert(loading, dict(type='CooperativeAgentDropout', probability=value / 100))
+    else:
+        pipeline.insert(loading + 1, dict(type='CooperativePoseNoise', **{sweep: value}))
+
+
+def compression(cfg: Config, ratio: int) -> dict:
+    """Fewer bits from 16x on: a quarter is then due to them."""
+    if cfg.model.get('compression') or not cfg.model.get('fusion_neck'):
+        raise UserError(
+            '--sweeps compression wants a detector that fuses maps and has no compression of its '
+            'own; name the other sweeps'
+        )
+    bits = 8 if ratio >= 16 else 32
+    return dict(type='PrincipalCompression', ratio=ratio * bits // 32, bits=bits)
+
+
+def test(cfg: Config, checkpoint: str, seed: int) -> dict[str, float | None]:
+    """The metrics of one setting."""
+    set_random_seed(seed)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = MODELS.build(cfg.model).to(device).eval()
+    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    loader = Runner.build_dataloader(cfg.test_dataloader, seed=seed)
+    metric = METRICS.build(cfg.test_evaluator)
+    metric.dataset_meta = loader.dataset.metainfo
+    with torch.no_grad():
+        for batch in loader:
+            metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
+    found = metric.compute_metrics(metric.results)
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+class Results:
+    """Metrics by sweep and value, on the disk as soon as they are there."""
+
+    def __init__(self, folder: Path, about: dict) -> None:
+        self.path = folder / 'robustness.json'
+        self.about = about
+        self.sweeps: dict[str, dict[str, dict]] = {}
+        if self.path.exists():
+            kept = json.loads(self.path.read_text())
+            if kept['about'] != about:
+                raise UserError(f'{self.path} is of {kept["about"]}, not of {about}: name an --out')
+            self.sweeps = kept['sweeps']
+
+    def add(self, sweep: str, value: float, metrics: dict) -> None:
+        """Keep the metrics of one setting."""
+        self.sweeps.setdefault(sweep, {})[f'{value:g}'] = metrics
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(dict(about=self.about, sweeps=self.sweeps), indent=1)
+        unfinished = self.path.with_suffix('.part')
+        unfinished.write_text(content + '\n')
+        unfinished.replace(self.path)
+
+    def has(self, sweep: str, value: float) -> bool:
+        """Whether they are known already."""
+        return f'{value:g}' in self.sweeps.get(sweep, {})
+
+
+def table(results: Results, sweep: str) -> str:
+    title, unit, _ = SWEEPS[sweep]
+    rows = [
+        (f'{value} {unit}', *(number(metrics[name]) for name in METRICS_SHOWN))
+        for value, metrics in results.sweeps[sweep].items()
+    ]
+    return markdown_table((title, *METRICS_SHOWN.values()), rows)
+
+
+def draw(results: Results, sweeps: list[str], out: Path) -> None:
+    figure = Figure(figsize=(1 + 2.6 * len(sweeps), 5), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(METRICS_SHOWN), len(sweeps), sharey='row', squeeze=False)
+    for column, sweep in enumerate(sweeps):
+        title, unit, _ = SWEEPS[sweep]
+        values = [float(value) for value in results.sweeps[sweep]]
+        for row, (name, label) in enumerate(METRICS_SHOWN.items()):
+            own = axes[row, column]
+            found = [metrics[name] for metrics in results.sweeps[sweep].values()]
+            own.plot(values, [math.nan if v is None else v for v in found], 'o-', color='#E4572E')
+            own.set_ylim(bottom=0)
+            own.grid(alpha=0.3)
+            if sweep == 'compression':
+                own.set_xscale('log', base=2)
+                own.set_xticks(values, [f'{value:g}' for value in values])
+            if column == 0:
+                own.set_ylabel(label)
+        axes[0, column].set_title(title, fontsize=11)
+        axes[-1, column].set_xlabel(unit)
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    args = parse_args()
+    checkpoint = Path(args.checkpoint).resolve()
+    out = args.out.resolve() if args.out else None
+    cfg = load_config(args)
+    init_default_scope(cfg.default_scope)
+    if not checkpoint.is_file():
+        raise UserError(f'there is no checkpoint {args.checkpoint!r}')
+    out = out or ROOT / 'work_dirs/robustness' / Path(args.config).stem
+    if args.samples:
+        cfg.test_dataloader.dataset.indices = args.samples
+    cfg.test_dataloader.dataset.seed = args.seed
+    stamp = checkpoint.stat()
+    results = Results(
+        out,
+        dict(
+            config=Path(args.config).name,
+            checkpoint=f'{checkpoint.name}, {stamp.st_size} bytes, {int(stamp.st_mtime)}',
+            samples=args.samples,
+            seed=args.seed,
+            options=args.cfg_options,
+        ),
+    )
+    for sweep in args.sweeps:
+        for value in SWEEPS[sweep][2]:
+            if not results.has(sweep, value):
+                own = Config(cfg.to_dict())
+                disturb(own, sweep, value)
+                results.add(sweep, value, test(own, str(checkpoint), args.seed))
+                shown = {name: results.sweeps[sweep][f'{value:g}'][name] for name in METRICS_SHOWN}
+                print(f'{sweep} {value:g} {SWEEPS[sweep][1]}: {shown}', flush=True)
+    for sweep in args.sweeps:
+        print(f'\n{table(results, sweep)}', end='')
+    draw(results, args.sweeps, out / 'robustness.png')
+    print(f'\npicture: {out / "robustness.png"}')
+    shown = {
+        sweep: {
+            value: {name: metrics[name] for name in METRICS_SHOWN}
+            for value, metrics in results.sweeps[sweep].items()
+        }
+        for sweep in args.sweeps
+    }
+    versions = dict(python=platform.python_version(), torch=torch.__version__)
+    print(
+        json.dumps(
+            dict(sweeps=shown, **results.about, versions=versions, date=time.strftime('%Y-%m-%d'))
+        )
+    )
+
+
+if __name__ == '__main__':
+    run_tool(main)
