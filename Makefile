@@ -4,10 +4,12 @@
 #   PYTHON  the interpreter that makes the environment (default: python3.11, python3.10 or python3)
 #   TORCH   another torch than requirements.txt pins; it gets an environment of its own,
 #           .venv-torch<version>. `make test TORCH=2.4.1` runs the tests with that one.
+#   JOBS    how many test files run at a time (default: 2), each test on one thread
 #   ARGS    more arguments for the tool that the target calls: make test ARGS='tests/tools -x'
 
 TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.txt)
 TORCH ?= $(TORCH_PIN)
+JOBS ?= 2
 VENV ?= $(if $(filter $(TORCH_PIN),$(TORCH)),.venv,.venv-torch$(TORCH))
 
 # The set-up is done when the stamp of exactly this recipe and these requirements is there.
@@ -27,7 +29,7 @@ demo: setup ## simulate, pretrain, fine-tune, test and draw, on a small data set
 	$(VENV)/bin/python tools/demo.py $(ARGS)
 
 test: setup ## run the tests
-	$(VENV)/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## check style and format, as CI does
 	$(VENV)/bin/ruff check .
