@@ -37,9 +37,9 @@ def main() -> None:
     # A test of weights that were never loaded would look like any other.
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='TransferReportHook', fresh=())]
     if predictions:
-        metric = cfg.test_evaluator
-        writer = dict(type='PredictionWriter', path=predictions, class_names=metric.class_names)
-        cfg.test_evaluator = [metric, writer]
+        own = cfg.test_evaluator
+        writer = dict(type='PredictionWriter', path=predictions)
+        cfg.test_evaluator = [*(own if isinstance(own, list | tuple) else [own]), writer]
     metrics = launch(cfg, 'test')
     if int(os.environ.get('RANK', 0)) == 0:
         dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)

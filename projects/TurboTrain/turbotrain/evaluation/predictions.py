@@ -44,30 +44,23 @@ class PredictionWriter(BaseMetric):
     """Write what a model predicts to a file, beside what other metrics make of it.
 
     Args:
-        path: the file; a file of that name is replaced once the new one is whole.
-        class_names: names of the labels, from 0.
+        path: the file; one of that name is replaced once the new one is whole. Labels are written
+            by the names that the data set gives them.
         collect_device: ``'cpu'`` or ``'gpu'``, how results of several processes are gathered.
         prefix: mmengine's; there is nothing to put it before.
 
     Example:
         >>> test_evaluator = [
         ...     dict(type='CooperativeMetric', class_names=['vehicle']),
-        ...     dict(type='PredictionWriter', path='a.jsonl', class_names=['vehicle']),
+        ...     dict(type='PredictionWriter', path='a.jsonl'),
         ... ]
     """
 
     default_prefix = ''
 
-    def __init__(
-        self,
-        path: str,
-        class_names: Sequence[str],
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-    ) -> None:
+    def __init__(self, path: str, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.path = Path(path)
-        self.class_names = tuple(class_names)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep a line of each sample."""
@@ -76,7 +69,7 @@ class PredictionWriter(BaseMetric):
     def compute_metrics(self, results: list[tuple[str, tuple[int, int] | None]]) -> dict:
         """Write them; there is no metric."""
         lines, shapes = zip(*results, strict=True)
-        head = dict(format=_FORMAT, version=_VERSION, class_names=self.class_names)
+        head = dict(format=_FORMAT, version=_VERSION, class_names=self.dataset_meta['classes'])
         if shapes[0] is not None:
             head |= dict(modes=shapes[0][0], steps=shapes[0][1])
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,14 +80,14 @@ class PredictionWriter(BaseMetric):
 
     def _line(self, sample: Mapping) -> tuple[str, tuple[int, int] | None]:
         """The sample's line, and its modes and steps if there is a forecast."""
-        found = sample['pred_instances_3d']
+        found, names = sample['pred_instances_3d'], self.dataset_meta['classes']
         line = dict(
             scenario=sample['scenario'],
             frame=int(sample['frame']),
             ego=int(sample['agents'].ids[0]),
             boxes=_shortest(found['bboxes_3d'].tensor),
             scores=_shortest(found['scores_3d']),
-            labels=[self.class_names[label] for label in found['labels_3d'].tolist()],
+            labels=[names[label] for label in found['labels_3d'].tolist()],
         )
         for key in ('trajectories', 'trajectory_scores'):
             if key in found:
