@@ -1,16 +1,26 @@
-"""Draw a sample from above: ``python tools/visualize.py CONFIG CHECKPOINT --out a.png``.
+"""Draw samples from above: ``python tools/visualize.py CONFIG CHECKPOINT --out a.png``.
 
-A test sample with what a detector makes of it; or, with ``--reconstruction``, a sample as a
-pretraining config loads it with what is hidden and what the pretrainer makes of that. The data set
-is then that of training; ``--cfg-options train_dataloader.dataset.ann_file=...`` names another.
+A test sample with what a detector makes of it, as a picture (.png, .svg, .pdf); or its whole
+scenario, seen by the same ego, as a video (.mp4, .gif). With ``--join`` the video shows one moment
+in which the agents join the ego one by one. Rings mark objects that were missed, crosses detections
+of nothing.
+
+With ``--reconstruction``, a sample as a pretraining config loads it with what is hidden and what
+the pretrainer makes of that. The data set is then that of training;
+``--cfg-options train_dataloader.dataset.ann_file=...`` names another.
 """
 
 import argparse
+import statistics
 import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmdet3d.models import Base3DDetector
@@ -20,7 +30,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
+from tqdm import tqdm
 
+from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
@@ -28,11 +40,18 @@ from projects.TurboTrain.turbotrain.engine.launch import (
 )
 from projects.TurboTrain.turbotrain.models import MaskedPretrainer
 from projects.TurboTrain.turbotrain.visualization import (
+    VIDEO_SUFFIXES,
+    BEVAnimation,
+    BEVScene,
     draw_bev,
     draw_reconstruction,
+    first_agents,
     save_figure,
     scene_of,
+    write_video,
 )
+
+SIZE = (960, 540)  # of a video, in pixels
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,7 +63,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the masks, with --reconstruction')
     parser.add_argument('--score', type=float, default=0.3, help='leave out detections below this')
-    parser.add_argument('--out', type=Path, default=Path('sample.png'), help='picture to write')
+    parser.add_argument(
+        '--out', type=Path, default=Path('sample.png'), help='picture or video to write'
+    )
+    parser.add_argument('--fps', type=float, default=10, help='frames a second of a video')
+    parser.add_argument(
+        '--join', action='store_true', help='video of one sample, the agents joining one by one'
+    )
     return parser.parse_args()
 
 
@@ -62,25 +87,70 @@ def main() -> None:
     dataset = DATASETS.build(loader.dataset)
     if not 0 <= args.index < len(dataset):
         sys.exit(f'--index: the data set has samples 0 to {len(dataset) - 1}, got {args.index}')
+    video = out.suffix in VIDEO_SUFFIXES
+    if args.join and not video or video and args.reconstruction:
+        sys.exit(
+            f'--out: a video, which --join makes and --reconstruction does not, ends with one '
+            f'of {VIDEO_SUFFIXES}, got {out.name!r}'
+        )
     data = dataset[args.index]
-    draw = reconstruction_figure if args.reconstruction else detection_figure
-    figure = draw(model, data, cfg, args)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(figure, out)
+    if video:
+        steps = joining(data, args.fps) if args.join else scenario(dataset, args.index)
+        write_video(out, frames(model, steps, cfg, args), args.fps)
+    else:
+        draw = reconstruction_figure if args.reconstruction else detection_figure
+        save_figure(draw(model, data, cfg, args), out)
     print(f'{out}: {name_of(data["data_samples"])}, sample {args.index} of {len(dataset)}')
+
+
+def scenario(dataset: V2XPnPDataset, index: int) -> list[Callable[[], dict]]:
+    """The samples of a sample's scenario with the same ego, in time."""
+    keys = []
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        keys.append((info['scenario'], info['agents'].ids[0], info['frame']))
+    chosen = [i for i, key in enumerate(keys) if key[:2] == keys[index][:2]]
+    return [partial(dataset.__getitem__, i) for i in sorted(chosen, key=lambda i: keys[i][2])]
+
+
+def joining(data: dict, fps: float) -> list[Callable[[], dict]]:
+    """One sample with one agent, two, ..., each for a second and a half."""
+    counts = range(1, len(data['data_samples'].agents) + 1)
+    return [partial(first_agents, data, n) for n in counts for _ in range(round(1.5 * fps))]
+
+
+def frames(
+    model: Base3DDetector, steps: list[Callable[[], dict]], cfg: Config, args: argparse.Namespace
+) -> Iterator[np.ndarray]:
+    """Pictures of samples; the same sample is looked at once."""
+    animation, last, seconds = BEVAnimation(view_of(cfg), SIZE), None, []
+    for step in tqdm(steps, unit='frame'):
+        if last is None or step.args != last:
+            scene, last = predicted_scene(model, step(), args), step.args
+        start = time.perf_counter()
+        picture = animation.frame(scene)
+        seconds.append(time.perf_counter() - start)
+        yield picture
+    print(f'{len(steps)} frames; drawing one took {1e3 * statistics.median(seconds):.0f} ms')
+
+
+def predicted_scene(model: Base3DDetector, data: dict, args: argparse.Namespace) -> BEVScene:
+    points, lengths = data['inputs']['points'], data['data_samples'].num_points
+    with torch.no_grad():
+        sample = model.test_step(pseudo_collate([data]))[0]
+    return scene_of(sample, list(points.split(lengths)), args.score)
+
+
+def view_of(cfg: Config) -> tuple[float, float, float, float]:
+    x_min, y_min, _, x_max, y_max, _ = cfg.point_cloud_range
+    return x_min, y_min, x_max, y_max
 
 
 def detection_figure(
     model: Base3DDetector, data: dict, cfg: Config, args: argparse.Namespace
 ) -> Figure:
-    points, lengths = data['inputs']['points'], data['data_samples'].num_points
-    with torch.no_grad():
-        sample = model.test_step(pseudo_collate([data]))[0]
-    x_min, y_min, _, x_max, y_max, _ = cfg.point_cloud_range
-    return draw_bev(
-        scene_of(sample, list(points.split(lengths)), args.score),
-        view_range=(x_min, y_min, x_max, y_max),
-    )
+    return draw_bev(predicted_scene(model, data, args), view_of(cfg))
 
 
 def reconstruction_figure(

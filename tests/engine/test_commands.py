@@ -123,6 +123,12 @@ def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
         cwd=workspace,
     )  # fmt: skip
     assert (workspace / 'a.png').read_bytes()[:4] == b'\x89PNG'
+    output = run(
+        sys.executable, ROOT / 'tools/visualize.py', *words, '--index', 2, '--out', 'new/a.mp4',
+        cwd=workspace,
+    )  # fmt: skip
+    assert '7 frames; drawing one took' in output
+    assert (workspace / 'new/a.mp4').read_bytes()[4:8] == b'ftyp'
 
 
 def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):

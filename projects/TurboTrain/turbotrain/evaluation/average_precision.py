@@ -106,15 +106,20 @@ class Matches:
     Attributes:
         scores: (D,) confidences.
         labels: (D,) classes.
-        true_positive: (T, D) bool, whether a detection found a ground-truth box at each of the T
-            IoU thresholds.
+        ground_truth: (T, D) row of the ground truth, counted over all frames, that a detection
+            found at each of the T IoU thresholds; -1 where it found none.
         num_ground_truth: (C,) number of ground-truth boxes of each class.
     """
 
     scores: np.ndarray
     labels: np.ndarray
-    true_positive: np.ndarray
+    ground_truth: np.ndarray
     num_ground_truth: np.ndarray
+
+    @property
+    def true_positive(self) -> np.ndarray:
+        """(T, D) bool, whether a detection found an object at each of the thresholds."""
+        return self.ground_truth >= 0
 
 
 def find_overlaps(frames: Sequence[DetectionFrame]) -> Overlaps:
@@ -163,7 +168,7 @@ def match_overlaps(
     return Matches(
         scores=overlaps.scores,
         labels=overlaps.labels,
-        true_positive=_match_greedily(
+        ground_truth=_match_greedily(
             overlaps.detection,
             overlaps.ground_truth,
             overlaps.iou,
@@ -271,14 +276,15 @@ def _match_greedily(
     num_detections: int,
     num_ground_truth: int,
 ) -> np.ndarray:
-    """(T, D) bool, which detections find a free box among their pairs, the best one first."""
-    found = np.zeros((len(thresholds), num_detections), dtype=np.bool_)
+    """(T, D) the free box that a detection finds among its pairs, the best one first, or -1."""
+    found = np.full((len(thresholds), num_detections), -1)
     for t in range(len(thresholds)):
         taken = np.zeros(num_ground_truth, dtype=np.bool_)
         for n in range(len(iou)):
             i, j = detection[n], ground_truth[n]
-            if iou[n] >= thresholds[t] and not found[t, i] and not taken[j]:
-                found[t, i] = taken[j] = True
+            if iou[n] >= thresholds[t] and found[t, i] < 0 and not taken[j]:
+                found[t, i] = j
+                taken[j] = True
     return found
 
 

@@ -1,16 +1,22 @@
 """Pictures of samples."""
 
-from .bev import AGENT_COLORS, draw_bev, save_figure
+from .animation import VIDEO_SUFFIXES, BEVAnimation, write_video
+from .bev import draw_bev, save_figure
+from .objects import AGENT_COLORS
 from .reconstruction import draw_reconstruction
-from .samples import scene_of
+from .samples import first_agents, scene_of
 from .scene import AgentView, BEVScene
 
 __all__ = [
     'AGENT_COLORS',
+    'VIDEO_SUFFIXES',
     'AgentView',
+    'BEVAnimation',
     'BEVScene',
     'draw_bev',
     'draw_reconstruction',
+    'first_agents',
     'save_figure',
     'scene_of',
+    'write_video',
 ]

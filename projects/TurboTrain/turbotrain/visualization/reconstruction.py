@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..structures import VEHICLE
-from .bev import AGENT_COLORS, BACKGROUND, TEXT
 from .clouds import cloud_image
+from .objects import AGENT_COLORS, BACKGROUND, TEXT
 from .scene import AgentView
 
 __all__ = ['draw_reconstruction']

@@ -1,17 +1,23 @@
 """From a sample, with or without predictions, to the scene that is drawn."""
 
 import numpy as np
+import torch
 from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..evaluation import DetectionFrame, match_detections
 from ..structures import VEHICLE, transform_points
 from .scene import AgentView, BEVScene
 
-__all__ = ['scene_of']
+__all__ = ['first_agents', 'scene_of']
 
 
 def scene_of(
-    sample: Det3DDataSample, clouds: list[Tensor], score_threshold: float = 0.3
+    sample: Det3DDataSample,
+    clouds: list[Tensor],
+    score_threshold: float = 0.3,
+    iou_threshold: float = 0.3,
 ) -> BEVScene:
     """The scene of one sample.
 
@@ -20,6 +26,7 @@ def scene_of(
         clouds: its N*T clouds (P, 4), agent-major; the current ones are drawn, of the agents that
             have one.
         score_threshold: detections below it are left out.
+        iou_threshold: overlap from which a detection has found an object of its class.
     """
     agents, truth = sample.agents, sample.gt_instances_3d
     views = []
@@ -40,6 +47,7 @@ def scene_of(
         predicted = dict(
             pred_boxes=found.bboxes_3d.bev.cpu().numpy(), pred_scores=found.scores_3d.cpu().numpy()
         )
+        predicted |= _errors(found, truth, iou_threshold)
         if 'trajectories' in found:
             predicted['pred_futures'] = found.trajectories.cpu().numpy()
             predicted['pred_mode_scores'] = found.trajectory_scores.cpu().numpy()
@@ -54,6 +62,39 @@ def scene_of(
         gt_futures=_known(truth.future_trajectories, truth.future_valid),
         **predicted,
     )
+
+
+def first_agents(data: dict, count: int) -> dict:
+    """A packed sample as if only its first ``count`` agents were there; the ego is the first.
+
+    Args:
+        data: as ``PackCooperativeInputs`` makes it; it stays as it is.
+        count: at least 1.
+    """
+    sample, points = data['data_samples'].clone(), data['inputs']['points']
+    there = np.zeros(sample.agents.valid.shape, dtype=bool)
+    there[:count] = True
+    clouds = points.split(sample.num_points)
+    kept = [c if ok else c[:0] for c, ok in zip(clouds, there.ravel(), strict=True)]
+    sample.set_metainfo(
+        dict(agents=sample.agents.only(there), num_points=[len(cloud) for cloud in kept])
+    )
+    return dict(inputs={**data['inputs'], 'points': torch.cat(kept)}, data_samples=sample)
+
+
+def _errors(
+    found: InstanceData, truth: InstanceData, iou_threshold: float
+) -> dict[str, np.ndarray]:
+    """What was missed, and what is not there, in the order of the instances."""
+    boxes, labels = found.bboxes_3d.bev.cpu().numpy(), found.labels_3d.cpu().numpy()
+    gt_boxes, gt_labels = truth.bboxes_3d.bev.cpu().numpy(), truth.labels_3d.cpu().numpy()
+    scores = found.scores_3d.cpu().numpy()
+    num_classes = 1 + max(labels.max(initial=0), gt_labels.max(initial=0))
+    frame = DetectionFrame(boxes, scores, labels, gt_boxes, gt_labels)
+    row = match_detections([frame], [iou_threshold], num_classes).ground_truth[0]
+    alarms = np.empty(len(boxes), dtype=bool)
+    alarms[np.argsort(-scores, kind='stable')] = row < 0  # matches are by falling score
+    return dict(missed=~np.isin(np.arange(len(gt_boxes)), row), false_alarms=alarms)
 
 
 def _known(positions: Tensor, valid: Tensor) -> np.ndarray:

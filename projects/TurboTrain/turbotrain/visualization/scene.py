@@ -66,6 +66,8 @@ class BEVScene:
         pred_scores: (P,) their scores in [0, 1]: the picture's opacity.
         pred_futures: (P, K, F, 2) their forecasts in K modes.
         pred_mode_scores: (P, K) how likely the modes are; the likeliest is drawn strongest.
+        missed: (M,) bool, which objects nobody detected.
+        false_alarms: (P,) bool, which detections are of nothing.
         polylines: (L, 10, 7) ``(x, y, z, dx, dy, dz, type)`` of the vector map; types are 1 driving
             lane, 2 sidewalk, 3 shoulder, 4 parking, 5 boundary of a driving lane.
         polyline_mask: (L, 10), non-zero where there is a point.
@@ -80,6 +82,8 @@ class BEVScene:
     pred_scores: np.ndarray = _empty(0)
     pred_futures: np.ndarray | None = None
     pred_mode_scores: np.ndarray | None = None
+    missed: np.ndarray | None = None
+    false_alarms: np.ndarray | None = None
     polylines: np.ndarray = _empty(0, 10, 7)
     polyline_mask: np.ndarray = _empty(0, 10)
 
@@ -95,6 +99,8 @@ class BEVScene:
             'pred_scores': (p,),
             'pred_futures': (p, None, None, 2),
             'pred_mode_scores': (p, *(modes or (None,))),
+            'missed': (m,),
+            'false_alarms': (p,),
             'polylines': (len(self.polylines), None, 7),
             'polyline_mask': self.polylines.shape[:2],
         }
