@@ -33,7 +33,7 @@ def cost() -> dict:
 
 
 def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency, data_root):
-    args = Namespace(data_root=data_root, samples=None)
+    args = Namespace(data_root=data_root, samples=None, split='test')
     settings = efficiency['open_config']('finetune', 0, 1, args).train_dataloader.dataset
     dataset = DATASETS.build({**settings, 'pipeline': []})
     moments = [
@@ -52,11 +52,13 @@ def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency,
 
 
 def test_a_run_anneals_to_its_end(efficiency, data_root):
-    args = Namespace(data_root=data_root, samples=3)
+    args = Namespace(data_root=data_root, samples=3, split='val')
     cfg = efficiency['open_config']('finetune', 7, 200, args)
     assert cfg.train_cfg.max_iters == 200 and cfg.randomness.seed == 7
     assert [s['T_max'] for s in cfg.param_scheduler if s.type == 'CosineAnnealingLR'] == [200]
     assert cfg.train_dataloader.dataset.indices == cfg.test_dataloader.dataset.indices == 3
+    assert cfg.test_dataloader.dataset.ann_file == 'v2xpnp_infos_val.npz'
+    assert cfg.val_dataloader is None
 
 
 def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
@@ -73,7 +75,8 @@ def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
 
 
 def test_runs_of_other_settings_are_not_mixed(efficiency, tmp_path):
-    args = dict(work_dir=tmp_path, iters=1, pretrain_iters=1, samples=None)
+    args = dict(work_dir=tmp_path, iters=1, pretrain_iters=1, samples=None, split='test')
+    args |= dict(cfg_options=dict(a=0.2))
     efficiency['check_settings'](Namespace(**args))
     efficiency['check_settings'](Namespace(**args))
     with pytest.raises(SystemExit, match='take another'):

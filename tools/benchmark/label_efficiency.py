@@ -29,7 +29,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmdet3d.registry import DATASETS
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
@@ -49,6 +49,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--percents', type=int, nargs='+', default=[10, 25, 50, 100])
     parser.add_argument('--iters', type=int, default=960, help='of each fine-tuning; one pass')
     parser.add_argument('--pretrain-iters', type=int, default=480, help='of each; one pass')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
+    )
+    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
     parser.add_argument('--samples', type=int, help='only so many samples of each split: a trial')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.png')
     args = parser.parse_args()
@@ -60,6 +64,8 @@ def parse_args() -> argparse.Namespace:
 def open_config(stage: str, seed: int, iters: int, args: argparse.Namespace) -> Config:
     """A stage's config with its data, seed and length."""
     cfg = Config.fromfile(CONFIGS / f'{stage}_mini_v2xpnp.py')
+    if args.split == 'val':
+        cfg.test_dataloader = cfg.val_dataloader
     train_for(cfg, iters, seed)
     for split in SPLITS:
         if cfg.get(f'{split}_dataloader'):
@@ -94,9 +100,14 @@ def train(cfg: Config, folder: Path) -> Path:
     checkpoint = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     if not checkpoint.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(folder / 'config.py')
-        run('train.py', folder / 'config.py', '--work-dir', folder, '--resume')
+        cfg.dump(config_of(folder))
+        run('train.py', config_of(folder), '--work-dir', folder, '--resume')
     return checkpoint
+
+
+def config_of(folder: Path) -> Path:
+    """Beside the work directory, where training and test write configs of their own."""
+    return folder.with_name(f'{folder.name}.py')
 
 
 def measure(seed: int, args: argparse.Namespace) -> Iterator[tuple[str, int, dict]]:
@@ -110,12 +121,13 @@ def measure(seed: int, args: argparse.Namespace) -> Iterator[tuple[str, int, dic
         for arm in ARMS:
             folder = base / f'{arm}_{percent}'
             cfg = open_config('finetune', seed, args.iters, args)
+            cfg.merge_from_dict(args.cfg_options or {})
             cfg.train_dataloader.dataset.indices = indices
             cfg.load_from = str(pretrained.resolve()) if arm == 'pretrained' else None
             metrics = folder / 'metrics.json'
             if not metrics.exists():
                 checkpoint = train(cfg, folder)
-                run('test.py', folder / 'config.py', checkpoint, '--work-dir', folder)
+                run('test.py', config_of(folder), checkpoint, '--work-dir', folder)
             yield arm, percent, json.loads(metrics.read_text())
 
 
@@ -158,7 +170,7 @@ def check_settings(args: argparse.Namespace) -> None:
     """Refuse to mix the runs of other settings with these."""
     args.work_dir.mkdir(parents=True, exist_ok=True)
     path = args.work_dir / 'settings.json'
-    names = ('iters', 'pretrain_iters', 'samples')
+    names = ('iters', 'pretrain_iters', 'samples', 'split', 'cfg_options')
     own = {name: getattr(args, name) for name in names}
     if path.exists() and json.loads(path.read_text()) != own:
         sys.exit(f'--work-dir: {path} says {path.read_text()}, not {json.dumps(own)}; take another')
@@ -192,6 +204,8 @@ def main() -> None:
                 iters=args.iters,
                 pretrain_iters=args.pretrain_iters,
                 samples=args.samples,
+                split=args.split,
+                cfg_options=args.cfg_options,
                 seeds=args.seeds,
                 versions=dict(python=platform.python_version(), torch=torch.__version__),
                 date=time.strftime('%Y-%m-%d'),
