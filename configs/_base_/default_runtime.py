@@ -6,9 +6,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # The best one, by validation, is kept beside the last two.
+    # The best one by validation is kept beside the last two; by a metric that every model has.
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='EPA', rule='greater'
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP@0.5', rule='greater'
     ),
     draw_samples=dict(type='DrawSamplesHook', count=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -24,7 +24,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset, and mini's configs pointed at six samples of it."""
     root = tmp_path_factory.mktemp('workspace')
     data = root / 'data'
-    for split, frames in (('train', range(0, 60, 5)), ('val', range(35)), ('test', range(35))):
+    for split, frames in (('train', range(0, 60, 5)), ('val', range(30)), ('test', range(35))):
         write_scenario(data, split, frames=frames if split == 'train' else frames[::5])
         save_infos(str(data / f'v2xpnp_infos_{split}.npz'), build_infos(str(data), split))
     for stage in ('pretrain', 'finetune'):
@@ -93,7 +93,7 @@ def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned
 
 def test_training_keeps_the_best_weights_and_draws_what_it_does(workspace, finetuned):
     assert 'eta: ' in finetuned
-    (best,) = (workspace / 'finetune').glob('best_EPA_epoch_*.pth')
+    (best,) = (workspace / 'finetune').glob('best_mAP@0.5_epoch_1.pth')
     assert torch.load(best, weights_only=True)['state_dict']
     pictures = sorted((workspace / 'finetune').glob('*/vis_data/vis_image/*.png'))
     assert [path.name for path in pictures] == [f'val_sample_{i}_{SAMPLES}.png' for i in range(3)]
