@@ -104,35 +104,39 @@ def main() -> None:
     print(f'{out}: {name_of(data["data_samples"])}, sample {args.index} of {len(dataset)}')
 
 
-def scenario(dataset: V2XPnPDataset, index: int) -> list[Callable[[], dict]]:
+# A sample that is yet to be loaded, and for how many frames it is shown.
+Step = tuple[Callable[[], dict], int]
+
+
+def scenario(dataset: V2XPnPDataset, index: int) -> list[Step]:
     """The samples of a sample's scenario with the same ego, in time."""
     keys = []
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         keys.append((info['scenario'], info['agents'].ids[0], info['frame']))
     chosen = [i for i, key in enumerate(keys) if key[:2] == keys[index][:2]]
-    return [partial(dataset.__getitem__, i) for i in sorted(chosen, key=lambda i: keys[i][2])]
+    return [(partial(dataset.__getitem__, i), 1) for i in sorted(chosen, key=lambda i: keys[i][2])]
 
 
-def joining(data: dict, fps: float) -> list[Callable[[], dict]]:
+def joining(data: dict, fps: float) -> list[Step]:
     """One sample with one agent, two, ..., each for a second and a half."""
     counts = range(1, len(data['data_samples'].agents) + 1)
-    return [partial(first_agents, data, n) for n in counts for _ in range(round(1.5 * fps))]
+    return [(partial(first_agents, data, n), round(1.5 * fps)) for n in counts]
 
 
 def frames(
-    model: Base3DDetector, steps: list[Callable[[], dict]], cfg: Config, args: argparse.Namespace
+    model: Base3DDetector, steps: list[Step], cfg: Config, args: argparse.Namespace
 ) -> Iterator[np.ndarray]:
-    """Pictures of samples; the same sample is looked at once."""
-    animation, last, seconds = BEVAnimation(view_of(cfg), SIZE), None, []
-    for step in tqdm(steps, unit='frame'):
-        if last is None or step.args != last:
-            scene, last = predicted_scene(model, step(), args), step.args
+    """Pictures of samples; each is loaded, looked at and drawn once."""
+    animation, seconds = BEVAnimation(view_of(cfg), SIZE), []
+    for load, shown in tqdm(steps, unit='sample'):
+        scene = predicted_scene(model, load(), args)
         start = time.perf_counter()
         picture = animation.frame(scene)
         seconds.append(time.perf_counter() - start)
-        yield picture
-    print(f'{len(steps)} frames; drawing one took {1e3 * statistics.median(seconds):.0f} ms')
+        yield from [picture] * shown
+    count = sum(shown for _, shown in steps)
+    print(f'{count} frames; drawing one took {1e3 * statistics.median(seconds):.0f} ms')
 
 
 def predicted_scene(model: Base3DDetector, data: dict, args: argparse.Namespace) -> BEVScene:
