@@ -21,7 +21,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,17 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 from mmengine.config import Config
-from pages import ALONE, benchmark_page, costs_tables, gains, results_table
-from zoo import MODES, RESULTS, count_parameters, load_results, method_configs, write_zoo
 
 from tools.benchmark.budget import train_for
+from tools.benchmark.pages import ALONE, benchmark_page, costs_tables, gains, results_table
+from tools.benchmark.zoo import (
+    MODES,
+    RESULTS,
+    count_parameters,
+    load_results,
+    method_configs,
+    write_zoo,
+)
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp-\w+/\w+\.pth')
 ITERS = 400  # of each training, unless said otherwise
@@ -48,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--mode', choices=MODES, default='vc')
     parser.add_argument('--iters', type=int, default=ITERS, help='of each training')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/benchmark')
     parser.add_argument('--data-root', type=Path, help="default: the config's")
     parser.add_argument(
@@ -72,6 +82,11 @@ class Benchmark:
         name = f'{args.mode}_{args.iters}-iterations_seed-{args.seed}'
         self.folder = args.work_dir.resolve() / name
         self.failed: list[str] = []
+        # Held while a method is run: a teacher may be wanted by several at a time.
+        self.locks = {method: threading.Lock() for method in self.paths}
+        self.running: set[subprocess.Popen] = set()
+        # mmengine reads configs in one thread only.
+        self.configs = {method: self.config(method) for method in self.paths}
 
     def figures(self) -> dict[str, dict]:
         """What the finished methods of this run have reached."""
@@ -80,9 +95,12 @@ class Benchmark:
 
     def run(self, method: str) -> None:
         """Train and test one method, unless that is done; teachers go first."""
-        if method in self.figures() or method in self.failed:
-            return
-        cfg, teachers = self.config(method)
+        with self.locks[method]:
+            if method not in self.figures() and method not in self.failed:
+                self._run(method)
+
+    def _run(self, method: str) -> None:
+        cfg, teachers = self.configs[method]
         for teacher in teachers:
             self.run(teacher)
         folder, saved = self.folder / method, self.folder / f'{method}.py'
@@ -97,10 +115,24 @@ class Benchmark:
             figures = collect(folder) | dict(parameters=count_parameters(cfg))
             (folder / 'figures.json').write_text(json.dumps(figures, indent=2) + '\n')
 
+    def run_all(self, methods: list[str]) -> None:
+        """Run methods, several at a time; what ends this ends the trainings it has started."""
+        pool = ThreadPoolExecutor(self.args.jobs)
+        try:
+            list(pool.map(self.run, methods))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.failed.extend(methods)  # nothing more is started
+            for process in list(self.running):
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown()
+
     def check(self, method: str) -> None:
         """Stop if what is there of a method was made from another config than it has now."""
         saved = self.folder / f'{method}.py'
-        if saved.exists() and read(saved).to_dict() != self.config(method)[0].to_dict():
+        if saved.exists() and read(saved).to_dict() != self.configs[method][0].to_dict():
             sys.exit(
                 f'{saved} differs from what {self.paths[method].name} gives now: remove it and '
                 f'{saved.with_suffix("")}/, or name another --work-dir'
@@ -132,17 +164,20 @@ class Benchmark:
         """Type one of the project's commands; its output goes to a file."""
         folder = self.folder / method
         command = [sys.executable, ROOT / f'tools/{tool}.py', *words, '--work-dir', folder]
-        print(f'{method}: {tool} ... ', end='', flush=True)
         start, log = time.perf_counter(), folder / f'{tool}.log'
         with log.open('a') as file:
-            done = subprocess.run(
-                list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False
+            process = subprocess.Popen(
+                list(map(str, command)), stdout=file, stderr=subprocess.STDOUT
             )
-        if done.returncode:
+            self.running.add(process)
+            code = process.wait()
+            self.running.discard(process)
+        if code:
             self.failed.append(method)
-            print(f'failed: {log.read_text().strip().splitlines()[-1]}', flush=True)
+            how = f'failed: {log.read_text().strip().splitlines()[-1]}'
         else:
-            print(f'{time.perf_counter() - start:.0f} s', flush=True)
+            how = f'{time.perf_counter() - start:.0f} s'
+        print(f'{method}: {tool} ... {how}', flush=True)
 
 
 def read(path: Path) -> Config:
@@ -201,8 +236,7 @@ def train_and_test(args: argparse.Namespace) -> dict:
     chosen = args.methods or list(benchmark.paths)
     for method in benchmark.paths:
         benchmark.check(method)
-    for method in chosen:
-        benchmark.run(method)
+    benchmark.run_all(chosen)
     methods = benchmark.figures()
     if methods:
         results = load_results(args.report)
@@ -229,9 +263,8 @@ def train_and_test(args: argparse.Namespace) -> dict:
 
 def profile(args: argparse.Namespace) -> dict:
     """Measure the modules; milliseconds with 8 agents over those with one, by module."""
-    from module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
-
     import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+    from tools.benchmark.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
 
     configs, measured = method_configs(args.mode, mini=True), {}
     for method in args.methods or ['v2xpnp']:

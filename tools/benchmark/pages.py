@@ -31,6 +31,25 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
+def replace_table(text: str, name: str, table: str, writer: str = '') -> str:
+    """A page with the table between two marks of its name made anew.
+
+    Args:
+        text: the page.
+        name: of the table: it lies between ``<!-- name ... -->`` and ``<!-- end of name ... -->``.
+        table: the new one.
+        writer: what the marks say after the name.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    before, start, rest = text.partition(f'<!-- {name}{writer} -->\n')
+    _, end, after = rest.partition(f'<!-- end of {name}{writer} -->\n')
+    if not start or not end:
+        raise ValueError(f'the marks of the table {name!r} are missing on its page')
+    return f'{before}{start}\n{table}\n{end}{after}'
+
+
 def number(value: float | None, digits: int = 1) -> str:
     """A figure; a dash where there is none."""
     return '–' if value is None else f'{value:.{digits}f}'

@@ -22,12 +22,19 @@ sys.path.insert(0, str(ROOT))
 import yaml
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from pages import benchmark_page, markdown_table, message, number
+
+from tools.benchmark.pages import (
+    benchmark_page,
+    markdown_table,
+    message,
+    number,
+    replace_table,
+)
 
 MODES = ('vc', 'ic', 'v2v', 'i2i')
 INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
 README, PAGE = Path('configs/benchmark/README.md'), Path('docs/benchmark.md')
-MARK = '<!-- {}: written by tools/benchmark/zoo.py -->\n'
+WRITER = ': written by tools/benchmark/zoo.py'
 REPORTED = 'Reported in V2XPnP'
 
 
@@ -217,11 +224,7 @@ def readme_text(root: Path = ROOT) -> str:
     text = (root / README).read_text()
     tables = dict(methods=methods_table(index, results, root), papers=papers_table(index))
     for name, table in tables.items():
-        before, mark, rest = text.partition(MARK.format(name))
-        _, end, after = rest.partition(MARK.format(f'end of {name}'))
-        if not mark or not end:
-            raise ValueError(f'{README}: the marks of the table {name!r} are missing')
-        text = f'{before}{mark}\n{table}\n{end}{after}'
+        text = replace_table(text, name, table, WRITER)
     return text
 
 

@@ -1,5 +1,6 @@
 """The multi-agent, multi-frame, multi-task network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...structures import Agents
 from ..map_encoder import VectorMaps, stack_maps
@@ -29,7 +30,7 @@ class CooperativeDetector(Base3DDetector):
         encoder: points of K clouds to (K, C, H, W).
         backbone: mmdet3d's 2-D backbone.
         neck: mmdet3d's neck, which gives one map.
-        temporal_neck: (agents, frames) to agents.
+        temporal_neck: (agents, frames) to agents; None is for samples of one frame.
         fusion_neck: agents to ego; None is for detectors that do not fuse maps.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
         trajectory_head: forecasts boxes; None detects only.
@@ -38,6 +39,8 @@ class CooperativeDetector(Base3DDetector):
         map_neck: has the fused map attend to the vector map, e.g. ``VectorMapNeck``; None does not.
         bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
             leaves the map as the agents sent theirs.
+        frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
+            norms' statistics included.
         train_cfg: the detection head's.
         test_cfg: the detection head's.
         data_preprocessor: mmdet3d's.
@@ -49,7 +52,7 @@ class CooperativeDetector(Base3DDetector):
         encoder: dict,
         backbone: dict,
         neck: dict,
-        temporal_neck: dict,
+        temporal_neck: dict | None,
         fusion_neck: dict | None,
         bbox_head: dict,
         trajectory_head: dict | None = None,
@@ -57,6 +60,7 @@ class CooperativeDetector(Base3DDetector):
         multi_step: bool = False,
         map_neck: dict | None = None,
         bev_neck: dict | None = None,
+        frozen: Sequence[str] = (),
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -66,7 +70,7 @@ class CooperativeDetector(Base3DDetector):
         self.encoder = MODELS.build(encoder)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.temporal_neck = MODELS.build(temporal_neck)
+        self.temporal_neck = MODELS.build(temporal_neck) if temporal_neck else None
         self.fusion_neck = MODELS.build(fusion_neck) if fusion_neck else None
         self.compression = MODELS.build(compression) if compression else None
         self.multi_step = multi_step
@@ -74,6 +78,20 @@ class CooperativeDetector(Base3DDetector):
         self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
+        if multi_step and temporal_neck is None:
+            raise ValueError('multi_step: maps of several frames need a temporal_neck')
+        self.frozen = tuple(frozen)
+        for name in self.frozen:
+            if not isinstance(getattr(self, name, None), nn.Module):
+                raise ValueError(f'frozen: the detector has no module {name!r}')
+            getattr(self, name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'CooperativeDetector':
+        """Switch between training and testing; frozen modules stay in testing."""
+        super().train(mode)
+        for name in self.frozen:
+            getattr(self, name).eval()
+        return self
 
     def extract_feat(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
@@ -119,6 +137,10 @@ class CooperativeDetector(Base3DDetector):
 
     def fuse_frames(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
         """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
+        if self.temporal_neck is None:
+            if maps.shape[1] > 1:
+                raise ValueError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
+            return maps[:, 0]
         return self.temporal_neck(
             maps,
             time_offsets=batch.time_offsets,

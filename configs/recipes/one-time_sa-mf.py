@@ -1,0 +1,6 @@
+# One-time training: the ego alone, all frames, from scratch.
+stages = dict(
+    joint=dict(config='configs/recipes/stages/joint_sa-mf_v2xpnp.py', epochs=45),
+)
+epoch_iters = None  # an epoch is one pass over the training set
+val_epochs = 5

@@ -1,0 +1,5 @@
+# Detection on the mini dataset: all agents, the newest frame.
+_base_ = './joint_ma-mf_mini_v2xpnp.py'
+one_frame = dict(dataset=dict(num_history=0))
+train_dataloader = val_dataloader = test_dataloader = one_frame
+model = dict(temporal_neck=None, trajectory_head=None)

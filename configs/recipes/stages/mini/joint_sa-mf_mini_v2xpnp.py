@@ -1,0 +1,11 @@
+# Detection and prediction on the mini dataset: the ego alone, all frames, losses summed.
+# One agent is left, and the fusion neck, which has no weights, passes its map on.
+_base_ = './joint_ma-mf_mini_v2xpnp.py'
+train_pipeline = [dict(type='EgoOnly'), *_base_.train_pipeline]
+test_pipeline = [dict(type='EgoOnly'), *_base_.test_pipeline]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+model = dict(
+    fusion_neck=dict(_delete_=True, type='FCooperFusion', point_cloud_range={{_base_.model_range}})
+)

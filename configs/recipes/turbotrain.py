@@ -1,0 +1,12 @@
+# TurboTrain: pretraining, then balanced fine-tuning; 45 epochs in all as in the paper, the split is
+# our choice.
+stages = dict(
+    pretraining=dict(config='configs/turbotrain/pretrain_v2xpnp.py', epochs=15),
+    finetuning=dict(
+        config='configs/turbotrain/finetune_v2xpnp.py',
+        epochs=30,
+        fresh=['bbox_head', 'trajectory_head'],
+    ),
+)
+epoch_iters = None  # an epoch is one pass over the training set
+val_epochs = 5

@@ -1,0 +1,118 @@
+"""Which balancer, and how often? ``python tools/benchmark/aggregators.py``.
+
+Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, and with
+PCGrad in several schedules. Writes ``docs/results.json`` and its table in ``docs/results.md``.
+Typed again it goes on where it was. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from mmengine.config import Config
+
+from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
+from tools.benchmark.figure1 import add_arguments, settings_of
+from tools.benchmark.pages import markdown_table, number
+from tools.benchmark.recipes import Run, Settings, recipe_paths, run_all, stages_of
+from tools.benchmark.results import RESULTS, cell, save, spread, summary
+
+SCHEDULES = {
+    'never': dict(type='PeriodicSchedule', free=1, suppress=0),
+    'every 4th step': dict(type='PeriodicSchedule', free=3, suppress=1),
+    'every 2nd step': dict(type='PeriodicSchedule', free=1, suppress=1),
+    'always': dict(type='PeriodicSchedule', free=0, suppress=1),
+    'when needed': dict(type='WhenNeededSchedule'),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
+    known = sorted(set(AGGREGATORS.module_dict))
+    parser.add_argument('--aggregators', nargs='+', choices=known, default=known)
+    return parser.parse_args()
+
+
+def balance(settings: dict, stage: str, cfg: Config) -> None:
+    """Change how the fine-tuning is balanced."""
+    if stage == 'finetuning':
+        for key, value in settings.items():
+            cfg.optim_wrapper[key] = value
+
+
+def last_conflict_rate(folder: Path) -> float | None:
+    """Share of conflicts in the last suppressing updates of a training."""
+    rates = [
+        row['conflict_rate']
+        for file in sorted(folder.glob('*/vis_data/scalars.json'))
+        for row in map(json.loads, file.read_text().splitlines())
+        if 'conflict_rate' in row
+    ]
+    return rates[-1] if rates else None
+
+
+def main() -> None:
+    args = parse_args()
+    settings, recipe = settings_of(args), recipe_paths()['turbotrain']
+    ways = {name: dict(aggregator=dict(type=name)) for name in args.aggregators}
+    ways |= {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
+    runs = [
+        Run(name, seed, recipe, partial(balance, way))
+        for name, way in ways.items()
+        for seed in args.seeds
+    ]
+    found = run_all(runs, settings)
+    results: dict = {}
+    for name in ways:
+        stages = [stages['finetuning'] for (way, _), stages in found.items() if way == name]
+        if not stages:
+            continue
+        rates = conflict_rates(name, runs, settings)
+        results[name] = summary(stage['metrics'] for stage in stages) | dict(
+            seconds_per_iteration=spread(stage['seconds_per_iteration'] for stage in stages)[0],
+            conflict_rate=spread(rates)[0] if rates else None,
+        )
+    rows = table(results)
+    save('aggregators', results, rows, args.out)
+    print(f'\n{rows}')
+    print(json.dumps(dict(aggregators=results, split=args.split, seeds=args.seeds)))
+    sys.exit(0 if len(found) == len(runs) else 1)
+
+
+def conflict_rates(name: str, runs: list[Run], settings: Settings) -> list[float]:
+    """The conflict rate at the end of each run of that name."""
+    stages = [
+        list(stages_of(run.recipe, run.seed, settings, run.change))[-1]
+        for run in runs
+        if run.name == name
+    ]
+    rates = [last_conflict_rate(stage.folder) for stage in stages]
+    return [rate for rate in rates if rate is not None]
+
+
+def table(results: dict) -> str:
+    """A row for each way of balancing."""
+    rows = [
+        (
+            name,
+            *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')),
+            number(1e3 * row['seconds_per_iteration'], 0),
+            number(row['conflict_rate'], 2),
+        )
+        for name, row in results.items()
+    ]
+    head = ('balancing', 'AP@0.5 of vehicles', 'mAP@0.5', 'EPA', 'ms a step', 'conflict rate')
+    return markdown_table(head, rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,129 @@
+"""The paper's Figure 1 on the mini set: ``python tools/benchmark/figure1.py``.
+
+Runs all recipes of ``configs/recipes/mini`` with three seeds, in budgets proportional to the
+paper's 45 and 120 epochs, measures the step of each kind of stage, and writes
+``docs/results.json``, the table in ``docs/results.md`` and ``docs/figure1.png``: AP@0.5 across, EPA
+up, the stages of a recipe joined by arrows, the paper's points beside ours; and EPA over training
+time. Hours on two cores, minutes on a GPU with ``--jobs 16``; typed again it goes on where it was.
+The last line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tools.benchmark.figure1_drawing import draw
+from tools.benchmark.pages import markdown_table
+from tools.benchmark.recipes import Run, Settings, recipe_paths, run_all
+from tools.benchmark.results import RESULTS, cell, save, summary
+from tools.benchmark.step_times import step_seconds
+
+ORDER = (
+    'one-time_sa-mf', 'one-time_ma-sf', 'one-time_ma-mf', 'manual',
+    'turbotrain_pretraining-only', 'turbotrain',
+)  # fmt: skip
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
+    parser.add_argument('--recipes', nargs='+', choices=ORDER, default=ORDER)
+    return parser.parse_args()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of all experiments on recipes."""
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
+    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
+    parser.add_argument('--epoch-iters', type=int, help='iterations for an epoch; a trial')
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What the runs have in common."""
+    return Settings(args.work_dir.resolve(), args.split, args.epoch_iters, args.jobs)
+
+
+def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dict:
+    """Each recipe's metrics over the seeds, its stages', and what its training costs."""
+    results = {}
+    for name in recipes:
+        runs = [stages for (recipe, _), stages in found.items() if recipe == name]
+        if not runs:
+            continue
+        stages = {}
+        for stage, figures in runs[0].items():
+            stages[stage] = dict(
+                epochs=figures['epochs'],
+                samples=figures['samples'],
+                step_seconds=seconds[f'{name}/{stage}'],
+                joules=[run[stage]['joules'] for run in runs],
+            )
+            if figures['metrics']:
+                stages[stage] |= summary(run[stage]['metrics'] for run in runs)
+                stages[stage]['curves'] = [curve(run[stage]) for run in runs]
+        last = list(stages)[-1]
+        results[name] = summary(run[last]['metrics'] for run in runs) | dict(
+            epochs=sum(stage['epochs'] for stage in stages.values()),
+            samples=sum(stage['samples'] for stage in stages.values()),
+            train_seconds=sum(s['samples'] * s['step_seconds'] for s in stages.values()),
+            seeds=[seed for recipe, seed in found if recipe == name],
+            stages=stages,
+        )
+    base = results.get('manual', {}).get('train_seconds')
+    for row in results.values():
+        row['compute'] = round(row['train_seconds'] / base, 3) if base else None
+    return results
+
+
+def curve(stage: dict) -> list[list[float]]:
+    """Iterations and EPA (%) of the validations on the way."""
+    return [[step, round(row.get('EPA', 0.0), 2)] for step, row in stage['curve']]
+
+
+def table(results: dict) -> str:
+    """The recipes, one row each."""
+    rows = [
+        (
+            f'[{name}](../configs/recipes/mini/{name}.py)',
+            f'{row["epochs"]}',
+            '–' if row['compute'] is None else f'{row["compute"]:.3f}',
+            *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')),
+        )
+        for name, row in results.items()
+    ]
+    head = ('recipe', 'epochs', 'compute', 'AP@0.5 of vehicles', 'mAP@0.5', 'EPA')
+    return markdown_table(head, rows)
+
+
+def main() -> None:
+    args = parse_args()
+    recipes = [name for name in ORDER if name in args.recipes]
+    paths, settings = recipe_paths(), settings_of(args)
+    # The longest first, so that no job is left alone at the end.
+    order = sorted(recipes, key=lambda name: name != 'manual')
+    found = run_all(
+        [Run(name, seed, paths[name]) for name in order for seed in args.seeds], settings
+    )
+    results = summarise(found, recipes, step_seconds({name: paths[name] for name in recipes}))
+    rows = table(results)
+    save('recipes', results, rows, args.out)
+    draw(results, args.out.with_name('figure1.png'))
+    print(f'\n{rows}')
+    short = {
+        k: {m: row[m] for m in ('ap50', 'epa', 'std', 'compute')} for k, row in results.items()
+    }
+    print(json.dumps(dict(recipes=short, split=args.split, seeds=args.seeds)))
+    sys.exit(0 if len(found) == len(recipes) * len(args.seeds) else 1)
+
+
+if __name__ == '__main__':
+    main()

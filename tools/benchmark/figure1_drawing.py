@@ -1,0 +1,97 @@
+"""Draws the comparison of recipes as the paper's Figure 1 does, and EPA over training time."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+__all__ = ['PAPER', 'draw']
+
+# Read off the picture in the authors' repository, to some tenths: AP@0.5 and EPA in %.
+PAPER = {
+    'one-time_sa-mf': {'joint': (55.1, 29.9)},
+    'one-time_ma-sf': {'detection': (68.3, 0.0)},
+    'one-time_ma-mf': {'joint': (39.0, 15.0)},
+    'manual': {'S1': (45.2, 0.0), 'S2': (48.2, 20.2), 'S3': (57.4, 32.5), 'S4': (70.3, 42.8)},
+    'turbotrain_pretraining-only': {'finetuning': (70.1, 43.4)},
+    'turbotrain': {'finetuning': (72.2, 45.8)},
+}
+STYLES = {
+    'one-time_sa-mf': ('one-time, ego alone', '#8D99AE', 's'),
+    'one-time_ma-sf': ('one-time, one frame', '#8D99AE', '^'),
+    'one-time_ma-mf': ('one-time, all', '#4A5568', 'o'),
+    'manual': ('manual, four stages', '#2E86AB', 'o'),
+    'turbotrain_pretraining-only': ('TurboTrain, pretraining only', '#F4A259', 'D'),
+    'turbotrain': ('TurboTrain', '#E4572E', '*'),
+}
+
+
+def draw(results: dict, out: Path) -> None:
+    """Write the picture.
+
+    Args:
+        results: by recipe, as ``figure1.py`` summarises them.
+        out: file of the picture.
+    """
+    figure = Figure(figsize=(13, 4.4), layout='constrained')
+    FigureCanvasAgg(figure)
+    paper, ours, time = figure.subplots(1, 3)
+    for name, stages in PAPER.items():
+        _path(paper, name, [(*point, None, None) for point in stages.values()], list(stages))
+    paper.set_title("The paper's Figure 1 (V2XPnP-Seq), read off it")
+    for name, row in results.items():
+        measured = {k: stage for k, stage in row['stages'].items() if 'ap50' in stage}
+        points = [
+            (stage['ap50'], stage['epa'], stage['std']['ap50'], stage['std']['epa'])
+            for stage in measured.values()
+        ]
+        _path(ours, name, points, list(measured))
+    ours.set_title('Ours, on the simulated mini set')
+    for axes in (paper, ours):
+        axes.set(xlabel='AP@0.5 (%)', ylabel='EPA (%)')
+    _over_time(time, results)
+    for axes in (paper, ours, time):
+        axes.grid(alpha=0.25)
+        axes.spines[['top', 'right']].set_visible(False)
+    handles, labels = paper.get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside lower center', ncols=len(labels), frameon=False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+
+
+def _path(axes: Axes, name: str, points: list[tuple], stages: list[str]) -> None:
+    """A recipe's stages, joined by arrows; the last one is what counts."""
+    label, color, marker = STYLES[name]
+    for before, after in zip(points, points[1:], strict=False):
+        axes.annotate(
+            '', after[:2], before[:2],
+            arrowprops=dict(arrowstyle='->', color=color, lw=1.4, shrinkA=6, shrinkB=6),
+        )  # fmt: skip
+    for i, ((x, y, dx, dy), stage) in enumerate(zip(points, stages, strict=True)):
+        last = i == len(points) - 1
+        axes.errorbar(
+            x, y, yerr=dy, xerr=dx, fmt=marker, color=color, capsize=2, lw=1,
+            markersize=13 if marker == '*' else 8, markerfacecolor=color if last else 'white',
+            label=label if last else None,
+        )  # fmt: skip
+        if len(points) > 1:
+            axes.annotate(stage, (x, y), (6, -12), textcoords='offset points', color=color)
+
+
+def _over_time(axes: Axes, results: dict) -> None:
+    """EPA on the validation split while training, over the seconds of training so far."""
+    for name, row in results.items():
+        label, color, _ = STYLES[name]
+        start, xs, ys = 0.0, [], []
+        for stage in row['stages'].values():
+            seconds = stage['step_seconds']
+            if stage.get('curves'):
+                columns = list(zip(*stage['curves'], strict=True))
+                xs += [(start + column[0][0] * seconds) / 60 for column in columns]
+                ys += [sum(epa for _, epa in column) / len(column) for column in columns]
+            start += stage['samples'] * seconds
+        if any(ys):
+            axes.plot(xs, ys, 'o-', color=color, label=label, markersize=4)
+    axes.set(xlabel='minutes of training', ylabel='EPA (%) on the validation split')
+    axes.set_title('Metric against training time, mean over seeds')

@@ -1,0 +1,252 @@
+"""Recipes: trainings in stages, each of which starts from the weights of the one before.
+
+A recipe is a config of ``configs/recipes``: ``stages`` by name, each with a training config, its
+length in ``epochs`` and the modules that start ``fresh``. A stage's folder is named after all that
+decides its weights, so that a stage that two recipes share is trained once, an interrupted one is
+gone on with, and one whose config was changed is trained anew.
+"""
+
+import hashlib
+import json
+import math
+import statistics
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from tools.benchmark.budget import train_for, train_for_epochs
+from tools.benchmark.energy import energy_joules
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / 'configs/recipes/mini'
+Change = Callable[[str, Config], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all recipes that are compared.
+
+    Attributes:
+        work_dir: where the stages' folders are.
+        split: ``'val'`` or ``'test'``: what the stages are measured on.
+        epoch_iters: iterations that stand for an epoch, instead of the recipes' own.
+        jobs: how many trainings run at a time.
+    """
+
+    work_dir: Path
+    split: str = 'test'
+    epoch_iters: int | None = None
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a recipe, ready to run."""
+
+    name: str
+    epochs: int
+    config: Config
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """What the training leaves at its end."""
+        loop = self.config.train_cfg
+        name = f'iter_{loop.max_iters}' if 'max_iters' in loop else f'epoch_{loop.max_epochs}'
+        return self.folder / f'{name}.pth'
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is something to measure: not after pretraining."""
+        return bool(self.config.get('test_evaluator'))
+
+
+def recipe_paths() -> dict[str, Path]:
+    """Name of the recipe -> its config for the mini set."""
+    return {path.stem: path for path in sorted(RECIPES.glob('*.py'))}
+
+
+def stages_of(
+    recipe: Path, seed: int, settings: Settings, change: Change | None = None
+) -> Iterator[Stage]:
+    """The stages of a recipe in their order.
+
+    Args:
+        recipe: its config.
+        seed: of all stages.
+        settings: see :class:`Settings`.
+        change: called with the name and the config of each stage, to change the config.
+    """
+    recipe_cfg, previous = Config.fromfile(recipe), None
+    epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
+    for name, stage in recipe_cfg.stages.items():
+        cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
+        if settings.split == 'val' and cfg.get('val_dataloader'):
+            cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        if epoch_iters:
+            every = recipe_cfg.val_epochs * epoch_iters
+            train_for(cfg, stage.epochs * epoch_iters, seed, every)
+        else:
+            train_for_epochs(cfg, stage.epochs, seed, recipe_cfg.val_epochs)
+        cfg.load_from, cfg.custom_hooks = None, []
+        if previous:
+            cfg.load_from = str(previous.checkpoint)
+            cfg.custom_hooks = [dict(type='TransferReportHook', fresh=stage.get('fresh', ()))]
+        if change:
+            change(name, cfg)
+        folder = settings.work_dir / f'seed_{seed}' / f'{name}-{fingerprint(cfg)}'
+        previous = Stage(name, stage.epochs, cfg, folder)
+        yield previous
+
+
+def fingerprint(cfg: Config) -> str:
+    """Eight digits that differ wherever two configs do.
+
+    The checkpoint to start from counts by its name and its folder's, which is itself a fingerprint:
+    work directories may be moved.
+    """
+    values = cfg.to_dict()
+    if values.get('load_from'):
+        values['load_from'] = Path(values['load_from']).parts[-2:]
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_stage(stage: Stage, lone: bool) -> dict:
+    """Train and measure a stage, unless that is done.
+
+    Args:
+        stage: which.
+        lone: nothing else runs beside it, so that the machine's counter of energy is its own.
+
+    Returns:
+        Its figures, see :func:`figures`.
+    """
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    saved = stage.folder.with_suffix('.py')
+    if not stage.checkpoint.exists():
+        stage.config.dump(saved)
+        before = energy_joules() if lone else None
+        call('train.py', stage.folder, saved, '--resume')
+        after = energy_joules() if lone else None
+        if before is not None and after is not None and after > before:
+            with (stage.folder / 'joules.txt').open('a') as file:
+                file.write(f'{after - before}\n')
+    if stage.is_measured and not (stage.folder / 'metrics.json').exists():
+        call('test.py', stage.folder, saved, stage.checkpoint)
+    return figures(stage)
+
+
+def call(tool: str, folder: Path, *words: object) -> None:
+    """Type one of the project's commands; what it says goes to a file in the folder.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, ROOT / 'tools' / tool, *words, '--work-dir', folder]
+    log = folder / f'{Path(tool).stem}.log'
+    with log.open('a') as file:
+        done = subprocess.run(
+            list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False, cwd=ROOT
+        )
+    if done.returncode:
+        raise RuntimeError(f'{tool} failed, see {log}: {log.read_text().strip().splitlines()[-1]}')
+
+
+def figures(stage: Stage) -> dict:
+    """What a stage has cost and reached.
+
+    Returns:
+        ``epochs``, ``iterations``, ``samples``, ``seconds_per_iteration`` (the median, loading
+        included), ``train_seconds``, ``joules`` (None where the machine does not count them),
+        ``metrics`` and ``curve``, rows of iterations and the metrics of a validation then.
+    """
+    rows: dict[int, dict] = {}
+    curve: dict[int, dict] = {}
+    for file in sorted(stage.folder.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            (rows if 'lr' in row else curve)[row['step']] = row
+    # A test leaves a row of its own at step 0.
+    curve = {step: row for step, row in curve.items() if step}
+    iterations = max(rows)
+    seconds = statistics.median(row['time'] for row in rows.values())
+    joules, metrics = stage.folder / 'joules.txt', stage.folder / 'metrics.json'
+    return dict(
+        epochs=stage.epochs,
+        iterations=iterations,
+        samples=iterations * stage.config.train_dataloader.batch_size,
+        seconds_per_iteration=seconds,
+        train_seconds=iterations * seconds,
+        joules=sum(map(float, joules.read_text().split())) if joules.exists() else None,
+        metrics=finite(json.loads(metrics.read_text())) if metrics.exists() else {},
+        curve=[[step, finite(row)] for step, row in sorted(curve.items())],
+        folder=stage.folder.name,
+    )
+
+
+def finite(metrics: dict) -> dict:
+    """Metrics without those that are not defined."""
+    return {k: v for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe with a seed, perhaps changed, under a name of its own."""
+
+    name: str
+    seed: int
+    recipe: Path
+    change: Change | None = None
+
+
+def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], dict[str, dict]]:
+    """Train and measure, several runs at a time.
+
+    Returns:
+        Name and seed -> stage -> figures. Runs of which a stage failed are missing.
+    """
+    locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+    # All configs first: mmengine reads them in one thread only.
+    planned = [(run, list(stages_of(run.recipe, run.seed, settings, run.change))) for run in runs]
+
+    def run_one(run: Run, stages: list[Stage]) -> dict[str, dict] | None:
+        found = {}
+        for stage in stages:
+            with locks[stage.folder]:
+                try:
+                    found[stage.name] = run_stage(stage, settings.jobs == 1)
+                except RuntimeError as error:
+                    print(f'{run.name}, seed {run.seed}: {error}', flush=True)
+                    return None
+            print(f'{run.name}, seed {run.seed}: {describe(stage, found[stage.name])}', flush=True)
+        return found
+
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        results = list(pool.map(lambda plan: run_one(*plan), planned))
+    return {
+        (run.name, run.seed): found
+        for (run, _), found in zip(planned, results, strict=True)
+        if found is not None
+    }
+
+
+def describe(stage: Stage, found: dict) -> str:
+    """One line on a stage that has ended."""
+    metrics = found['metrics']
+    reached = ', '.join(
+        f'{label} {metrics[key]:.1f}'
+        for label, key in {'AP@0.5': 'AP@0.5/vehicle', 'EPA': 'EPA'}.items()
+        if key in metrics
+    )
+    return (
+        f'{stage.name}: {found["iterations"]} iterations in {found["train_seconds"]:.0f} s'
+        f'{f", {reached}" if reached else ""} ({stage.folder})'
+    )

@@ -1,0 +1,82 @@
+"""What the experiments on recipes leave: ``docs/results.json`` and the tables of its page."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from tools.benchmark.pages import replace_table
+from tools.benchmark.recipes import ROOT
+
+RESULTS, PAGE = ROOT / 'docs/results.json', ROOT / 'docs/results.md'
+METRICS = {'ap50': 'AP@0.5/vehicle', 'map50': 'mAP@0.5', 'epa': 'EPA'}
+LABELS = {'ap50': 'AP@0.5 of vehicles', 'map50': 'mAP@0.5', 'epa': 'EPA'}
+
+
+def spread(values: Iterable[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation, which a single value does not have."""
+    values = list(values)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return round(statistics.mean(values), 2), None if std is None else round(std, 2)
+
+
+def summary(measured: Iterable[dict]) -> dict:
+    """Metrics of the same thing with several seeds.
+
+    Args:
+        measured: a run's metrics each. One without forecasts has no EPA, and that counts as 0: as
+            in the paper's figure.
+
+    Returns:
+        The mean by name of :data:`METRICS`, ``std`` and ``values`` by name.
+    """
+    rows = [{name: row.get(key, 0.0) for name, key in METRICS.items()} for row in measured]
+    values = {name: [round(row[name], 2) for row in rows] for name in METRICS}
+    spreads = {name: spread(column) for name, column in values.items()}
+    return dict(
+        {name: mean for name, (mean, _) in spreads.items()},
+        std={name: std for name, (_, std) in spreads.items()},
+        values=values,
+    )
+
+
+def cell(row: dict, name: str, digits: int = 1) -> str:
+    """A metric of a summary as text, with its spread."""
+    std = row['std'][name]
+    return f'{row[name]:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
+
+
+def circumstances() -> dict:
+    """What belongs to every measurement; the command is the one that repeats it."""
+    hardware = f'{torch.get_num_threads()} threads on {os.cpu_count()} CPU cores'
+    if torch.cuda.is_available():
+        hardware = torch.cuda.get_device_name()
+    versions = {name: metadata.version(name) for name in ('torch', 'mmcv', 'mmdet3d')}
+    words = [str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]
+    return dict(
+        command=' '.join(['python', *words]),
+        versions=dict(python=platform.python_version()) | versions,
+        hardware=hardware,
+        date=time.strftime('%Y-%m-%d'),
+    )
+
+
+def load(path: Path = RESULTS) -> dict:
+    """All that was measured, by experiment."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> None:
+    """Keep an experiment's results beside the others', and renew its table on the page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = load(path) | {experiment: results, f'{experiment}_about': circumstances()}
+    path.write_text(json.dumps(found, indent=1) + '\n')
+    if path == RESULTS:
+        PAGE.write_text(replace_table(PAGE.read_text(), experiment, table))

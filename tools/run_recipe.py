@@ -1,0 +1,46 @@
+"""All stages of a recipe: ``python tools/run_recipe.py configs/recipes/manual.py``.
+
+Runs the stages in their order, each from the weights of the one before, tests each, and writes
+``{recipe}_seed-{seed}.json`` into the work directory: what each stage cost and reached. Typed again
+it goes on where it was interrupted.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.benchmark.recipes import ROOT, Run, Settings, run_all
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('recipe', type=Path, help='a config in configs/recipes')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
+    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
+    parser.add_argument(
+        '--epoch-iters', type=int, help='iterations for an epoch, instead of what the recipe says'
+    )
+    args = parser.parse_args()
+    if not args.recipe.is_file():
+        parser.error(f'there is no recipe {args.recipe}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    settings = Settings(args.work_dir.resolve(), args.split, args.epoch_iters)
+    name = args.recipe.stem
+    stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
+    if stages is None:
+        sys.exit(1)
+    results = settings.work_dir / f'{name}_seed-{args.seed}.json'
+    results.write_text(json.dumps(dict(recipe=name, seed=args.seed, stages=stages), indent=1))
+    print(f'results: {results}')
+
+
+if __name__ == '__main__':
+    main()
