@@ -38,7 +38,7 @@ def test_equals_the_cpu(path, infos, tiny_set, tmp_path):
         with torch.no_grad():
             (found,) = model.test_step(batch)
         assert found.pred_instances_3d.trajectories.device.type == device
-    torch.testing.assert_close(seen[-1], seen[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(seen[-1], seen[0], atol=1e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize('amp', [False, True], ids=['float32', 'amp'])

@@ -76,6 +76,7 @@ def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dic
             samples=sum(stage['samples'] for stage in stages.values()),
             train_seconds=sum(s['samples'] * s['step_seconds'] for s in stages.values()),
             seeds=[seed for recipe, seed in found if recipe == name],
+            trained_on=sorted({run[stage]['hardware'] for run in runs for stage in run}),
             stages=stages,
         )
     base = results.get('manual', {}).get('train_seconds')

@@ -14,8 +14,6 @@ none is named) on made-up points. The last line is one JSON object.
 import argparse
 import json
 import math
-import os
-import platform
 import re
 import signal
 import statistics
@@ -24,17 +22,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import torch
 from mmengine.config import Config
 
 from tools.benchmark.budget import train_for
+from tools.benchmark.circumstances import circumstances
 from tools.benchmark.pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from tools.benchmark.zoo import (
     MODES,
@@ -203,21 +200,12 @@ def collect(folder: Path) -> dict[str, float | None]:
     return {k: v if math.isfinite(v) else None for k, v in figures.items()}
 
 
-def circumstances(args: argparse.Namespace, methods: list[str]) -> dict:
-    """What belongs to every measurement; the command is the one that repeats it."""
+def about(args: argparse.Namespace, methods: list[str]) -> dict:
+    """What belongs to the measurement; the command is the one that repeats it."""
     settings = dict(mode=(args.mode, 'vc'), iters=(args.iters, ITERS), seed=(args.seed, 0))
     words = [f'--{name} {value}' for name, (value, default) in settings.items() if value != default]
     words = [*methods, *(['--profile'] if args.profile else []), *words]
-    hardware = f'{torch.get_num_threads()} threads on {os.cpu_count()} CPU cores'
-    if torch.cuda.is_available():
-        hardware = torch.cuda.get_device_name()
-    versions = {name: metadata.version(name) for name in ('torch', 'mmcv', 'mmdet3d')}
-    return dict(
-        command=' '.join(['python tools/benchmark/models.py', *words]),
-        versions=dict(python=platform.python_version()) | versions,
-        hardware=hardware,
-        date=time.strftime('%Y-%m-%d'),
-    )
+    return circumstances(' '.join(['python tools/benchmark/models.py', *words]))
 
 
 def write_report(path: Path, results: dict) -> None:
@@ -240,9 +228,9 @@ def train_and_test(args: argparse.Namespace) -> dict:
     methods = benchmark.figures()
     if methods:
         results = load_results(args.report)
-        about = circumstances(args, [] if len(methods) == len(benchmark.paths) else list(methods))
+        setting = about(args, [] if len(methods) == len(benchmark.paths) else list(methods))
         settings = dict(iterations=args.iters, seed=args.seed, methods=methods)
-        results['modes'][args.mode] = about | settings
+        results['modes'][args.mode] = setting | settings
         write_report(args.report, results)
         print(f'\n{results_table(methods)}')
     over = {f'over_{alone}': gains(methods, alone) for alone in ALONE}
@@ -276,7 +264,7 @@ def profile(args: argparse.Namespace) -> dict:
         ]
     results = load_results(args.report)
     settings = dict(points=POINTS, objects=OBJECTS, seed=args.seed, methods=measured)
-    results['profile'] = circumstances(args, args.methods) | settings
+    results['profile'] = about(args, args.methods) | settings
     write_report(args.report, results)
     print(costs_tables(results['profile']))
     first, last = (f'{n} agents' for n in (AGENTS[0], AGENTS[-1]))
@@ -299,7 +287,7 @@ def main() -> None:
         summary = profile(args) if args.profile else train_and_test(args)
     except KeyboardInterrupt:
         sys.exit('\ninterrupted; the same command goes on from here')
-    print(json.dumps(summary | circumstances(args, args.methods)))
+    print(json.dumps(summary | about(args, args.methods)))
     sys.exit(1 if summary.get('failed') else 0)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from tools.benchmark.budget import train_for, train_for_epochs
+from tools.benchmark.circumstances import circumstances
 from tools.benchmark.energy import energy_joules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +134,7 @@ def run_stage(stage: Stage, lone: bool) -> dict:
     saved = stage.folder.with_suffix('.py')
     if not stage.checkpoint.exists():
         stage.config.dump(saved)
+        (stage.folder / 'about.json').write_text(json.dumps(circumstances()))
         before = energy_joules() if lone else None
         call('train.py', stage.folder, saved, '--resume')
         after = energy_joules() if lone else None
@@ -166,7 +168,8 @@ def figures(stage: Stage) -> dict:
     Returns:
         ``epochs``, ``iterations``, ``samples``, ``seconds_per_iteration`` (the median, loading
         included), ``train_seconds``, ``joules`` (None where the machine does not count them),
-        ``metrics`` and ``curve``, rows of iterations and the metrics of a validation then.
+        ``metrics``, ``curve``, rows of iterations and the metrics of a validation then, and
+        ``hardware`` and ``versions`` that it was trained with.
     """
     rows: dict[int, dict] = {}
     curve: dict[int, dict] = {}
@@ -178,6 +181,7 @@ def figures(stage: Stage) -> dict:
     curve = {step: row for step, row in curve.items() if step}
     iterations = max(rows)
     seconds = statistics.median(row['time'] for row in rows.values())
+    about = json.loads((stage.folder / 'about.json').read_text())
     joules, metrics = stage.folder / 'joules.txt', stage.folder / 'metrics.json'
     return dict(
         epochs=stage.epochs,
@@ -189,6 +193,7 @@ def figures(stage: Stage) -> dict:
         metrics=finite(json.loads(metrics.read_text())) if metrics.exists() else {},
         curve=[[step, finite(row)] for step, row in sorted(curve.items())],
         folder=stage.folder.name,
+        **{key: about[key] for key in ('hardware', 'versions', 'date')},
     )
 
 

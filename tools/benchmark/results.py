@@ -1,17 +1,12 @@
 """What the experiments on recipes leave: ``docs/results.json`` and the tables of its page."""
 
 import json
-import os
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
-import torch
-
+from tools.benchmark.circumstances import circumstances
 from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import ROOT
 
@@ -53,21 +48,6 @@ def cell(row: dict, name: str, digits: int = 1) -> str:
     return f'{row[name]:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
 
 
-def circumstances() -> dict:
-    """What belongs to every measurement; the command is the one that repeats it."""
-    hardware = f'{torch.get_num_threads()} threads on {os.cpu_count()} CPU cores'
-    if torch.cuda.is_available():
-        hardware = torch.cuda.get_device_name()
-    versions = {name: metadata.version(name) for name in ('torch', 'mmcv', 'mmdet3d')}
-    words = [str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]
-    return dict(
-        command=' '.join(['python', *words]),
-        versions=dict(python=platform.python_version()) | versions,
-        hardware=hardware,
-        date=time.strftime('%Y-%m-%d'),
-    )
-
-
 def load(path: Path = RESULTS) -> dict:
     """All that was measured, by experiment."""
     return json.loads(path.read_text()) if path.exists() else {}
@@ -76,7 +56,9 @@ def load(path: Path = RESULTS) -> dict:
 def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> None:
     """Keep an experiment's results beside the others', and renew its table on the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = load(path) | {experiment: results, f'{experiment}_about': circumstances()}
+    words = [str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]
+    about = circumstances(' '.join(['python', *words]))
+    found = load(path) | {experiment: results, f'{experiment}_about': about}
     path.write_text(json.dumps(found, indent=1) + '\n')
     if path == RESULTS:
         PAGE.write_text(replace_table(PAGE.read_text(), experiment, table))

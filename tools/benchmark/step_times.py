@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 from tools.benchmark.recipes import Settings, stages_of
 
-__all__ = ['step_seconds']
+__all__ = ['Step', 'kind_of', 'step_seconds']
 
 ROUNDS = 12  # divisible by the length of mini's period of free and suppressing steps
 
@@ -37,8 +37,7 @@ def step_seconds(recipes: Mapping[str, Path], rounds: int = ROUNDS) -> dict[str,
     for name, path in recipes.items():
         for stage in stages_of(path, 0, Settings(Path('unused'))):
             cfg = stage.config
-            kind = json.dumps([cfg.model.to_dict(), cfg.optim_wrapper.to_dict(),
-                               cfg.train_dataloader.dataset.to_dict()], default=str)  # fmt: skip
+            kind = kind_of(cfg)
             names[f'{name}/{stage.name}'] = kind
             if kind not in steps:
                 steps[kind] = Step(cfg)
@@ -49,6 +48,12 @@ def step_seconds(recipes: Mapping[str, Path], rounds: int = ROUNDS) -> dict[str,
             if i >= 0:
                 times[kind].append(seconds)
     return {name: steps[kind].typical(times[kind]) for name, kind in names.items()}
+
+
+def kind_of(cfg: Config) -> str:
+    """What decides how long a training step takes."""
+    parts = cfg.model, cfg.optim_wrapper, cfg.train_dataloader.dataset
+    return json.dumps([part.to_dict() for part in parts], default=str)
 
 
 class Step:
