@@ -179,7 +179,7 @@ def figures(stage: Stage) -> dict:
             (rows if 'lr' in row else curve)[row['step']] = row
     # A test leaves a row of its own at step 0.
     curve = {step: row for step, row in curve.items() if step}
-    iterations = max(rows)
+    iterations = stage.config.train_cfg.get('max_iters') or max(rows)
     seconds = statistics.median(row['time'] for row in rows.values())
     about = json.loads((stage.folder / 'about.json').read_text())
     joules, metrics = stage.folder / 'joules.txt', stage.folder / 'metrics.json'
