@@ -1,6 +1,7 @@
 # Stage 1 on the mini dataset: one pass. All values are our choice.
 _base_ = './pretrain_15e.py'
-lr = 2e-3
+lr = 5e-4
+optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_epochs=1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),

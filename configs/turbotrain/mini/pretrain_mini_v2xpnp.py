@@ -9,8 +9,9 @@ model = dict(
     _delete_=True,
     type='MaskedPretrainer',
     detector={{_base_.model}},
-    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    masking=dict(type='BEVCellMasking', ratio=0.5, cell_size=0.8),
     reconstruction_head=dict(feat_channels=64, max_targets=32),
+    hiding='token',
 )
 train_dataloader = dict(dataset=dict(ego='first'))
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None
