@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mmengine.registry import init_default_scope
+
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.memory import peak_megabytes
 from tools.benchmark.recipes import Settings, stages_of
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, help="samples; default: the config's")
     parser.add_argument('--steps', type=int, default=2)
     args = parser.parse_args()
+    init_default_scope('mmdet3d')
     seen, rows = set(), {}
     for recipe in sorted((ROOT / 'configs/recipes').glob('*.py')):
         for stage in stages_of(recipe, 0, Settings(Path('unused'))):
