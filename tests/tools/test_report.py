@@ -1,0 +1,465 @@
+"""The report: what it shows of what, what it says where something is missing, and the page."""
+
+import html.parser
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
+from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
+from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short
+from projects.TurboTrain.turbotrain.report.images import Still, embed
+from projects.TurboTrain.turbotrain.report.scalars import read_scalars
+from projects.TurboTrain.turbotrain.report.tables import config_differences, metric_groups
+from tests.tools.browser import CHROMIUM, Browser
+from tests.tools.work_dirs import (
+    write_data,
+    write_reconstruction,
+    write_robustness,
+    write_test,
+    write_training,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+EVIL = '<script>alert(1)<'  # as a directory; with another part it is a whole element
+TABS = [
+    'overview', 'training', 'metrics', 'detection', 'forecasts', 'robustness', 'pictures', 'setup',
+]  # fmt: skip
+VOID = {'meta', 'link', 'img', 'input', 'br', 'wbr'}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements, text and mistakes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.mistakes: list[str] = []
+        self._open: list[str] = []
+        self.text = ''
+        self.feed(text)
+        self.close()
+        self.mistakes += [f'<{name}> is not closed' for name in self._open]
+
+    def handle_starttag(self, tag, attrs):
+        if len(attrs) > len(dict(attrs)):
+            self.mistakes.append(f'<{tag}> has an attribute twice: {attrs}')
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self._open or self._open.pop() != tag:
+            self.mistakes.append(f'</{tag}> at {self.getpos()} closes nothing')
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag, **attrs):
+        wanted = {name.rstrip('_').replace('_', '-'): value for name, value in attrs.items()}
+        return [own for name, own in self.elements if name == tag and wanted.items() <= own.items()]
+
+    @property
+    def panels(self):
+        return [own['id'] for own in self.all('section', role='tabpanel')]
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """Two runs with everything, one of which has been interrupted; the data are still there."""
+    root = tmp_path_factory.mktemp('runs')
+    cfg = write_data(root / 'data')
+    first, second = (root / name / 'script>' for name in ('plain', EVIL))
+    write_training(first, cfg)
+    write_test(first, cfg)
+    changed = cfg.copy()
+    changed.optim_wrapper.optimizer.lr = 4e-3
+    changed.load_from = '<script>alert(2)</script>'
+    changed.optim_wrapper.aggregator = dict(type='UPGrad<img src=x onerror=alert(3)>')
+    write_training(second, changed, seed=1, steps=range(10, 410, 10), validations=2)
+    write_training(second, changed, seed=1, steps=range(310, 610, 10), stamp='20261125_110000')
+    write_test(second, changed, seed=1, noise=0.5)
+    for seed, folder in enumerate((first, second)):
+        write_robustness(folder, seed)
+        write_reconstruction(folder, seed)
+    return first, second
+
+
+def run(*words, cwd, ok=True):
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/report.py', *words], cwd=cwd, text=True, check=False,
+        timeout=400, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | dict(PYTHONPATH=''),
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stdout[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def path(folders, tmp_path_factory):
+    """The page, as the command writes it somewhere else."""
+    out = tmp_path_factory.mktemp('out')
+    output = run(*folders, '--out', 'new/report.html', '--stills', '4', cwd=out)
+    assert 'report.html: 2 runs' in output
+    return out / 'new/report.html'
+
+
+@pytest.fixture(scope='module')
+def page(path):
+    return Page(path.read_text())
+
+
+def test_the_page_is_whole_small_and_well_formed(path, page):
+    assert page.mistakes == []
+    assert page.panels == TABS
+    assert path.stat().st_size < 5e6
+    ids = [own['id'] for _, own in page.elements if 'id' in own]
+    assert len(ids) == len(set(ids))
+    controlled = [own['aria-controls'] for own in page.all('a', role='tab')]
+    assert controlled == TABS
+    assert all(own.get('scope') in ('row', 'col') for own in page.all('th'))
+    assert all(own.get('alt') for own in page.all('img'))
+    assert all(own.get('aria-label') for own in page.all('svg', role='img'))
+    assert len(page.all('table')) == len(page.all('caption'))
+
+
+def test_nothing_is_fetched(page):
+    addresses = [own[key] for _, own in page.elements for key in ('src', 'href') if key in own]
+    assert {address[0] if address[0] == '#' else address[:5] for address in addresses} == {
+        '#', 'data:',
+    }  # fmt: skip
+    style = (ROOT / 'projects/TurboTrain/turbotrain/report/resources/style.css').read_text()
+    assert 'url(' not in style and '@import' not in style
+    (policy,) = page.all('meta', http_equiv='Content-Security-Policy')
+    assert policy['content'].startswith("default-src 'none'; img-src data:;")
+
+
+def test_what_files_say_is_shown_and_never_run(page):
+    assert len(page.all('script')) == 1
+    assert not any(key.startswith('on') for _, own in page.elements for key in own)
+    for text in ('<script>alert(1)</script>', '<script>alert(2)</script>', 'onerror=alert(3)'):
+        assert text in page.text
+
+
+def test_curves_are_the_projects_own(page, folders):
+    """The table beside the curves holds what tools/test.py printed."""
+    metrics = json.loads((folders[0] / 'metrics.json').read_text())
+    assert 0 < metrics['AP@0.5/vehicle'] < 100 and metrics['EPA'] > 0
+    assert f'{metrics["AP@0.5/vehicle"]:.1f}' in page.text
+    formula = f'{metrics["EPA_hits"]:.1f} − 0.5 × {metrics["EPA_false_alarms"]:.1f}'
+    assert formula in page.text
+    assert 'What is not here' not in page.text  # where files disagree, it would say so
+
+
+@pytest.mark.parametrize(
+    ('steps', 'of'),
+    [
+        ('train', range(10, 610, 10)),
+        ('validation', range(1, 5)),
+    ],
+)
+def test_a_resumed_run_is_one_curve(folders, steps, of):
+    scalars = read_scalars(sorted(folders[1].glob('*/vis_data/scalars.json')))
+    assert [entry['step'] for entry in getattr(scalars, steps)] == list(of)
+    assert scalars.seconds == pytest.approx(0.4 * 600, rel=0.05)
+
+
+def test_an_entry_cut_off_at_the_end_is_left_out_and_a_broken_one_is_named(tmp_path):
+    path = tmp_path / 'scalars.json'
+    path.write_text('{"lr": 1, "step": 10}\n{"lr": NaN, "step": 20}\n{"lr": 3, "st')
+    (series,) = read_scalars([path]).training_series().values()
+    assert series.steps.tolist() == [10, 20] and math.isnan(series.values[1])
+    path.write_text('{"lr": 1, "step": 10}\n{"lr": \n{"lr": 3, "step": 30}\n')
+    with pytest.raises(UserError, match='scalars.json, line 2'):
+        read_scalars([path])
+
+
+def test_a_part_is_there_if_its_data_are(tmp_path, folders):
+    shutil.copytree(folders[0], tmp_path / 'a', ignore=shutil.ignore_patterns('*'))
+    shutil.copy(folders[0] / 'metrics.json', tmp_path / 'a')
+    text = render_report(read_runs([tmp_path / 'a']), Options())
+    assert Page(text).panels == ['overview', 'metrics', 'forecasts']
+    write_robustness(tmp_path / 'a/robustness')
+    text = render_report(read_runs([tmp_path / 'a']), Options())
+    assert Page(text).panels == ['overview', 'metrics', 'forecasts', 'robustness']
+
+
+def test_what_cannot_be_made_is_said(tmp_path, folders):
+    """Predictions whose data are gone; the info file may be elsewhere."""
+    root = folders[0].parents[1]
+    folder = tmp_path / 'moved'
+    shutil.copytree(folders[0], folder)
+    config = next(folder.glob('*/vis_data/config.py'))
+    config.write_text(config.read_text().replace(str(root / 'data'), '/nowhere'))
+    page = Page(render_report(read_runs([folder]), Options(stills=2)))
+    assert 'there is no info file /nowhere/v2xpnp_infos_test.npz' in page.text
+    assert 'detection' not in page.panels
+    infos = root / 'data/v2xpnp_infos_test.npz'
+    page = Page(render_report(read_runs([folder]), Options(infos, stills=0)))
+    assert 'detection' in page.panels and 'pictures' not in page.panels
+
+
+def test_pictures_do_without_clouds(tmp_path, folders):
+    root = folders[0].parents[1] / 'data'
+    infos = shutil.copy(root / 'v2xpnp_infos_test.npz', tmp_path)
+    with pytest.warns(UserWarning, match='the cloud is left out'):
+        page = Page(render_report(read_runs(folders[:1]), Options(Path(infos), stills=1)))
+    (picture,) = [own for own in page.all('img') if 'detections' in own['alt']]
+    assert picture['alt'].startswith('A: 2023-03-17-16-12-12_3_0')
+
+
+@pytest.mark.parametrize(
+    ('content', 'words', 'expected'),
+    [
+        ({}, ['none'], 'there is no work dir'),
+        ({'a/b.txt': ''}, ['a'], 'holds nothing to report; expected <timestamp>/vis_data/scalars'),
+        ({'a/metrics.json': '{}'}, ['a', '../t/a'], 'is named twice'),
+        ({'a/metrics.json': '{'}, ['a'], 'metrics.json: is no JSON'),
+        ({'a/metrics.json': '[1]'}, ['a'], 'expected a JSON object of numbers'),
+        ({'a/robustness.json': '{}'}, ['a'], 'expected the objects about and sweeps'),
+        ({'a/t/vis_data/config.py': 'a = 1 /'}, ['a'], 'config.py: cannot be read as a config'),
+        ({'a/predictions.jsonl': '{}'}, ['a', '--infos', 'b.npz'], '--infos: there is no file'),
+        ({'a/reconstruction.png': 'a'}, ['a'], 'reconstruction.png: is no picture'),
+    ],
+)
+def test_mistakes_end_with_a_sentence(tmp_path, monkeypatch, content, words, expected):
+    from tools import report
+
+    root = tmp_path / 't'
+    root.mkdir()
+    for name, text in content.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, 'argv', ['report.py', *words])
+    with pytest.raises(UserError, match=re.escape(expected)):
+        report.main()
+
+
+def test_the_command_itself_ends_with_a_sentence(tmp_path):
+    output = run('nowhere', cwd=tmp_path, ok=False)
+    assert output.strip().splitlines()[-1] == f'error: there is no work dir {tmp_path / "nowhere"}'
+
+
+def test_robustness_is_found_where_the_sweep_puts_it(tmp_path):
+    folder = tmp_path / 'finetune'
+    folder.mkdir()
+    (folder / 'epoch_1.pth').write_bytes(b'123')
+    stamp = int((folder / 'epoch_1.pth').stat().st_mtime)
+    (folder / 'metrics.json').write_text('{}')
+    for name, size in (('a', 4), ('b', 3)):
+        write_robustness(tmp_path / 'robustness' / name)
+        kept = tmp_path / 'robustness' / name / 'robustness.json'
+        content = json.loads(kept.read_text())
+        content['about'] = dict(config=name, checkpoint=f'epoch_1.pth, {size} bytes, {stamp}')
+        kept.write_text(json.dumps(content))
+    (found,) = read_runs([folder])
+    assert found.robustness['about']['config'] == 'b'
+
+
+def test_runs_get_the_shortest_names_that_differ(tmp_path):
+    for name in ('a/x/run', 'b/x/run'):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / 'metrics.json').write_text('{}')
+    assert [r.name for r in read_runs([tmp_path / 'a/x/run'])] == ['run']
+    names = [r.name for r in read_runs([tmp_path / 'a/x/run', tmp_path / 'b/x/run'])]
+    assert names == ['a/x/run', 'b/x/run']
+
+
+def test_the_curve_has_the_area_of_average_precision():
+    rng = np.random.default_rng(0)
+    for num in (1, 7, 60):
+        hits = rng.random(num) < 0.5
+        recall, precision = precision_recall(hits, num)
+        area = float((np.diff(recall, prepend=0.0) * precision).sum())
+        assert area == pytest.approx(average_precision(hits, num), abs=1e-12)
+        assert (np.diff(precision) <= 0).all() and (np.diff(recall) > 0).all()
+    assert np.isnan(precision_recall(np.array([True]), 0)[0]).all()
+
+
+def test_differences_say_what_is_better():
+    names = 'mAP@0.5', 'ADE', 'EPA_stationary', 'x'
+    rows = (50.0, 2.0, 1.0, math.nan), (48.0, 1.5, 2.0, 1.0)
+    found = metric_groups([dict(zip(names, row, strict=True)) for row in rows])
+    ap, ade = found['Headline']
+    assert (ap.cells[1].difference, ap.cells[1].verdict, ap.cells[0].best) == (
+        '−2.0',
+        'worse',
+        True,
+    )
+    assert (ade.cells[1].difference, ade.cells[1].verdict, ade.unit) == ('−0.50', 'better', 'm')
+    still, unknown = found['Forecasts']
+    assert still.cells[1].verdict == '' and not any(cell.best for cell in still.cells)
+    assert [cell.text for cell in unknown.cells] == ['–', '1.0']
+
+
+def test_config_differences_are_paths_and_values():
+    found = config_differences([
+        dict(a=1, b=dict(c=[1, 2], d=[dict(e='x')]), same=()),
+        dict(a=1, b=dict(c=[1, 3], d=[dict(e='y'), dict(e='z')]), same=()),
+    ])  # fmt: skip
+    assert found == [
+        ('b.c', ['[1, 2]', '[1, 3]']), ('b.d[0].e', ["'x'", "'y'"]), ('b.d[1].e', ['–', "'z'"]),
+    ]  # fmt: skip
+
+
+def test_charts_keep_gaps_ends_and_order():
+    y = np.array([1.0, 2.0, np.nan, 4.0, np.nan, 5.0, 6.0] + [7.0] * 6)
+    x = np.arange(len(y)) * 10
+    curves = [Curve(0, 'a', x, y), Curve(1, 'b', x, y)]
+    chart = line_chart('t', curves, 'iteration')
+    left, top, right, bottom = chart.box
+    first, second = chart.lines
+    assert [len(piece.split()) for piece in first.pieces] == [2, 8]
+    assert len(first.dots) == 1
+    assert abs(first.end[1] - second.end[1]) >= 10, 'letters do not cover each other'
+    places = [pair.split(',') for piece in first.pieces for pair in piece.split()]
+    assert all(left <= float(px) <= right and top <= float(py) <= bottom for px, py in places)
+    assert chart.text == 't over iteration. A, a: 1 to 7 at 120; B, b: 1 to 7 at 120.'
+
+
+def test_long_curves_are_averaged_and_end_where_they_end():
+    x = np.arange(10_000)
+    (line,) = line_chart('t', [Curve(0, 'a', x, np.sin(x))], 'iteration').lines
+    assert len(line.curve.x) == 200
+    assert (line.curve.x[-1], line.curve.y[-1]) == (9999, np.sin(9999))
+
+
+@pytest.mark.parametrize('values', [[0.0, 0.0], [1e-9, 3e-9], [5.0, 5.0 + 1e-15], [1e5, 2e7]])
+@pytest.mark.parametrize('log', [False, True])
+def test_axes_have_ticks_at_any_scale(values, log):
+    chart = line_chart('t', [Curve(0, 'a', np.array([1, 2]), np.array(values))], 'x', log=log)
+    assert 1 <= len(chart.y_ticks) <= 12
+    assert chart.x_ticks
+
+
+def test_numbers_are_short():
+    values = (0.0, 1.23456, -1234.5, 12_345.6, 3.2e6, math.nan)
+    assert [short(v) for v in values] == ['0', '1.235', '-1234', '12.35k', '3.2M', '–']
+    assert letter(1) == 'B'
+
+
+def test_pictures_become_as_small_as_they_must():
+    rng = np.random.default_rng(0)
+    still = Still(rng.integers(0, 255, (400, 800, 3), dtype=np.uint8), 'noise')
+    large, small = embed(still, 10**7), embed(still, 30_000)
+    assert (large.width, large.height) == (800, 400)
+    assert len(small.source) < 30_100 and small.width < 800
+
+
+browser_test = pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium on PATH')
+
+
+@browser_test
+@pytest.mark.parametrize(('width', 'height'), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_in_a_browser(path, tmp_path, width, height, scheme):
+    """Tabs, charts and pictures by keys and pointer, on a laptop and a phone."""
+    with Browser(tmp_path / 'profile', width, height, scheme) as browser:
+        browser.open(path)
+        check_tabs(browser)
+        check_charts(browser)
+        check_players(browser)
+        for tab in TABS:
+            browser.open(path, f'#{tab}')
+            assert visible_panels(browser) == [tab]
+            fits = browser.run('document.documentElement.scrollWidth <= innerWidth')
+            assert fits, f'{tab} is wider than the window'
+        picture = cv2.imread(str(browser.screenshot(tmp_path / 'shot.png')))
+        assert picture.shape[:2] == (height, width)
+        assert (picture.mean() > 200) if scheme == 'light' else (picture.mean() < 60)
+        assert picture.std() > 5
+        assert browser.troubles == []
+        assert all(url.startswith(('data:', 'file:', 'about:')) for url in browser.requests)
+
+
+def visible_panels(browser):
+    return browser.run("[...document.querySelectorAll('.panel')].filter(p => !p.hidden)"
+                       '.map(p => p.id)')  # fmt: skip
+
+
+def check_tabs(browser):
+    browser.press('Tab', 'Tab', 'Tab')  # past the link to the content and the theme
+    assert browser.run('document.activeElement.id') == 'tab-overview'
+    ring = browser.run('getComputedStyle(document.activeElement).outlineStyle')
+    assert ring == 'solid', 'the focus is seen'
+    browser.press('ArrowRight')
+    assert visible_panels(browser) == ['training']
+    assert browser.run("document.activeElement.getAttribute('aria-selected')") == 'true'
+    assert browser.run('location.hash') == '#training'
+    browser.press('End')
+    assert visible_panels(browser) == ['setup']
+    browser.press('ArrowRight')
+    assert visible_panels(browser) == ['overview']
+    browser.press('ArrowLeft', 'Home')
+    assert visible_panels(browser) == ['overview']
+    browser.click('#tab-training')
+    assert visible_panels(browser) == ['training']
+
+
+def check_charts(browser):
+    chart = '#training .chart'
+    reading = f"document.querySelector('{chart} .reading').textContent"
+    at_rest = browser.run(reading)
+    browser.point(f'{chart} svg', across=0.5)
+    assert 'iteration 3' in browser.run(reading)
+    browser.run(f"document.querySelector('{chart} svg').focus()")
+    browser.press('Home')
+    assert browser.run(reading).startswith('iteration 10:')
+    browser.press('ArrowRight')
+    assert not browser.run(reading).startswith('iteration 10:')
+    browser.press('Escape')
+    assert browser.run(reading) == at_rest
+    drawn = browser.run("[...document.querySelectorAll('#training .curve')]"
+                        '.map(c => c.getBBox().width)')  # fmt: skip
+    assert len(drawn) > 20 and min(drawn) > 100
+
+
+def check_players(browser):
+    browser.click('#tab-pictures')
+    undrawn = browser.run("[...document.querySelectorAll('img')].filter(i => !i.naturalWidth)"
+                          '.map(i => i.alt)')  # fmt: skip
+    assert undrawn == []
+    shown = ("[...document.querySelectorAll('.player')[0].querySelectorAll('.frame')]"
+             '.findIndex(f => !f.hidden)')  # fmt: skip
+    assert browser.run(shown) == 0
+    browser.run("document.querySelector('.player input').focus()")
+    browser.press('ArrowRight', 'ArrowRight')
+    assert browser.run(shown) == 2
+    assert 'frame' in browser.run("document.querySelector('.player input').ariaValueText")
+    browser.click('.player .on')
+    assert browser.run(shown) == 3
+    browser.press('ArrowRight')
+    assert browser.run(shown) == 0, 'after the last comes the first'
+    browser.click('.player .play')
+    assert browser.run("document.querySelector('.player .play').ariaPressed") == 'true'
+    browser.click('.player .back')
+    assert browser.run("document.querySelector('.player .play').ariaPressed") == 'false'
+
+
+@browser_test
+def test_without_scripts_all_parts_are_there(path, tmp_path):
+    with Browser(tmp_path / 'profile', 1280, 800) as browser:
+        browser.call('Emulation.setScriptExecutionDisabled', value=True)
+        browser.open(path)
+        picture = cv2.imread(str(browser.screenshot(tmp_path / 'whole.png', whole=True)))
+        assert picture.shape[0] > 5000
+
+
+def test_script_and_style_end_where_they_should():
+    resources = ROOT / 'projects/TurboTrain/turbotrain/report/resources'
+    assert '</' not in (resources / 'script.js').read_text()
+    assert '</' not in (resources / 'style.css').read_text()
