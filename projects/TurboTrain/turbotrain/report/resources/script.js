@@ -8,18 +8,19 @@ function startTabs() {
   const tabs = all('[role=tab]');
   const panels = tabs.map((tab) => document.getElementById(tab.getAttribute('aria-controls')));
 
-  function show(chosen, focus) {
+  // The address follows clicks and keys, not the start: browsers would take the focus there.
+  function show(chosen, asked) {
     tabs.forEach((tab, i) => {
       tab.setAttribute('aria-selected', String(i === chosen));
       tab.tabIndex = i === chosen ? 0 : -1;
       panels[i].hidden = i !== chosen;
     });
-    if (focus) {
-      tabs[chosen].focus();
-    }
     const strip = tabs[chosen].parentElement;
     strip.scrollLeft = tabs[chosen].offsetLeft - (strip.clientWidth - tabs[chosen].offsetWidth) / 2;
-    history.replaceState(null, '', `#${panels[chosen].id}`);
+    if (asked) {
+      tabs[chosen].focus();
+      history.replaceState(null, '', `#${panels[chosen].id}`);
+    }
   }
 
   const steps = {ArrowRight: 1, ArrowLeft: -1};
@@ -104,14 +105,14 @@ function startChart(figure) {
     cursor.setAttribute('visibility', 'visible');
     const where = document.createElement('span');
     where.textContent = `${svg.dataset.xLabel} ${nameOf(x)}:`;
-    reading.replaceChildren(where, ...curves.map((curve) => {
+    reading.replaceChildren(where, ...curves.flatMap((curve) => {
       const item = document.createElement('span');
       const badge = document.createElement('span');
       badge.className = `badge ${curve.style}`;
       badge.textContent = curve.run;
       const value = shortNumber(valueOf(...nearest(curve.points, x))[1]);
       item.append(badge, ` ${value}${curve.name ? ` (${curve.name})` : ''}`);
-      return item;
+      return [' ', item];
     }));
   }
 
