@@ -1,8 +1,6 @@
 """The report: what it shows of what, what it says where something is missing, and the page."""
 
-import html.parser
 import json
-import math
 import os
 import re
 import shutil
@@ -11,17 +9,13 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from projects.TurboTrain.turbotrain.engine.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
 from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
-from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short
-from projects.TurboTrain.turbotrain.report.images import Still, embed
 from projects.TurboTrain.turbotrain.report.scalars import read_scalars
-from projects.TurboTrain.turbotrain.report.tables import config_differences, metric_groups
 from tests.tools.browser import CHROMIUM, Browser
+from tests.tools.html_page import Page
 from tests.tools.work_dirs import (
     write_data,
     write_reconstruction,
@@ -35,46 +29,6 @@ EVIL = '<script>alert(1)<'  # as a directory; with another part it is a whole el
 TABS = [
     'overview', 'training', 'metrics', 'detection', 'forecasts', 'robustness', 'pictures', 'setup',
 ]  # fmt: skip
-VOID = {'meta', 'link', 'img', 'input', 'br', 'wbr'}
-
-
-class Page(html.parser.HTMLParser):
-    """Elements, text and mistakes of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.mistakes: list[str] = []
-        self._open: list[str] = []
-        self.text = ''
-        self.feed(text)
-        self.close()
-        self.mistakes += [f'<{name}> is not closed' for name in self._open]
-
-    def handle_starttag(self, tag, attrs):
-        if len(attrs) > len(dict(attrs)):
-            self.mistakes.append(f'<{tag}> has an attribute twice: {attrs}')
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self._open or self._open.pop() != tag:
-            self.mistakes.append(f'</{tag}> at {self.getpos()} closes nothing')
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag, **attrs):
-        wanted = {name.rstrip('_').replace('_', '-'): value for name, value in attrs.items()}
-        return [own for name, own in self.elements if name == tag and wanted.items() <= own.items()]
-
-    @property
-    def panels(self):
-        return [own['id'] for own in self.all('section', role='tabpanel')]
 
 
 @pytest.fixture(scope='module')
@@ -177,16 +131,6 @@ def test_a_resumed_run_is_one_curve(folders, steps, of):
     assert scalars.seconds == pytest.approx(0.4 * 600, rel=0.05)
 
 
-def test_an_entry_cut_off_at_the_end_is_left_out_and_a_broken_one_is_named(tmp_path):
-    path = tmp_path / 'scalars.json'
-    path.write_text('{"lr": 1, "step": 10}\n{"lr": NaN, "step": 20}\n{"lr": 3, "st')
-    (series,) = read_scalars([path]).training_series().values()
-    assert series.steps.tolist() == [10, 20] and math.isnan(series.values[1])
-    path.write_text('{"lr": 1, "step": 10}\n{"lr": \n{"lr": 3, "step": 30}\n')
-    with pytest.raises(UserError, match='scalars.json, line 2'):
-        read_scalars([path])
-
-
 def test_a_part_is_there_if_its_data_are(tmp_path, folders):
     shutil.copytree(folders[0], tmp_path / 'a', ignore=shutil.ignore_patterns('*'))
     shutil.copy(folders[0] / 'metrics.json', tmp_path / 'a')
@@ -252,112 +196,6 @@ def test_mistakes_end_with_a_sentence(tmp_path, monkeypatch, content, words, exp
 def test_the_command_itself_ends_with_a_sentence(tmp_path):
     output = run('nowhere', cwd=tmp_path, ok=False)
     assert output.strip().splitlines()[-1] == f'error: there is no work dir {tmp_path / "nowhere"}'
-
-
-def test_robustness_is_found_where_the_sweep_puts_it(tmp_path):
-    folder = tmp_path / 'finetune'
-    folder.mkdir()
-    (folder / 'epoch_1.pth').write_bytes(b'123')
-    stamp = int((folder / 'epoch_1.pth').stat().st_mtime)
-    (folder / 'metrics.json').write_text('{}')
-    for name, size in (('a', 4), ('b', 3)):
-        write_robustness(tmp_path / 'robustness' / name)
-        kept = tmp_path / 'robustness' / name / 'robustness.json'
-        content = json.loads(kept.read_text())
-        content['about'] = dict(config=name, checkpoint=f'epoch_1.pth, {size} bytes, {stamp}')
-        kept.write_text(json.dumps(content))
-    (found,) = read_runs([folder])
-    assert found.robustness['about']['config'] == 'b'
-
-
-def test_runs_get_the_shortest_names_that_differ(tmp_path):
-    for name in ('a/x/run', 'b/x/run'):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / 'metrics.json').write_text('{}')
-    assert [r.name for r in read_runs([tmp_path / 'a/x/run'])] == ['run']
-    names = [r.name for r in read_runs([tmp_path / 'a/x/run', tmp_path / 'b/x/run'])]
-    assert names == ['a/x/run', 'b/x/run']
-
-
-def test_the_curve_has_the_area_of_average_precision():
-    rng = np.random.default_rng(0)
-    for num in (1, 7, 60):
-        hits = rng.random(num) < 0.5
-        recall, precision = precision_recall(hits, num)
-        area = float((np.diff(recall, prepend=0.0) * precision).sum())
-        assert area == pytest.approx(average_precision(hits, num), abs=1e-12)
-        assert (np.diff(precision) <= 0).all() and (np.diff(recall) > 0).all()
-    assert np.isnan(precision_recall(np.array([True]), 0)[0]).all()
-
-
-def test_differences_say_what_is_better():
-    names = 'mAP@0.5', 'ADE', 'EPA_stationary', 'x'
-    rows = (50.0, 2.0, 1.0, math.nan), (48.0, 1.5, 2.0, 1.0)
-    found = metric_groups([dict(zip(names, row, strict=True)) for row in rows])
-    ap, ade = found['Headline']
-    assert (ap.cells[1].difference, ap.cells[1].verdict, ap.cells[0].best) == (
-        '−2.0',
-        'worse',
-        True,
-    )
-    assert (ade.cells[1].difference, ade.cells[1].verdict, ade.unit) == ('−0.50', 'better', 'm')
-    still, unknown = found['Forecasts']
-    assert still.cells[1].verdict == '' and not any(cell.best for cell in still.cells)
-    assert [cell.text for cell in unknown.cells] == ['–', '1.0']
-
-
-def test_config_differences_are_paths_and_values():
-    found = config_differences([
-        dict(a=1, b=dict(c=[1, 2], d=[dict(e='x')]), same=()),
-        dict(a=1, b=dict(c=[1, 3], d=[dict(e='y'), dict(e='z')]), same=()),
-    ])  # fmt: skip
-    assert found == [
-        ('b.c', ['[1, 2]', '[1, 3]']), ('b.d[0].e', ["'x'", "'y'"]), ('b.d[1].e', ['–', "'z'"]),
-    ]  # fmt: skip
-
-
-def test_charts_keep_gaps_ends_and_order():
-    y = np.array([1.0, 2.0, np.nan, 4.0, np.nan, 5.0, 6.0] + [7.0] * 6)
-    x = np.arange(len(y)) * 10
-    curves = [Curve(0, 'a', x, y), Curve(1, 'b', x, y)]
-    chart = line_chart('t', curves, 'iteration')
-    left, top, right, bottom = chart.box
-    first, second = chart.lines
-    assert [len(piece.split()) for piece in first.pieces] == [2, 8]
-    assert len(first.dots) == 1
-    assert abs(first.end[1] - second.end[1]) >= 10, 'letters do not cover each other'
-    places = [pair.split(',') for piece in first.pieces for pair in piece.split()]
-    assert all(left <= float(px) <= right and top <= float(py) <= bottom for px, py in places)
-    assert chart.text == 't over iteration. A, a: 1 to 7 at 120; B, b: 1 to 7 at 120.'
-
-
-def test_long_curves_are_averaged_and_end_where_they_end():
-    x = np.arange(10_000)
-    (line,) = line_chart('t', [Curve(0, 'a', x, np.sin(x))], 'iteration').lines
-    assert len(line.curve.x) == 200
-    assert (line.curve.x[-1], line.curve.y[-1]) == (9999, np.sin(9999))
-
-
-@pytest.mark.parametrize('values', [[0.0, 0.0], [1e-9, 3e-9], [5.0, 5.0 + 1e-15], [1e5, 2e7]])
-@pytest.mark.parametrize('log', [False, True])
-def test_axes_have_ticks_at_any_scale(values, log):
-    chart = line_chart('t', [Curve(0, 'a', np.array([1, 2]), np.array(values))], 'x', log=log)
-    assert 1 <= len(chart.y_ticks) <= 12
-    assert chart.x_ticks
-
-
-def test_numbers_are_short():
-    values = (0.0, 1.23456, -1234.5, 12_345.6, 3.2e6, math.nan)
-    assert [short(v) for v in values] == ['0', '1.235', '-1234', '12.35k', '3.2M', '–']
-    assert letter(1) == 'B'
-
-
-def test_pictures_become_as_small_as_they_must():
-    rng = np.random.default_rng(0)
-    still = Still(rng.integers(0, 255, (400, 800, 3), dtype=np.uint8), 'noise')
-    large, small = embed(still, 10**7), embed(still, 30_000)
-    assert (large.width, large.height) == (800, 400)
-    assert len(small.source) < 30_100 and small.width < 800
 
 
 browser_test = pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium on PATH')

@@ -153,7 +153,8 @@ def line_chart(
     lines = []
     for curve in curves:
         heights = down(np.log10(curve.y) if log else curve.y)
-        lines.append(_line(curve, across(curve.x), heights))
+        few = len(curve.x) <= _FEW_POINTS and not dash_names
+        lines.append(_line(curve, across(curve.x), heights, few))
     return LineChart(
         title=title,
         text=_in_words(title, curves, x_label),
@@ -213,10 +214,9 @@ def _ticks(span: tuple[float, float], count: int, log: bool = False) -> list[flo
     return [float(tick) for tick in ticks if ends[0] <= tick <= ends[1] and (tick > 0 or not log)]
 
 
-def _line(curve: Curve, xs: np.ndarray, ys: np.ndarray) -> Line:
+def _line(curve: Curve, xs: np.ndarray, ys: np.ndarray, few: bool) -> Line:
     known = np.isfinite(ys)
     pieces, dots, end = [], [], None
-    few = len(xs) <= _FEW_POINTS
     for piece in np.split(np.arange(len(xs)), np.flatnonzero(np.diff(known)) + 1):
         if len(piece) and known[piece[0]]:
             points = [(round(float(xs[i]), 2), round(float(ys[i]), 2)) for i in piece]

@@ -188,6 +188,10 @@ function startPlayer(player) {
     play.setAttribute('aria-pressed', 'true');
     play.firstElementChild.textContent = '❚❚';
   });
+  const large = controls.querySelector('.large');
+  large?.addEventListener('click', () => {
+    large.setAttribute('aria-pressed', String(player.classList.toggle('wide')));
+  });
   // The slider has arrow keys of its own; here they work on the pictures and buttons, too.
   player.addEventListener('keydown', (event) => {
     const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
