@@ -46,7 +46,8 @@ def main() -> None:
     page = render_report(runs, Options(infos, args.stills, args.score))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
-    print(f'{out}: {len(runs)} runs, {out.stat().st_size / 1e6:.1f} MB')
+    count = f'{len(runs)} run{"s" * (len(runs) > 1)}'
+    print(f'{out}: {count}, {out.stat().st_size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

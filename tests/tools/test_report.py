@@ -10,11 +10,17 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
 
+from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
 from projects.TurboTrain.turbotrain.report.scalars import read_scalars
+from tests.scenes import write_scenario
 from tests.tools.browser import CHROMIUM, Browser
+from tests.tools.browser_checks import check_charts, check_players, check_tabs, visible_panels
 from tests.tools.html_page import Page
 from tests.tools.work_dirs import (
     write_data,
@@ -151,6 +157,12 @@ def test_what_cannot_be_made_is_said(tmp_path, folders):
     page = Page(render_report(read_runs([folder]), Options(stills=2)))
     assert 'there is no info file /nowhere/v2xpnp_infos_test.npz' in page.text
     assert 'detection' not in page.panels
+    write_scenario(tmp_path / 'other', 'test', 'another_scenario', frames=range(1))
+    other = tmp_path / 'v2xpnp_infos_other.npz'
+    save_infos(str(other), build_infos(str(tmp_path / 'other'), 'test'))
+    page = Page(render_report(read_runs([folder]), Options(other, stills=2)))
+    assert 'A: no precision-recall curves: ' in page.text
+    assert 'v2xpnp_infos_other.npz: has no agent 1 that can be the ego' in page.text
     infos = root / 'data/v2xpnp_infos_test.npz'
     page = Page(render_report(read_runs([folder]), Options(infos, stills=0)))
     assert 'detection' in page.panels and 'pictures' not in page.panels
@@ -163,6 +175,22 @@ def test_pictures_do_without_clouds(tmp_path, folders):
         page = Page(render_report(read_runs(folders[:1]), Options(Path(infos), stills=1)))
     (picture,) = [own for own in page.all('img') if 'detections' in own['alt']]
     assert picture['alt'].startswith('A: 2023-03-17-16-12-12_3_0')
+
+
+def test_a_pretrained_run_shows_what_it_reconstructs(tmp_path):
+    write_scenario(tmp_path / 'data', frames=range(0, 15, 5))
+    save_infos(
+        str(tmp_path / 'data/v2xpnp_infos_train.npz'), build_infos(str(tmp_path / 'data'), 'train')
+    )
+    cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py')
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'data')
+    write_training(tmp_path / 'run', cfg, validations=0)
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'run/epoch_1.pth')
+    page = Page(render_report(read_runs([tmp_path / 'run']), Options(stills=2)))
+    assert page.panels == ['overview', 'training', 'pictures', 'setup']
+    assert [own['data-label'].split()[-1] for own in page.all('div', class_='frame')] == ['0', '10']
+    assert all('reconstruction, truth' in own['alt'] for own in page.all('img'))
 
 
 @pytest.mark.parametrize(
@@ -222,70 +250,6 @@ def test_in_a_browser(path, tmp_path, width, height, scheme):
         assert picture.std() > 5
         assert browser.troubles == []
         assert all(url.startswith(('data:', 'file:', 'about:')) for url in browser.requests)
-
-
-def visible_panels(browser):
-    return browser.run("[...document.querySelectorAll('.panel')].filter(p => !p.hidden)"
-                       '.map(p => p.id)')  # fmt: skip
-
-
-def check_tabs(browser):
-    browser.press('Tab', 'Tab', 'Tab')  # past the link to the content and the theme
-    assert browser.run('document.activeElement.id') == 'tab-overview'
-    ring = browser.run('getComputedStyle(document.activeElement).outlineStyle')
-    assert ring == 'solid', 'the focus is seen'
-    browser.press('ArrowRight')
-    assert visible_panels(browser) == ['training']
-    assert browser.run("document.activeElement.getAttribute('aria-selected')") == 'true'
-    assert browser.run('location.hash') == '#training'
-    browser.press('End')
-    assert visible_panels(browser) == ['setup']
-    browser.press('ArrowRight')
-    assert visible_panels(browser) == ['overview']
-    browser.press('ArrowLeft', 'Home')
-    assert visible_panels(browser) == ['overview']
-    browser.click('#tab-training')
-    assert visible_panels(browser) == ['training']
-
-
-def check_charts(browser):
-    chart = '#training .chart'
-    reading = f"document.querySelector('{chart} .reading').textContent"
-    at_rest = browser.run(reading)
-    browser.point(f'{chart} svg', across=0.5)
-    assert browser.run(reading).startswith('iteration 2')
-    browser.run(f"document.querySelector('{chart} svg').focus()")
-    browser.press('Home')
-    assert browser.run(reading).startswith('iteration 10:')
-    browser.press('ArrowRight')
-    assert not browser.run(reading).startswith('iteration 10:')
-    browser.press('Escape')
-    assert browser.run(reading) == at_rest
-    drawn = browser.run("[...document.querySelectorAll('#training .curve')]"
-                        '.map(c => c.getBBox().width)')  # fmt: skip
-    assert len(drawn) > 20 and min(drawn) > 100
-
-
-def check_players(browser):
-    browser.click('#tab-pictures')
-    undrawn = browser.run("[...document.querySelectorAll('img')].filter(i => !i.naturalWidth)"
-                          '.map(i => i.alt)')  # fmt: skip
-    assert undrawn == []
-    shown = ("[...document.querySelectorAll('.player')[0].querySelectorAll('.frame')]"
-             '.findIndex(f => !f.hidden)')  # fmt: skip
-    assert browser.run(shown) == 0
-    browser.run("document.querySelector('.player input').focus()")
-    browser.press('ArrowRight', 'ArrowRight')
-    assert browser.run(shown) == 2
-    assert 'frame' in browser.run("document.querySelector('.player input').ariaValueText")
-    browser.click('.player .on')
-    assert browser.run(shown) == 3
-    browser.press('ArrowRight')
-    assert browser.run(shown) == 0, 'after the last comes the first'
-    browser.click('.player .play')
-    assert browser.run("document.querySelector('.player .play').ariaPressed") == 'true'
-    browser.click('.player .back')
-    assert browser.run("document.querySelector('.player .play').ariaPressed") == 'false'
 
 
 @browser_test

@@ -39,7 +39,11 @@ class _Rule(NamedTuple):
 _CONFLICT = ('task_cosine', 'conflict_rate', 'cosine/', 'task_norm/', 'task_weight/', 'balance/')
 _RULES = (
     _Rule('Losses', '', lambda name: 'loss' in name),
-    _Rule('Learning rate', '', lambda name: name in ('lr', 'base_lr') or name.endswith('/lr')),
+    _Rule(
+        'Learning rate and gradient',
+        '',
+        lambda name: name in ('lr', 'base_lr', 'momentum', 'grad_norm') or name.endswith('/lr'),
+    ),
     _Rule(
         'Conflict between tasks',
         'Of the last suppressing update before each entry of the log.',

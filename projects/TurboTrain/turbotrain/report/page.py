@@ -15,6 +15,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..datasets.readers import DataFileError
 from .charts import letter, short
 from .curves import (
     ChartGroup,
@@ -124,7 +125,7 @@ def _scores(runs: Sequence[Run], options: Options, notes: list[str]) -> dict[int
         if run.predictions:
             try:
                 found[i] = score(run.predictions, run.test_config, options.infos)
-            except Missing as reason:
+            except (Missing, DataFileError) as reason:
                 notes.append(f'{letter(i)}: no precision-recall curves: {reason}.')
     return found
 
@@ -241,7 +242,7 @@ def _players(runs: Sequence[Run], options: Options, notes: list[str]) -> list[Pl
     if any(run.predictions for run in runs):
         try:
             players.append(bev_player(runs, options.infos, options.stills, options.score_threshold))
-        except Missing as reason:
+        except (Missing, DataFileError) as reason:
             notes.append(f'No pictures of predictions: {reason}.')
     players += reconstruction_players(runs, min(options.stills, 6))
     players += validation_players(runs, min(options.stills, 6))
