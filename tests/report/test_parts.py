@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,14 @@ from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
 from projects.TurboTrain.turbotrain.report import read_runs
 from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short
+from projects.TurboTrain.turbotrain.report.curves import (
+    precision_charts,
+    robustness_charts,
+    training_groups,
+)
 from projects.TurboTrain.turbotrain.report.images import Still, embed
-from projects.TurboTrain.turbotrain.report.scalars import read_scalars
+from projects.TurboTrain.turbotrain.report.scalars import Scalars, read_scalars
+from projects.TurboTrain.turbotrain.report.scoring import Scores
 from projects.TurboTrain.turbotrain.report.tables import config_differences, metric_groups
 from tests.tools.work_dirs import write_robustness
 
@@ -130,3 +137,40 @@ def test_pictures_become_as_small_as_they_must():
     large, small = embed(still, 10**7), embed(still, 30_000)
     assert (large.width, large.height) == (800, 400)
     assert len(small.source) < 30_100 and small.width < 800
+
+
+def test_precision_charts_say_where_nothing_is_found():
+    nothing = np.zeros(0), np.zeros(0)
+    found = np.array([10.0, 20.0, 30.0]), np.array([90.0, 90.0, 40.0])
+    scores = {
+        i: Scores({}, dict(car={0.5: curve}, bus={0.5: nothing}), {}, 0.5, 1)
+        for i, curve in ((0, found), (2, nothing))
+    }
+    car, bus = precision_charts(scores, [])
+    assert (car.title, bus.title) == ('car', 'bus: nothing found')
+    shown, faint = sorted((line.curve for line in car.lines), key=lambda curve: curve.faint)
+    assert shown.x.tolist() == [0, 20, 20, 30, 30] and shown.y.tolist() == [90, 90, 40, 40, 0]
+    assert faint.run == 2 and [line.end for line in bus.lines] == [None, None]
+
+
+def test_a_sweep_that_doubles_is_drawn_by_its_exponent():
+    by_value = {'1': {'EPA': 3.0}, '4': {'EPA': None}, '16': {'EPA': 2.0}}
+    runs = [SimpleNamespace(name='a', robustness=dict(sweeps=dict(compression=by_value)))]
+    (group,) = robustness_charts(runs)
+    (chart,) = group.charts
+    assert group.title == 'Compression' and chart.named
+    assert [text for _, text in chart.x_ticks] == ['1', '4', '16']
+    first, middle, last = (x for x, _ in chart.x_ticks)
+    assert middle - first == pytest.approx(last - middle)
+    assert len(chart.lines[0].dots) == 2, 'what is unknown leaves a gap'
+
+
+def test_long_curves_are_smoothed_in_front_of_what_was_logged():
+    steps = np.arange(10, 2010, 10)
+    entries = tuple(dict(step=int(s), loss=float(s % 20), lr=float(s)) for s in steps)
+    runs = [SimpleNamespace(name='a', scalars=Scalars(entries))]
+    losses, rates = training_groups(runs)
+    logged, smooth = losses.charts[0].lines
+    assert logged.curve.faint and not smooth.curve.faint
+    assert np.ptp(smooth.curve.y[10:-10]) < 0.2 * np.ptp(logged.curve.y)
+    assert len(rates.charts[0].lines) == 1

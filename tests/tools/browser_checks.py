@@ -38,6 +38,11 @@ def check_charts(browser):
     assert not browser.run(reading).startswith('iteration 10:')
     browser.press('Escape')
     assert browser.run(reading) == at_rest
+    browser.click('#tab-detection')
+    browser.point('#detection .chart svg', across=0.97)  # the end of the longest curve
+    values = browser.run("document.querySelector('#detection .reading').textContent")
+    assert values.count('·') == 4 and 3 <= values.count('–') < 6, 'others have ended'
+    browser.click('#tab-training')
     drawn = browser.run("[...document.querySelectorAll('#training .curve')]"
                         '.map(c => c.getBBox().width)')  # fmt: skip
     assert len(drawn) > 20 and min(drawn) > 100
@@ -59,6 +64,11 @@ def check_players(browser):
     assert browser.run(shown) == 3
     browser.press('ArrowRight')
     assert browser.run(shown) == 0, 'after the last comes the first'
+    if browser.run("getComputedStyle(document.querySelector('.stack')).display") != 'none':
+        width = "document.querySelector('.player img').getBoundingClientRect().width"
+        before = browser.run(width)
+        browser.click('.player .stack')
+        assert browser.run(width) > 1.5 * before, 'below each other, pictures are larger'
     browser.click('.player .play')
     assert browser.run("document.querySelector('.player .play').ariaPressed") == 'true'
     browser.click('.player .back')

@@ -126,7 +126,7 @@ def line_chart(
 
     Args:
         title: of the chart.
-        curves: at least one with a finite value; many points are averaged to 200.
+        curves: at least one with a finite value; many points are averaged to 200 without dashes.
         x_label: unit of the x axis.
         y_range: what the y axis shows at least; that of the values by default.
         x_range: the same for the x axis.
@@ -134,7 +134,8 @@ def line_chart(
         x_names: what is written below the x axis, by value; round numbers by default.
         dash_names: numbers of dash patterns and what they mean, for the legend.
     """
-    curves = [_thinned(curve) for curve in curves]
+    if not dash_names:
+        curves = [_thinned(curve) for curve in curves]
     xs = np.concatenate([curve.x for curve in curves])
     ys = np.concatenate([curve.y for curve in curves])
     ys = ys[np.isfinite(ys)]

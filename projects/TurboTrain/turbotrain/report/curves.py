@@ -54,6 +54,7 @@ _RULES = (
 )
 # What isn't smoothed.
 _EXACT = frozenset(('lr', 'base_lr', 'conflict_rate', 'memory'))
+_MOST_CORNERS = 500  # of a curve of precision over recall
 _SMOOTHED = 25  # windows in a curve
 # 0 or 1 at every update: conflict_rate says it better.
 _LEFT_OUT = frozenset(('task_conflict', 'suppressing'))
@@ -82,7 +83,7 @@ _SWEEPS = {
     'heading': ('noise of headings', 'deg'),
     'delay': ('delay', 'ms'),
     'dropout': ('silent agents', '%'),
-    'compression': ('compression', 'times smaller'),
+    'compression': ('compression', 'times'),
 }
 
 
@@ -102,8 +103,14 @@ def training_groups(runs: Sequence[Run]) -> list[ChartGroup]:
         )  # fmt: skip
         if chart:
             found[rule.title].append(chart)
-    return [ChartGroup(rule.title, rule.note, found[rule.title]) for rule in _RULES if
-            found[rule.title]]  # fmt: skip
+    groups = []
+    for rule in _RULES:
+        charts, note = found[rule.title], rule.note
+        if any(line.curve.faint for chart in charts for line in chart.lines):
+            note = f'{note} Faint: as logged; strong: the mean of neighbours.'.strip()
+        if charts:
+            groups.append(ChartGroup(rule.title, note, charts))
+    return groups
 
 
 def validation_charts(runs: Sequence[Run]) -> list[LineChart]:
@@ -114,18 +121,12 @@ def validation_charts(runs: Sequence[Run]) -> list[LineChart]:
         if n.startswith(_VALIDATED) and not n.endswith('m') and '_' not in n
         and ('/' not in n or n.startswith('AP@'))
     )  # fmt: skip
-    units = {'epoch' if _counts_epochs(run) else 'iteration' for run in runs}
     charts = [
-        _chart(name, [own.get(name) for own in series], runs, ' or '.join(sorted(units)))
+        _chart(name, [own.get(name) for own in series], runs, 'iteration')
         for name in names
         if any(name in own and len(own[name].steps) > 1 for own in series)
     ]
     return [chart for chart in charts if chart]
-
-
-def _counts_epochs(run: Run) -> bool:
-    hooks = (run.config or {}).get('default_hooks') or {}
-    return bool((hooks.get('logger') or {}).get('log_metric_by_epoch', True))
 
 
 def _title(name: str) -> str:
@@ -177,11 +178,12 @@ def robustness_charts(runs: Sequence[Run]) -> list[ChartGroup]:
     groups = []
     for sweep in dict.fromkeys(name for own in swept.values() for name in own):
         title, unit = _SWEEPS.get(sweep, (sweep, ''))
+        axis = f'{title} ({unit})' if unit else title
         own = {i: sweeps[sweep] for i, sweeps in swept.items() if sweeps.get(sweep)}
         charts = [
             chart
             for name, label in _ROBUSTNESS_METRICS.items()
-            if (chart := _sweep_chart(label, name, own, runs, unit, sweep == 'compression'))
+            if (chart := _sweep_chart(label, name, own, runs, axis, sweep == 'compression'))
         ]
         if charts:
             groups.append(ChartGroup(title.capitalize(), '', charts))
@@ -193,7 +195,7 @@ def _sweep_chart(
     metric: str,
     found: Mapping[int, Mapping[str, Mapping]],
     runs: Sequence[Run],
-    unit: str,
+    x_label: str,
     doubling: bool,
 ) -> LineChart | None:
     curves, names = [], {}
@@ -209,7 +211,7 @@ def _sweep_chart(
             curves.append(Curve(i, runs[i].name, x, y))
     if not curves:
         return None
-    return line_chart(label, curves, unit, y_range=(0.0, 1.0), x_names=names or None)
+    return line_chart(label, curves, x_label, y_range=(0.0, 1.0), x_names=names or None)
 
 
 def precision_charts(scores: Mapping[int, Scores], runs: Sequence[Run]) -> list[LineChart]:
@@ -219,21 +221,16 @@ def precision_charts(scores: Mapping[int, Scores], runs: Sequence[Run]) -> list[
     for name in classes:
         own = {i: found.curves[name] for i, found in scores.items() if name in found.curves}
         thresholds = sorted({threshold for curves in own.values() for threshold in curves})
+        # A run that finds nothing has a dot at the origin.
         curves = [
-            Curve(i, f'IoU {t:g}', *_steps(*found[t]), dash=thresholds.index(t))
-            for i, found in own.items()
-            for t in thresholds
-            if t in found and len(found[t][0])
+            Curve(i, f'IoU {t:g}', *_steps(*curve), thresholds.index(t), faint=not len(curve[0]))
+            for i, by_threshold in own.items()
+            for t, curve in by_threshold.items()
         ]
-        names = [
-            (dash, f'IoU {threshold:g}') for dash, threshold in enumerate(thresholds)
-        ]  # fmt: skip
-        if curves:
-            charts.append(
-                line_chart(
-                    name, curves, 'recall, %', (0.0, 100.0), (0.0, 100.0), dash_names=names
-                )
-            )  # fmt: skip
+        title = f'{name}: nothing found' if all(curve.faint for curve in curves) else name
+        dashes = [(dash, f'IoU {threshold:g}') for dash, threshold in enumerate(thresholds)]
+        full = (0.0, 100.0)
+        charts.append(line_chart(title, curves, 'recall (%)', full, full, dash_names=dashes))
     return charts
 
 
@@ -241,7 +238,11 @@ def _steps(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.nd
     """Corners of the curve: from recall 0 on, and down to 0 where nothing more is found."""
     x = np.concatenate([[0.0], np.repeat(recall, 2)])
     y = np.concatenate([np.repeat(precision, 2), [0.0]])
-    # Those within a level stretch say nothing.
+    # Those within a level stretch say nothing, and a picture shows no more than so many.
     inner = np.zeros(len(y), dtype=bool)
     inner[1:-1] = (y[:-2] == y[1:-1]) & (y[1:-1] == y[2:])
-    return x[~inner], y[~inner]
+    corners = np.flatnonzero(~inner)
+    if len(corners) > _MOST_CORNERS:
+        chosen = np.linspace(0, len(corners) - 1, _MOST_CORNERS).round().astype(int)
+        corners = corners[chosen]
+    return x[corners], y[corners]

@@ -91,7 +91,7 @@ def render_report(runs: Sequence[Run], options: Options) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        letter=letter, parts=lambda name: re.findall(r'[^/_@.]*[/_@.]?', name)
+        letter=letter, parts=lambda name: re.findall(r'[^/_.]+[/_.]*|[/_.]+', name)
     )
     return environment.get_template('page.html.j2').render(
         title=' · '.join(run.name for run in runs),

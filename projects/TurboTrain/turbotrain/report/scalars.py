@@ -19,7 +19,7 @@ class Series:
     """The values of one name.
 
     Attributes:
-        steps: (N,) iterations, or epochs where validation counts these.
+        steps: (N,) iterations.
         values: (N,), NaN where training had none.
     """
 
@@ -33,7 +33,8 @@ class Scalars:
 
     Attributes:
         train: entries of training, each with ``step``, its iteration.
-        validation: entries of validation.
+        validation: entries of validation; ``step`` is the last logged iteration before it. (What
+            mmengine writes there is an epoch, and always 0 in a loop of iterations.)
     """
 
     train: tuple[dict[str, float], ...] = ()
@@ -73,14 +74,15 @@ def read_scalars(paths: Sequence[Path]) -> Scalars:
     validation: list[dict[str, float]] = []
     for path in paths:
         entries = _entries(path)
-        own = [entry for entry in entries if _is_training(entry)]
-        measured = [entry for entry in entries if not _is_training(entry)]
-        if own:
-            train = [entry for entry in train if entry['step'] < own[0]['step']]
-        if measured:
-            validation = [entry for entry in validation if entry['step'] < measured[0]['step']]
-        train += own
-        validation += measured
+        begin = next((entry['step'] for entry in entries if _is_training(entry)), None)
+        if begin is not None:
+            train = [entry for entry in train if entry['step'] < begin]
+            validation = [entry for entry in validation if entry['step'] < begin]
+        for entry in entries:
+            if _is_training(entry):
+                train.append(entry)
+            else:
+                validation.append(entry | dict(step=train[-1]['step'] if train else 0))
     return Scalars(tuple(train), tuple(validation))
 
 

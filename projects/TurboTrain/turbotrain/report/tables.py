@@ -109,10 +109,11 @@ def config_differences(configs: Sequence[Mapping | None]) -> list[tuple[str, lis
         configs: of each run; None where there is none.
 
     Returns:
-        Path of the value, and the value in each config: ``–`` where it isn't set.
+        Path of the value, and the value in each config: ``–`` where it isn't set. The work
+        directory is left out: it always differs.
     """
     flat = [{} if cfg is None else _flat(cfg) for cfg in configs]
-    paths = dict.fromkeys(path for own in flat for path in own)
+    paths = dict.fromkeys(path for own in flat for path in own if path != 'work_dir')
     rows = [(path, [own.get(path, '–') for own in flat]) for path in paths]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 

@@ -177,5 +177,6 @@ def _versions(folder: Path) -> dict[str, str]:
         if match := _ENVIRONMENT.search(path.read_text(encoding='utf-8', errors='replace')):
             lines = (line.partition(':') for line in match[1].splitlines())
             found = {key.strip(): value.strip() for key, _, value in lines}
-            return {key: found[key] for key in _VERSIONS if found.get(key)}
+            # Python's own says when and by whom it was built, too.
+            return {key: found[key].split(' (')[0] for key in _VERSIONS if found.get(key)}
     return {}

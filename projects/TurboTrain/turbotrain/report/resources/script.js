@@ -73,7 +73,6 @@ function startChart(figure) {
   const ySpan = svg.dataset.y.split(' ').map(Number);
   const curves = all('.curve:not(.faint)', svg).map((curve) => ({
     run: curve.dataset.run,
-    name: curve.dataset.name,
     style: [...curve.classList].find((name) => name.startsWith('run-')),
     points: [
       ...all('polyline', curve).flatMap((line) =>
@@ -83,6 +82,7 @@ function startChart(figure) {
   })).filter((curve) => curve.points.length);
   const stops = [...new Set(curves.flatMap((curve) => curve.points.map(([x]) => x)))];
   stops.sort((a, b) => a - b);
+  const runs = [...new Set(curves.map((curve) => curve.run))];
   let at = null;
 
   const valueOf = (x, y) => {
@@ -103,17 +103,22 @@ function startChart(figure) {
     cursor.setAttribute('x1', x);
     cursor.setAttribute('x2', x);
     cursor.setAttribute('visibility', 'visible');
+    const spans = runs.map((run) => {
+      const values = curves.filter((curve) => curve.run === run).map(({points}) => {
+        const inside = Math.min(...points.map(([x0]) => x0)) <= x + 0.5 &&
+          x - 0.5 <= Math.max(...points.map(([x0]) => x0));
+        return inside ? shortNumber(valueOf(...nearest(points, x))[1]) : '–';
+      });
+      const badge = document.createElement('span');
+      badge.className = `badge ${curves.find((curve) => curve.run === run).style}`;
+      badge.textContent = run;
+      const item = document.createElement('span');
+      item.append(badge, ` ${values.join(' · ')}`);
+      return item;
+    });
     const where = document.createElement('span');
     where.textContent = `${svg.dataset.xLabel} ${nameOf(x)}:`;
-    reading.replaceChildren(where, ...curves.flatMap((curve) => {
-      const item = document.createElement('span');
-      const badge = document.createElement('span');
-      badge.className = `badge ${curve.style}`;
-      badge.textContent = curve.run;
-      const value = shortNumber(valueOf(...nearest(curve.points, x))[1]);
-      item.append(badge, ` ${value}${curve.name ? ` (${curve.name})` : ''}`);
-      return [' ', item];
-    }));
+    reading.replaceChildren(where, ...spans.flatMap((span) => [' ', span]));
   }
 
   function rest() {
@@ -188,9 +193,9 @@ function startPlayer(player) {
     play.setAttribute('aria-pressed', 'true');
     play.firstElementChild.textContent = '❚❚';
   });
-  const large = controls.querySelector('.large');
-  large?.addEventListener('click', () => {
-    large.setAttribute('aria-pressed', String(player.classList.toggle('wide')));
+  const stack = controls.querySelector('.stack');
+  stack?.addEventListener('click', () => {
+    stack.setAttribute('aria-pressed', String(player.classList.toggle('wide')));
   });
   // The slider has arrow keys of its own; here they work on the pictures and buttons, too.
   player.addEventListener('keydown', (event) => {
