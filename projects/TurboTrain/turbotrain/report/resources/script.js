@@ -81,6 +81,9 @@ function startChart(figure) {
     ],
   })).filter((curve) => curve.points.length);
   const stops = [...new Set(curves.flatMap((curve) => curve.points.map(([x]) => x)))];
+  if (!stops.length) {
+    return; // nothing to read
+  }
   stops.sort((a, b) => a - b);
   const runs = [...new Set(curves.map((curve) => curve.run))];
   let at = null;
