@@ -14,13 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np
-import torch
-from mmdet3d.structures import LiDARInstance3DBoxes
-from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, V2XPnPDataset
+from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, TruthIndex, V2XPnPDataset
 from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.evaluation import (
@@ -63,14 +59,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class GroundTruth:
+def open_truth(args: argparse.Namespace) -> TruthIndex:
     """What was there, by scenario, frame and ego."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        x_min, y_min, x_max, y_max = args.eval_range
-        # Heights as in V2XPnP's GT_RANGE; every corner has to be inside.
-        limits = [x_min, y_min, -15.0, x_max, y_max, 15.0]
-        self.dataset = V2XPnPDataset(
+    x_min, y_min, x_max, y_max = args.eval_range
+    # Heights as in V2XPnP's GT_RANGE; every corner has to be inside.
+    limits = [x_min, y_min, -15.0, x_max, y_max, 15.0]
+    return TruthIndex(
+        V2XPnPDataset(
             args.infos.name,
             str(args.infos.parent),
             class_map=args.class_map,
@@ -84,38 +79,12 @@ class GroundTruth:
             test_mode=True,
             pipeline=[dict(type='CooperativeRangeFilter', point_cloud_range=limits)],
         )
-        infos = self.dataset.infos
-        rows = [
-            BaseDataset.get_data_info(self.dataset, i)['rows'][0] for i in range(len(self.dataset))
-        ]
-        names = zip(
-            infos.scenarios[infos.scenario[rows]].tolist(),
-            infos.frame[rows].tolist(),
-            infos.agent[rows].tolist(),
-            strict=True,
-        )
-        self.index = {name: i for i, name in enumerate(names)}
-
-    def of(self, sample: dict) -> dict:
-        """The instances that a prediction is compared with."""
-        name = sample['scenario'], sample['frame'], sample['ego']
-        if name not in self.index:
-            raise UserError(
-                f'{self.dataset.ann_file} has no agent {name[2]} that can be the ego in mode '
-                f'{self.dataset.mode!r} in scenario {name[0]}, frame {name[1]}'
-            )
-        found = self.dataset[self.index[name]]
-        return dict(
-            bboxes_3d=LiDARInstance3DBoxes(torch.from_numpy(np.float32(found['gt_bboxes_3d']))),
-            labels_3d=found['gt_labels_3d'],
-            future_trajectories=found['gt_future_trajectories'],
-            future_valid=found['gt_future_valid'],
-        )
+    )
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Metrics by protocol."""
-    truth = GroundTruth(args)
+    truth = open_truth(args)
     names = truth.dataset.metainfo['classes']
     metrics = {
         protocol: CooperativeMetric(

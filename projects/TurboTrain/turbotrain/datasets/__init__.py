@@ -6,6 +6,7 @@ from .info_builder import build_infos
 from .infos import Infos, load_infos, save_infos
 from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
+from .truth_index import TruthIndex
 from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     'EpochIndexSampler',
     'IgnoreList',
     'Infos',
+    'TruthIndex',
     'V2XPnPDataset',
     'build_infos',
     'load_ignore_list',

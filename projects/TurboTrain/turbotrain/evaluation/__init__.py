@@ -4,10 +4,10 @@ from .average_precision import (
     DetectionFrame,
     Matches,
     Overlaps,
-    average_precision,
     find_overlaps,
     frame_order_ap,
     global_sort_ap,
+    global_sort_curves,
     match_detections,
     match_overlaps,
 )
@@ -24,6 +24,7 @@ from .forecasting import (
     standing_still,
     worst_errors,
 )
+from .precision_recall import average_precision, precision_recall
 from .predictions import PredictionFileError, PredictionWriter, read_predictions
 from .rotated_iou import paired_iou
 
@@ -45,12 +46,14 @@ __all__ = [
     'find_overlaps',
     'frame_order_ap',
     'global_sort_ap',
+    'global_sort_curves',
     'likeliest_mode',
     'match_centers',
     'match_greedily',
     'match_detections',
     'match_overlaps',
     'paired_iou',
+    'precision_recall',
     'read_predictions',
     'standing_still',
     'worst_errors',

@@ -20,16 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from .precision_recall import average_precision, precision_recall
 from .rotated_iou import paired_iou
 
 __all__ = [
     'DetectionFrame',
     'Matches',
     'Overlaps',
-    'average_precision',
     'find_overlaps',
     'frame_order_ap',
     'global_sort_ap',
+    'global_sort_curves',
     'match_detections',
     'match_overlaps',
 ]
@@ -187,24 +188,6 @@ def match_detections(
     return match_overlaps(find_overlaps(frames), iou_thresholds, num_classes)
 
 
-def average_precision(true_positive: np.ndarray, num_ground_truth: int) -> float:
-    """Area under the precision-recall curve of ranked detections (VOC 2010, all points).
-
-    Args:
-        true_positive: (D,) bool, best-ranked detection first.
-        num_ground_truth: how many objects there were to find.
-
-    Returns:
-        A value in [0, 1]; NaN if there was nothing to find.
-    """
-    if num_ground_truth == 0:
-        return float('nan')
-    hits = np.flatnonzero(true_positive)
-    precision = np.arange(1, len(hits) + 1) / (hits + 1)
-    envelope = np.maximum.accumulate(precision[::-1])
-    return float(envelope.sum() / num_ground_truth)
-
-
 def global_sort_ap(matches: Matches) -> np.ndarray:
     """Average precision with the detections of all frames ranked by score.
 
@@ -215,6 +198,23 @@ def global_sort_ap(matches: Matches) -> np.ndarray:
         (T, C) in [0, 1]; NaN for classes without ground truth.
     """
     return _ap_of_classes(matches, np.argsort(-matches.scores, kind='stable'))
+
+
+def global_sort_curves(matches: Matches) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """The curves whose areas :func:`global_sort_ap` gives.
+
+    Args:
+        matches: the matched detections.
+
+    Returns:
+        For each of the T thresholds and C classes, what :func:`precision_recall` returns.
+    """
+    order = np.argsort(-matches.scores, kind='stable')
+    labels = matches.labels[order]
+    return [
+        [precision_recall(row[labels == c], n) for c, n in enumerate(matches.num_ground_truth)]
+        for row in matches.true_positive[:, order]
+    ]
 
 
 def frame_order_ap(matches: Matches) -> np.ndarray:
