@@ -20,6 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('recipe', type=Path, help='a config in configs/recipes')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
+    parser.add_argument('--data-root', type=Path, help="default: the configs'")
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
     parser.add_argument(
         '--epoch-iters', type=int, help='iterations for an epoch, instead of what the recipe says'
@@ -32,7 +33,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    settings = Settings(args.work_dir.resolve(), args.split, args.epoch_iters)
+    root = args.data_root and args.data_root.resolve()
+    settings = Settings(args.work_dir.resolve(), args.split, args.epoch_iters, data_root=root)
     name = args.recipe.stem
     stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
     if stages is None:

@@ -1,6 +1,5 @@
 """The tools that measure pretraining do what they say they measure."""
 
-import json
 import runpy
 from argparse import Namespace
 from pathlib import Path
@@ -10,6 +9,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
+from tools.benchmark.recipes import Settings, recipe_paths, stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,9 +32,13 @@ def cost() -> dict:
     return runpy.run_path(str(ROOT / 'tools/benchmark/pretraining.py'))
 
 
+def fine_tuning(data_root: Path, seed: int = 0) -> Config:
+    settings = Settings(Path('unused'), data_root=data_root)
+    return list(stages_of(recipe_paths()['turbotrain'], seed, settings))[-1].config
+
+
 def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency, data_root):
-    args = Namespace(data_root=data_root, samples=None, split='test')
-    settings = efficiency['open_config']('finetune', 0, 1, args).train_dataloader.dataset
+    settings = fine_tuning(data_root).train_dataloader.dataset
     dataset = DATASETS.build({**settings, 'pipeline': []})
     moments = [
         (info['scenario'], info['frame'])
@@ -51,14 +55,21 @@ def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency,
     assert subsets[25] != set(efficiency['labelled'](dataset, 25, 1))
 
 
-def test_a_run_anneals_to_its_end(efficiency, data_root):
-    args = Namespace(data_root=data_root, samples=3, split='val')
-    cfg = efficiency['open_config']('finetune', 7, 200, args)
-    assert cfg.train_cfg.max_iters == 200 and cfg.randomness.seed == 7
-    assert [s['T_max'] for s in cfg.param_scheduler if s.type == 'CosineAnnealingLR'] == [200]
-    assert cfg.train_dataloader.dataset.indices == cfg.test_dataloader.dataset.indices == 3
-    assert cfg.test_dataloader.dataset.ann_file == 'v2xpnp_infos_val.npz'
-    assert cfg.val_dataloader is None
+def test_arms_differ_in_their_start_alone(efficiency, data_root):
+    given = fine_tuning(data_root)
+    arms = {arm: fine_tuning(data_root) for arm in efficiency['ARMS']}
+    for arm, cfg in arms.items():
+        efficiency['finetune'](arm, 25, 0, {'model.trajectory_head.loss_weight': 3}, 'x', cfg)
+        assert cfg.to_dict() == given.to_dict()  # another stage is left alone
+        options = {'model.trajectory_head.loss_weight': 3}
+        efficiency['finetune'](arm, 25, 0, options, 'finetuning', cfg)
+        assert cfg.model.trajectory_head.loss_weight == 3
+    scratch, pretrained = arms['scratch'], arms['pretrained']
+    assert pretrained.load_from == given.load_from and scratch.load_from is None
+    kept = pretrained.train_dataloader.dataset.indices
+    assert 0 < len(kept) < len(DATASETS.build({**given.train_dataloader.dataset, 'pipeline': []}))
+    scratch.load_from, scratch.custom_hooks = pretrained.load_from, pretrained.custom_hooks
+    assert scratch.to_dict() == pretrained.to_dict()
 
 
 def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
@@ -74,18 +85,9 @@ def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
     assert (tmp_path / 'a.png').read_bytes()[:4] == b'\x89PNG'
 
 
-def test_runs_of_other_settings_are_not_mixed(efficiency, tmp_path):
-    args = dict(work_dir=tmp_path, iters=1, pretrain_iters=1, samples=None, split='test')
-    args |= dict(cfg_options=dict(a=0.2))
-    efficiency['check_settings'](Namespace(**args))
-    efficiency['check_settings'](Namespace(**args))
-    with pytest.raises(SystemExit, match='take another'):
-        efficiency['check_settings'](Namespace(**args | dict(iters=2)))
-    assert json.loads((tmp_path / 'settings.json').read_text())['iters'] == 1
-
-
 def test_both_ways_ask_for_the_same_and_differ_in_what_is_encoded(cost, data_root):
-    cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py')
+    path = ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
+    cfg = cost['pretraining_config'](path)
     args = Namespace(data_root=data_root, seed=0)
     batch = cost['open_batches'](args, cfg)[0]
     ways = [cost['Way'](cfg.model, visible, 0) for visible in (True, False)]

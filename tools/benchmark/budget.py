@@ -28,6 +28,7 @@ def train_for(cfg: Config, iters: int, seed: int, val_interval: int | None = Non
         dict(type='CosineAnnealingLR', by_epoch=False, T_max=iters, eta_min=lr / 20),
     ]
     cfg.log_processor.by_epoch = False
+    cfg.default_hooks.logger.interval = min(cfg.default_hooks.logger.interval, iters)
     cfg.default_hooks.checkpoint.update(
         by_epoch=False, interval=max(1, min(100, iters // 4)), max_keep_ckpts=1
     )

@@ -43,13 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
+    parser.add_argument('--data-root', type=Path, help="default: the configs'")
     parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
     parser.add_argument('--epoch-iters', type=int, help='iterations for an epoch; a trial')
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """What the runs have in common."""
-    return Settings(args.work_dir.resolve(), args.split, args.epoch_iters, args.jobs)
+    root = args.data_root and args.data_root.resolve()
+    return Settings(args.work_dir.resolve(), args.split, args.epoch_iters, args.jobs, root)
 
 
 def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dict:

@@ -39,12 +39,14 @@ class Settings:
         split: ``'val'`` or ``'test'``: what the stages are measured on.
         epoch_iters: iterations that stand for an epoch, instead of the recipes' own.
         jobs: how many trainings run at a time.
+        data_root: the data set's folder, instead of the configs' own.
     """
 
     work_dir: Path
     split: str = 'test'
     epoch_iters: int | None = None
     jobs: int = 1
+    data_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ def stages_of(
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
     for name, stage in recipe_cfg.stages.items():
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
+        if settings.data_root:
+            for split in ('train', 'val', 'test'):
+                if cfg.get(f'{split}_dataloader'):
+                    cfg[f'{split}_dataloader'].dataset.data_root = str(settings.data_root)
         if settings.split == 'val' and cfg.get('val_dataloader'):
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
@@ -174,11 +180,16 @@ def figures(stage: Stage) -> dict:
     rows: dict[int, dict] = {}
     curve: dict[int, dict] = {}
     for file in sorted(stage.folder.glob('*/vis_data/scalars.json')):
+        step = None
         for line in file.read_text().splitlines():
             row = json.loads(line)
-            (rows if 'lr' in row else curve)[row['step']] = row
-    # A test leaves a row of its own at step 0.
-    curve = {step: row for step, row in curve.items() if step}
+            if 'lr' in row:
+                step = row['step']
+                rows[step] = row
+            elif (
+                step is not None
+            ):  # a validation, which counts epochs; a test has a file of its own
+                curve[step] = row
     iterations = stage.config.train_cfg.get('max_iters') or max(rows)
     seconds = statistics.median(row['time'] for row in rows.values())
     about = json.loads((stage.folder / 'about.json').read_text())

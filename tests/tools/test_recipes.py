@@ -1,0 +1,198 @@
+"""Recipes: what their stages hand on, and that what is done is not done again."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from tools.benchmark import figure1
+from tools.benchmark.recipes import (
+    ROOT,
+    Run,
+    Settings,
+    fingerprint,
+    recipe_paths,
+    run_all,
+    stages_of,
+)
+from tools.benchmark.results import summary
+
+RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
+UNUSED = Settings(Path('unused'))
+
+
+@pytest.fixture(scope='module')
+def data_root(tiny_set, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('tiny')
+    for split in ('train', 'val', 'test'):
+        (root / split).symlink_to(tiny_set / 'train')
+        infos = build_infos(str(root), split)
+        save_infos(str(root / f'v2xpnp_infos_{split}.npz'), infos)
+    return root
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=[f'{p.parent.name}/{p.stem}' for p in RECIPES])
+def test_each_stage_gets_all_it_needs_from_the_one_before(path):
+    before: set[str] = set()
+    for stage in stages_of(path, 0, UNUSED):
+        model = MODELS.build(stage.config.model)
+        own = {name.split('.')[0] for name in model.state_dict()}
+        hooks = stage.config.custom_hooks
+        if before:
+            (hook,) = hooks
+            assert own - before == set(hook.fresh)
+            dropped = {'reconstruction_head', 'mask_token'}
+            assert before - own <= dropped
+        else:
+            assert not hooks and stage.config.load_from is None
+        before = own
+
+
+def test_budgets_are_in_proportion_to_the_papers():
+    epochs = {
+        name: sum(stage.epochs for stage in stages_of(path, 0, UNUSED))
+        for name, path in recipe_paths().items()
+    }
+    assert epochs.pop('manual') == 120
+    assert set(epochs.values()) == {45}
+    for stage in stages_of(recipe_paths()['manual'], 3, UNUSED):
+        assert stage.config.train_cfg.max_iters == 32 * stage.epochs
+        assert stage.config.randomness.seed == 3
+
+
+def test_full_and_mini_have_the_same_stages():
+    for name, path in recipe_paths().items():
+        mini, full = (Config.fromfile(p) for p in (path, ROOT / f'configs/recipes/{name}.py'))
+        assert mini.stages.keys() == full.stages.keys()
+        for key, stage in mini.stages.items():
+            config = full.stages[key].config
+            assert stage.config.replace('mini/', '').replace('_mini_', '_') == config
+
+
+def test_a_frozen_module_stays_as_it_is(data_root):
+    stages = {stage.name: stage for stage in stages_of(recipe_paths()['manual'], 0, UNUSED)}
+    cfg = stages['S2'].config
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    settings = {**cfg.train_dataloader.dataset, 'data_root': str(data_root)}
+    settings.pop('type')
+    data = model.data_preprocessor(pseudo_collate([V2XPnPDataset(**settings)[0]]), training=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    optimizer.step()
+    changed = {k.split('.')[0] for k, v in model.state_dict().items() if (v != before[k]).any()}
+    assert changed == {'temporal_neck', 'trajectory_head'}
+    with pytest.raises(ValueError, match="no module 'backbon'"):
+        MODELS.build({**cfg.model, 'frozen': ['backbon']})
+
+
+def test_detectors_of_one_frame_refuse_more(data_root):
+    stages = {stage.name: stage for stage in stages_of(recipe_paths()['manual'], 0, UNUSED)}
+    settings = {**stages['S3'].config.train_dataloader.dataset, 'data_root': str(data_root)}
+    settings.pop('type')
+    model = MODELS.build(stages['S1'].config.model)
+    data = model.data_preprocessor(pseudo_collate([V2XPnPDataset(**settings)[0]]), training=True)
+    with pytest.raises(ValueError, match='3 frames need a temporal_neck'):
+        model(**data, mode='loss')
+    with pytest.raises(ValueError, match='multi_step'):
+        MODELS.build({**stages['S1'].config.model, 'multi_step': True})
+
+
+def test_a_fingerprint_tells_configs_apart_and_not_where_they_run():
+    path = recipe_paths()['turbotrain']
+    first, again, moved, other_seed, other_split = (
+        [stage.folder.name for stage in stages_of(path, seed, settings)]
+        for seed, settings in (
+            (0, UNUSED), (0, UNUSED), (0, Settings(Path('/elsewhere'))), (1, UNUSED),
+            (0, replace(UNUSED, split='val')),
+        )
+    )  # fmt: skip
+    assert first == again == moved
+    assert not set(first) & set(other_seed)
+    # Pretraining is measured on nothing, and is shared.
+    assert first[0] == other_split[0] and first[1] != other_split[1]
+
+    def weigh(stage: str, cfg: Config) -> None:
+        if stage == 'pretraining':
+            cfg.model.masking.ratio = 0.33
+
+    changed = [stage.folder.name for stage in stages_of(path, 0, UNUSED, weigh)]
+    # What the weights come from counts.
+    assert not set(first) & set(changed)
+    assert len(fingerprint(Config(dict(a=1)))) == 8
+
+
+def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
+    """The command itself, from elsewhere, on the tiny set."""
+    recipe = tmp_path / 'short.py'
+    recipe.write_text(
+        'stages = dict(\n'
+        "    S1=dict(config='configs/recipes/stages/mini/detection_sa-sf_mini_v2xpnp.py', "
+        'epochs=2),\n'
+        "    S2=dict(config='configs/recipes/stages/mini/prediction_sa-mf_mini_v2xpnp.py', "
+        "epochs=2, fresh=['temporal_neck', 'trajectory_head']),\n"
+        ')\nepoch_iters = 1\nval_epochs = 2\n'
+    )
+    words = [
+        ROOT / 'tools/run_recipe.py', recipe, '--work-dir', tmp_path / 'work',
+        '--data-root', data_root,
+    ]  # fmt: skip
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    results = json.loads((tmp_path / 'work/short_seed-0.json').read_text())
+    assert [*results['stages']] == ['S1', 'S2']
+    for stage in results['stages'].values():
+        assert (stage['iterations'], stage['samples'], stage['epochs']) == (2, 2, 2)
+        assert stage['train_seconds'] > 0 and 'AP@0.5/vehicle' in stage['metrics']
+        assert [step for step, _ in stage['curve']] == [2]
+    weights = [
+        torch.load(path, weights_only=True)['state_dict']
+        for name in ('S1', 'S2')
+        for path in (tmp_path / 'work/seed_0').glob(f'{name}-*/iter_2.pth')
+    ]
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key  # S2 freezes what S1 has trained
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work').rglob('*.pth')}
+    settings = Settings(tmp_path / 'work', data_root=data_root)
+    again = run_all([Run('short', 0, recipe)], settings)['short', 0]
+    assert again == results['stages']
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'work').rglob('*.pth')}
+
+
+def test_costs_and_metrics_of_recipes_are_summed_up():
+    def stage(samples: int, **metrics: float) -> dict:
+        return dict(
+            epochs=1, samples=samples, joules=None, metrics=metrics, hardware='toy',
+            curve=[[10, dict(EPA=1.0)]] if metrics else [],
+        )  # fmt: skip
+
+    reached = {'AP@0.5/vehicle': 50.0, 'mAP@0.5': 30.0, 'EPA': 20.0}
+    found = {
+        ('manual', 0): dict(S1=stage(100, **reached), S4=stage(100, **reached)),
+        ('turbotrain', 0): dict(pretraining=stage(50), finetuning=stage(50, **reached)),
+        ('turbotrain', 1): dict(
+            pretraining=stage(50), finetuning=stage(50, **{**reached, 'EPA': 24.0})
+        ),
+    }
+    seconds = {'manual/S1': 1.0, 'manual/S4': 3.0}
+    seconds |= {'turbotrain/pretraining': 1.0, 'turbotrain/finetuning': 2.0}
+    results = figure1.summarise(found, ['manual', 'turbotrain'], seconds)
+    assert results['manual']['compute'] == 1.0
+    assert results['turbotrain']['compute'] == pytest.approx((50 + 100) / (100 + 300))
+    assert results['turbotrain']['epa'] == 22.0 and results['turbotrain']['std']['epa'] == 2.83
+    assert results['turbotrain']['seeds'] == [0, 1]
+    assert '| 2 | 1.000 | 50.0 |' in figure1.table(results)
+    # Detection alone has no EPA, and that counts as nothing.
+    assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0
