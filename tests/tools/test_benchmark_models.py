@@ -31,7 +31,7 @@ def models(monkeypatch):
 
 
 def options(folder: Path, **changes: object) -> argparse.Namespace:
-    defaults = dict(mode='vc', iters=300, seed=0, work_dir=folder, data_root=None)
+    defaults = dict(mode='vc', iters=300, seed=0, jobs=1, work_dir=folder, data_root=None)
     return argparse.Namespace(**defaults | changes)
 
 

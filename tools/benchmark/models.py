@@ -202,7 +202,9 @@ def collect(folder: Path) -> dict[str, float | None]:
 
 def about(args: argparse.Namespace, methods: list[str]) -> dict:
     """What belongs to the measurement; the command is the one that repeats it."""
-    settings = dict(mode=(args.mode, 'vc'), iters=(args.iters, ITERS), seed=(args.seed, 0))
+    settings = dict(
+        mode=(args.mode, 'vc'), iters=(args.iters, ITERS), seed=(args.seed, 0), jobs=(args.jobs, 1)
+    )
     words = [f'--{name} {value}' for name, (value, default) in settings.items() if value != default]
     words = [*methods, *(['--profile'] if args.profile else []), *words]
     return circumstances(' '.join(['python tools/benchmark/models.py', *words]))

@@ -21,7 +21,8 @@ LEGEND = (
     'AP, MR and EPA in %; AP of vehicles, mAP the mean over vehicle, pedestrian and truck; `EPA, '
     'standing still`: the same detections forecast not to move. `message`: mean of what an agent '
     'sends for one sample. `ms a sample`: detecting and forecasting at test, without loading; `ms '
-    'an iteration`: training, with loading.\n'
+    'an iteration`: training, with loading. With `--jobs`, these times are of trainings side by '
+    'side.\n'
 )
 
 
