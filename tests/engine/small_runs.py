@@ -103,23 +103,26 @@ def build(
     validate: bool = False,
     dataset: torch.utils.data.Dataset | None = None,
     launcher: str = 'none',
+    collate: Callable | dict | None = None,
+    fault_hook: bool = True,
     **loader,
 ) -> Runner:
     """A runner; unless told otherwise it saves every second iteration, in mid-epoch too."""
     interruption = [] if interrupt is None else [dict(type='InterruptHook', iteration=interrupt)]
-    collate = dict(type='default_collate')
+    default = dict(type='default_collate')
     train = dict(
-        dataset=dataset or Numbers(), batch_size=BATCH, collate_fn=collate,
+        dataset=dataset or Numbers(), batch_size=BATCH, collate_fn=collate or default,
         sampler=dict(type='DefaultSampler', shuffle=True), **loader,
     )  # fmt: skip
     validation = {}
     if validate:
         sampler = dict(type='DefaultSampler', shuffle=False)
         validation = dict(
-            val_dataloader=dict(dataset=Numbers(4), batch_size=2, collate_fn=collate,
+            val_dataloader=dict(dataset=Numbers(4), batch_size=2, collate_fn=default,
                                 sampler=sampler),
             val_cfg=dict(), val_evaluator=dict(type='GamblingMetric'),
         )  # fmt: skip
+    own = [name for name in HOOK_TYPES if fault_hook or name != 'NumericalFaultHook']
     build.number = getattr(build, 'number', 0) + 1
     return Runner(
         model=model or dict(type='Gambler'), work_dir=str(work_dir), train_dataloader=train,
@@ -133,7 +136,7 @@ def build(
             checkpoint=dict(type='DurableCheckpointHook', by_epoch=False, interval=2)
             | (checkpoint or {})
         ),
-        custom_hooks=[*(dict(type=name) for name in HOOK_TYPES), *interruption, *hooks],
+        custom_hooks=[*(dict(type=name) for name in own), *interruption, *hooks],
         randomness=dict(seed=0), resume=resume, load_from=load_from, launcher=launcher,
         cfg=dict(model_wrapper_cfg=dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
@@ -172,9 +175,14 @@ def start(work: Callable, *args: object) -> multiprocessing.Process:
     return process
 
 
+def new_queue() -> multiprocessing.Queue:
+    """By which such a function can answer."""
+    return _SERVER.Queue()
+
+
 def on_two_processes(work: Callable, *args: object) -> list:
     """Call ``work(rank, *args)`` in two processes that know each other; what they return."""
-    address, queue = f'tcp://127.0.0.1:{free_port()}', _SERVER.Queue()
+    address, queue = f'tcp://127.0.0.1:{free_port()}', new_queue()
     processes = [start(_take_part, work, rank, address, queue, args) for rank in range(2)]
     try:
         results = dict(queue.get(timeout=60) for _ in processes)
