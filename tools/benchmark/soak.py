@@ -97,6 +97,8 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     write_config(args, work / 'config.py')
     log = work / 'output.txt'
+    # Whoever ends this command ends the run that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended'))
     with log.open('w') as output:
         run = subprocess.Popen(
             [sys.executable, str(ROOT / 'tools/train.py'), str(work / 'config.py'), '--work-dir',

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import get_world_size
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -145,7 +146,8 @@ def launch(cfg: Config, task: str) -> Any:
         )
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+        # Processes watch each other by way of the place where they met.
+        several = 'MASTER_ADDR' in os.environ and get_world_size() > 1
         with ProcessWatch() if several else nullcontext():
             return getattr(runner, task)()
     except (OSError, RuntimeError) as error:

@@ -58,6 +58,7 @@ class ProcessWatch:
 
     def __enter__(self) -> 'ProcessWatch':
         self._store.set(self._key('name', self.rank), f'{socket.gethostname()}, pid {os.getpid()}')
+        self._store.add(self._key('named', self.rank), 1)
         self._thread.start()
         return self
 
@@ -130,8 +131,9 @@ class ProcessWatch:
         return None
 
     def _name(self, rank: int) -> str:
-        key = self._key('name', rank)
-        return self._store.get(key).decode() if self._store.check([key]) else 'never started'
+        if not self._store.add(self._key('named', rank), 0):
+            return 'never started'
+        return self._store.get(self._key('name', rank)).decode()
 
     def _stop(self, why: str) -> None:
         # The main thread may be inside a collective, which no exception reaches.

@@ -37,8 +37,9 @@ class DurableCheckpointHook(CheckpointHook):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if '://' not in str(self.out_dir):
-            self.backend_args = self.backend_args or dict(backend='durable')
+        elsewhere = '://' in str(self.out_dir) or self.file_client_args is not None
+        if not elsewhere and self.backend_args is None:
+            self.backend_args = dict(backend='durable')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, name it the last one, delete the oldest: in this order, unlike mmengine's."""
