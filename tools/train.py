@@ -6,8 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.runner import find_latest_checkpoint
-
+from projects.TurboTrain.turbotrain.engine import newest_checkpoint
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     enable_amp,
@@ -25,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without one, from the newest in the work dir',
+        help='go on from this checkpoint; without one, from the newest whole one in the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     return parser.parse_args()
@@ -39,7 +38,7 @@ def main() -> None:
         enable_amp(cfg)
     if args.resume is not None:
         # Without anything to go on from, the run begins where the config says, stage 1 included.
-        checkpoint = named or find_latest_checkpoint(cfg.work_dir)
+        checkpoint = named or newest_checkpoint(cfg.work_dir)
         if checkpoint:
             cfg.resume, cfg.load_from = True, checkpoint
         else:

@@ -8,11 +8,17 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # The best one by validation is kept beside the last two; by a metric that every model has.
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP@0.5', rule='greater'
+        type='DurableCheckpointHook',
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='mAP@0.5',
+        rule='greater',
     ),
     draw_samples=dict(type='DrawSamplesHook', count=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    exact_resume=dict(type='ExactResumeHook'),
+    numerical_faults=dict(type='NumericalFaultHook', max_skipped=50),  # our choice
     sync_statistics=dict(type='SyncNormStatisticsHook'),
 )
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl'))

@@ -256,6 +256,7 @@ def test_a_step_in_which_one_task_overflows_is_skipped(amp, name, level):
     for a, b in zip(before, train(model, optim_wrapper, 1), strict=True):
         assert torch.equal(a, b)
     assert optim_wrapper.loss_scaler.get_scale() == 512
+    assert optim_wrapper.faulty_tasks == ['prediction']
     assert optim_wrapper.aggregator.state_dict().get('calls', 0) == 0
     assert hub.get_scalar('train/suppressing').current() == 0
     overflows = False

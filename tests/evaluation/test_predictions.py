@@ -136,3 +136,31 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
     (tmp_path / 'b').write_bytes(b'\xff\xfe\x00' * 9)
     with pytest.raises(PredictionFileError, match='b: cannot be read'):
         list(read_predictions(tmp_path / 'b', CLASSES))
+
+
+@pytest.mark.parametrize(
+    ('line', 'change'),
+    [
+        (0, dict(class_names=[['vehicle']])),
+        (0, dict(format=list(range(9999)))),
+        (1, dict(labels=[{}])),
+        (1, dict(boxes=[[10**60] + [1.0] * 6])),
+        (1, dict(message_bytes='many')),
+        (1, dict(message_bytes=[-1])),
+        (1, '[' * 100_000),
+        (1, '9' * 5000),
+    ],
+    ids=str,
+)
+def test_values_of_any_kind_are_refused_by_line(line, change, tmp_path):
+    head = dict(format='turbotrain-predictions', version=1, class_names=['vehicle'])
+    found = dict(
+        scenario='a', frame=3, ego=1, boxes=[[1.0] * 7], scores=[0.5], labels=['vehicle']
+    )  # fmt: skip
+    lines = [head, found]
+    lines[line] = lines[line] | change if isinstance(change, dict) else change
+    text = [value if isinstance(value, str) else json.dumps(value) for value in lines]
+    (tmp_path / 'a.jsonl').write_text('\n'.join(text))
+    with pytest.raises(PredictionFileError, match=f'a.jsonl, line {line + 1}: ') as error:
+        list(read_predictions(tmp_path / 'a.jsonl', ['vehicle']))
+    assert len(str(error.value)) < 600

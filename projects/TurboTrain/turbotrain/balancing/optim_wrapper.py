@@ -11,6 +11,7 @@ from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
 
 from .aggregators import AGGREGATORS
+from .faults import faulty_tasks
 from .feature_gradients import FeatureGradients, find_module
 from .loss_balancers import LOSS_BALANCERS
 from .losses import refuse_other_totals, task_losses
@@ -67,6 +68,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             parameter to be used on every process, or its ``find_unused_parameters``. By default
             this wrapper averages after the backward pass, in one message, whatever was used.
 
+    Attributes:
+        faulty_tasks: tasks whose gradient was not finite in the last update; all of them where it
+            cannot be told. It is for others to skip the update, as a loss scaler does.
+
     Example:
         >>> optim_wrapper = dict(
         ...     type='ConflictSuppressingOptimWrapper',
@@ -113,6 +118,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._decision: tuple[int, bool] | None = None
         self._synced_norms = self._total_is_checked = False
         self._norms: Tensor | None = None
+        self.faulty_tasks: list[str] = []
 
     @property
     def update_index(self) -> int:
@@ -173,7 +179,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         Raises:
             RuntimeError: the losses were not seen, or do not add up to ``loss``.
         """
-        losses, self._losses = self._losses, None
+        losses, self._losses, self.faulty_tasks = self._losses, None, []
         suppresses, step, reported = self.suppresses, self.update_index, False
         if losses is None and (suppresses or self.balancer):
             raise RuntimeError(
@@ -197,10 +203,21 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if self.should_update():
             if num_processes() > 1 and (self.features if suppresses else self._averages):
                 average_gradients(self._parameters)
+            self._note_faults()
             if self.balancer and self.balancer.learns:
                 self.balancer.learn(self._norms, self._parameters[0].device)
                 for task, weight in zip(self.tasks, self.balancer.weights.tolist(), strict=True):
                     self.message_hub.update_scalar(f'train/balance/{task}', weight)
+
+    def _note_faults(self) -> None:
+        """Complete the list of faulty tasks by what their gradients say, before they are clipped.
+
+        In a suppressing update :meth:`_aggregate` has told them apart where they share parameters.
+        """
+        kept = self._gradients
+        layout = kept.layout if isinstance(kept, TaskGradients) else self._layout
+        if not self.faulty_tasks:
+            self.faulty_tasks = faulty_tasks(self._parameters, list(self.tasks), layout)
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -253,7 +270,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         else:
             # The plain sum shows infinities to the loss scaler; nothing is learned from them.
             tasks, weights, self._norms = list(range(len(gram))), gram.diagonal() * torch.nan, None
-            weights = torch.where(gram.diagonal().isfinite(), 1.0, weights)
+            good = gram.diagonal().isfinite()
+            weights = torch.where(good, 1.0, weights)
+            names = zip(self.tasks, good.tolist(), strict=True)
+            self.faulty_tasks = [task for task, finite_ in names if not finite_]
         self._gradients.write(self.aggregator, weights, tasks)
         return finite
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +12,11 @@ import numpy as np
 from .readers import DataFileError, read_bytes
 
 __all__ = ['read_archive', 'write_archive']
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def write_archive(path: str, kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -48,9 +55,9 @@ def read_archive(
     except DataFileError as error:
         raise type(error)(path, f'{error.problem}; {remedy}') from error
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            header = json.loads(str(file['header']))
-            arrays = {key: file[key] for key in keys if key in file}
+        found = _arrays(content, {'header', *keys})
+        header = json.loads(str(found['header']))
+        arrays = {key: found[key] for key in keys if key in found}
     except Exception as error:  # a damaged archive can raise nearly anything
         raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
     for key, expected in (('format', kind), ('version', version)):
@@ -63,3 +70,28 @@ def read_archive(
         if key not in arrays:
             raise DataFileError(path, f'key {key!r} is missing; {remedy}')
     return arrays
+
+
+def _arrays(content: memoryview, keys: set[str]) -> dict[str, np.ndarray]:
+    """The arrays of some names, none larger than the bytes that are there.
+
+    ``np.load`` would unpack what is packed, and take the memory that an array's header asks for.
+    """
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for part in archive.infolist():
+            key = part.filename.removesuffix('.npy')
+            if key not in keys:
+                continue
+            if key in found:
+                raise ValueError(f'key {key!r}: is there twice')
+            if part.compress_type != zipfile.ZIP_STORED or part.file_size > len(content):
+                raise ValueError(f'key {key!r}: is compressed; expected it as it was written')
+            data = io.BytesIO(archive.read(part))  # checks its sum
+            shape, _, dtype = _HEADERS[np.lib.format.read_magic(data)](data)
+            size = part.file_size - data.tell()
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize != size:
+                raise ValueError(f'key {key!r}: {shape} of {dtype} are not {size} bytes')
+            data.seek(0)
+            found[key] = np.lib.format.read_array(data, allow_pickle=False)
+    return found

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .readers import DataFileError
+from .readers import DataFileError, shown
 
 __all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
 
@@ -60,13 +60,13 @@ def load_ignore_list(path: str) -> IgnoreList:
         content = json.loads(Path(path).read_text())
     except OSError as error:
         raise DataFileError(path, f'cannot be read ({error.strerror})') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataFileError(path, f'is not valid JSON ({error})') from error
     if not isinstance(content, dict) or content.get('format') != _FORMAT:
         raise DataFileError(path, f"key 'format': expected {_FORMAT!r}")
     if content.get('version') != _VERSION:
         found = content.get('version')
-        raise DataFileError(path, f"key 'version': expected {_VERSION}, got {found!r}")
+        raise DataFileError(path, f"key 'version': expected {_VERSION}, got {shown(found)}")
     lists = {}
     for f in fields(IgnoreList):
         value = content.get(f.name, [])

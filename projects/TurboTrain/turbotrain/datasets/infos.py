@@ -277,6 +277,8 @@ def _check(path: str, infos: Infos, remedy: str) -> None:
     first = np.take_along_axis(step, (step != 0).argmax(axis=0)[None], axis=0)
     for key, good, expected in (
         ('dataset', infos.dataset.shape == () and str(infos.dataset) in DIALECTS, list(DIALECTS)),
+        ('scenarios', _stays_below(infos.scenarios), 'names of folders in the split'),
+        ('cloud', _stays_below(infos.cloud), 'paths below the data root'),
         ('frame', (first > 0).all(), 'rows sorted by scenario, agent and frame, none twice'),
         ('object_begin', begin[0] == 0 and begin[-1] == objects, f'0 first and {objects} last'),
         ('object_begin', (np.diff(begin) >= 0).all(), 'an ascending order'),
@@ -287,3 +289,12 @@ def _check(path: str, infos: Infos, remedy: str) -> None:
     ):
         if not good:
             raise DataFileError(path, f'key {key!r}: expected {expected}; {remedy}')
+
+
+def _stays_below(paths: np.ndarray) -> bool:
+    """Whether text, of a path each, can only lead to something below the folder it is joined to."""
+    if paths.dtype.kind != 'U':
+        return False
+    inner = np.char.add(np.char.add('/', np.char.replace(paths, '\\', '/')), '/')
+    outward = (np.char.find(inner, '/../') >= 0) | np.char.startswith(paths, '/')
+    return not outward.any()

@@ -1,25 +1,35 @@
 """From a command line to a runner, on one process or many, with a GPU or without."""
 
 import argparse
+import errno
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import get_world_size
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..datasets.readers import DataFileError
+from ..datasets.readers import DataFileError, last_read
 from .errors import UserError
+from .process_watch import ProcessWatch
 
-# torch's own default since 2.6; before, it would run whatever a checkpoint holds.
-os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-
-__all__ = ['ROOT', 'add_common_arguments', 'enable_amp', 'launch', 'load_config', 'run_tool']
+__all__ = [
+    'ROOT',
+    'add_common_arguments',
+    'enable_amp',
+    'explain',
+    'launch',
+    'load_config',
+    'run_tool',
+]
 
 ROOT = Path(__file__).resolve().parents[4]
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -81,6 +91,10 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.setdefault('randomness', dict(seed=0))
     hooks = cfg.setdefault('default_hooks', {})
     hooks.setdefault('plain_checkpoint', dict(type='PlainCheckpointHook'))
+    hooks.setdefault('exact_resume', dict(type='ExactResumeHook'))
+    hooks.setdefault('numerical_faults', dict(type='NumericalFaultHook'))
+    if hooks.get('checkpoint', {}).get('type') == 'CheckpointHook':
+        hooks.checkpoint.type = 'DurableCheckpointHook'
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False
@@ -110,7 +124,8 @@ def launch(cfg: Config, task: str) -> Any:
         What the runner's method returns.
 
     Raises:
-        UserError: the checkpoint to start from is missing, or the launcher needs GPUs.
+        UserError: the checkpoint to start from is missing, the launcher needs GPUs, the disk is
+            full, or a data worker died.
     """
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
@@ -131,10 +146,46 @@ def launch(cfg: Config, task: str) -> Any:
         )
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        return getattr(runner, task)()
+        # Processes watch each other by way of the place where they met.
+        several = 'MASTER_ADDR' in os.environ and get_world_size() > 1
+        with ProcessWatch() if several else nullcontext():
+            return getattr(runner, task)()
+    except (OSError, RuntimeError) as error:
+        known = explain(error, cfg.work_dir)
+        if known is None:
+            raise
+        raise known from error
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def explain(error: Exception, work_dir: str) -> UserError | None:
+    """A sentence for what happens to a run from outside: a full disk, a data worker that died.
+
+    Returns:
+        None for any other error.
+    """
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # Logs and pictures fill a disk as well as checkpoints do.
+        return UserError(
+            f'{error.filename or work_dir}: cannot be written ({error.strerror}). The checkpoints '
+            f'in {work_dir} are whole. Make room, then go on with --resume'
+        )
+    return _worker_died(error)
+
+
+def _worker_died(error: Exception) -> UserError | None:
+    """Which file a data worker was at when it was killed, for want of memory say."""
+    found = re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)', str(error))
+    if not found:
+        return None
+    pids = [int(word) for word in found[1].split(',')]
+    files = [f'worker {pid}: {last_read(pid) or "unknown"}' for pid in pids]
+    return UserError(
+        f'a data worker died ({found[2].strip() or "killed"}); the file it read last: '
+        f'{"; ".join(files)}. Memory may be short: fewer num_workers need less'
+    )
 
 
 def run_tool(main: Callable[[], None]) -> None:

@@ -128,7 +128,7 @@ def read_predictions(path: str | Path, class_names: Sequence[str]) -> Iterator[d
 def _parsed(path: str | Path, number: int, line: str) -> dict:
     try:
         found = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number may be too long, too
         raise PredictionFileError(f'{path}, line {number}: is no JSON ({error})') from None
     if not isinstance(found, dict):
         raise PredictionFileError(
@@ -144,17 +144,19 @@ def _check_head(
     expected = dict(format=_FORMAT, version=_VERSION)
     found = {key: head.get(key) for key in expected}
     if found != expected:
-        raise PredictionFileError(f'{path}, line 1: expected {expected}, got {found}')
+        raise PredictionFileError(f'{path}, line 1: expected {expected}, got {found!r:.120}')
     names = head.get('class_names')
-    if not isinstance(names, list) or not set(names) <= set(label_of):
+    if not isinstance(names, list) or any(not _is_label(name, label_of) for name in names):
         raise PredictionFileError(
-            f'{path}, line 1: class_names: expected some of {[*label_of]}, got {names}'
+            f'{path}, line 1: class_names: expected some of {[*label_of]}, got {names!r:.60}'
         )
     sizes = head.get('modes'), head.get('steps')
     if sizes == (None, None):
         return None
     if not all(type(size) is int and size > 0 for size in sizes):
-        raise PredictionFileError(f'{path}, line 1: modes, steps: expected numbers, got {sizes}')
+        raise PredictionFileError(
+            f'{path}, line 1: modes, steps: expected numbers, got {sizes!r:.60}'
+        )
     return sizes
 
 
@@ -167,10 +169,10 @@ def _prediction(
             raise PredictionFileError(
                 f'{where}: {key}: expected {kind.__name__}, got {line.get(key)!r:.60}'
             )
-    unknown = [label for label in line['labels'] if label not in label_of]
+    unknown = [label for label in line['labels'] if not _is_label(label, label_of)]
     if unknown:
         raise PredictionFileError(
-            f'{where}: labels: expected some of {[*label_of]}, got {unknown[0]!r}'
+            f'{where}: labels: expected some of {[*label_of]}, got {unknown[0]!r:.60}'
         )
     count = len(line['boxes'])
     if len(line['labels']) != count:
@@ -187,6 +189,11 @@ def _prediction(
         found['trajectories'] = _tensor(where, 'trajectories', line['trajectories'], (*shape, 2))
         scores = _tensor(where, 'trajectory_scores', line['trajectory_scores'], shape[:2])
         found['trajectory_scores'] = scores
+    sizes = line.get('message_bytes', [])
+    if not isinstance(sizes, list) or not all(type(n) is int and 0 <= n < 2**62 for n in sizes):
+        raise PredictionFileError(
+            f'{where}: message_bytes: expected a list of sizes, got {sizes!r:.60}'
+        )
     sample = dict(pred_instances_3d=found)
     for key in ('scenario', 'frame', 'ego', 'message_bytes'):
         if key in line:
@@ -194,11 +201,15 @@ def _prediction(
     return sample
 
 
+def _is_label(name: Any, label_of: Mapping[str, int]) -> bool:
+    return isinstance(name, str) and name in label_of
+
+
 def _tensor(where: str, key: str, value: Any, shape: tuple[int, ...]) -> torch.Tensor:
     """A float32 tensor of some shape."""
     try:
         array = np.array(value, dtype=np.float32)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise PredictionFileError(f'{where}: {key}: expected numbers in a full array') from None
     # JSON cannot say how long rows are of which there are none.
     if array.shape != shape and not array.size == shape[0] == 0:

@@ -2,8 +2,9 @@
 
 from .annotation import Annotation, read_annotation
 from .dialects import DIALECTS, Dialect, resolve_dialect
-from .errors import DataFileError, MissingFileError
+from .errors import DataFileError, MissingFileError, shown
 from .files import list_folder, read_bytes
+from .last_read import last_read
 from .pickles import read_trajectories, read_vector_map
 from .point_cloud import CLOUD_SUFFIXES, read_point_cloud
 from .scenario import AGENT, AgentFrame, list_scenarios, scan_scenario
@@ -17,6 +18,7 @@ __all__ = [
     'DataFileError',
     'Dialect',
     'MissingFileError',
+    'last_read',
     'list_folder',
     'list_scenarios',
     'read_annotation',
@@ -26,4 +28,5 @@ __all__ = [
     'read_vector_map',
     'resolve_dialect',
     'scan_scenario',
+    'shown',
 ]

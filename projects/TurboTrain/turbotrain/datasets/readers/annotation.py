@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ...structures import matrix_to_pose, pose_to_matrix
 from .dialects import DIALECTS, Dialect
-from .errors import DataFileError
+from .errors import DataFileError, shown
 from .files import read_bytes
-from .yaml_loader import SafeArrayLoader
+from .yaml_loader import load_yaml
 
 __all__ = ['Annotation', 'read_annotation']
 
@@ -67,7 +66,7 @@ def read_annotation(
     """
     text = bytes(read_bytes(path, backend_args))
     try:
-        content = yaml.load(text, Loader=SafeArrayLoader)
+        content = load_yaml(text)
     except Exception as error:  # damaged scalars can raise nearly anything in PyYAML
         raise DataFileError(path, f'is not valid YAML ({error})') from error
     if not isinstance(content, dict):
@@ -77,7 +76,7 @@ def read_annotation(
     # An empty mapping is written {}; nothing at all is the end of a file that was cut off.
     vehicles = content.get('vehicles', _MISSING)
     if not isinstance(vehicles, dict):
-        found = 'it is missing' if vehicles is _MISSING else f'got {vehicles!r:.60}'
+        found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
     ids, types, rows = [], [], []
@@ -128,16 +127,16 @@ def _pose(path: str, content: dict) -> np.ndarray:
         rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
         if rigid and np.linalg.det(rotation) > 0 and np.allclose(numbers[3], [0, 0, 0, 1]):
             return numbers
-    raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {value!r:.80}")
+    raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {shown(value)}")
 
 
 def _object(
     path: str, key: Any, entry: Any, dialect: Dialect, agent: int
 ) -> tuple[int, str, list[float]]:
     """An object's id, its raw class, and its location, center, angle and extent."""
-    where = f'vehicles.{key}'
+    where = f'vehicles.{key!s:.60}'
     if not isinstance(entry, dict):
-        raise DataFileError(path, f'key {where!r}: expected a mapping, got {entry!r:.60}')
+        raise DataFileError(path, f'key {where!r}: expected a mapping, got {shown(entry)}')
     row = [
         number
         for name in ('location', 'center', 'angle', 'extent')
@@ -161,7 +160,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -> int:
-    where = f'vehicles.{key}'
+    where = f'vehicles.{key!s:.60}'
     if isinstance(key, bool) or not (isinstance(key, int) or _INTEGER.fullmatch(str(key))):
         raise DataFileError(path, f'key {where!r}: an object id must be an integer')
     own = int(key)
@@ -171,7 +170,7 @@ def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -
         return own
     shared = entry['ass_id']
     if not _is_number(shared, int) or abs(shared) >= 2**62:
-        raise DataFileError(path, f"key '{where}.ass_id': expected an integer, got {shared!r:.60}")
+        raise DataFileError(path, f"key '{where}.ass_id': expected an integer, got {shown(shared)}")
     return own + 100 * agent if shared == -1 else shared
 
 
@@ -183,7 +182,7 @@ def _object_type(path: str, entry: dict, where: str, dialect: Dialect) -> str:
     kind = entry.get('obj_type', dialect.default_type)
     if not isinstance(kind, str):
         raise DataFileError(
-            path, f"key '{where}.obj_type': expected a class name, got {kind!r:.60}"
+            path, f"key '{where}.obj_type': expected a class name, got {shown(kind)}"
         )
     return kind
 
@@ -203,6 +202,6 @@ def _numbers(path: str, mapping: dict, key: str, count: int, where: str) -> list
     )
     if not good:
         raise DataFileError(
-            path, f'key {name!r}: expected {count} finite numbers, got {value!r:.80}'
+            path, f'key {name!r}: expected {count} finite numbers, got {shown(value)}'
         )
     return [float(v) for v in value]

@@ -1,6 +1,8 @@
 """The errors that readers raise."""
 
-__all__ = ['DataFileError', 'MissingFileError']
+import reprlib
+
+__all__ = ['DataFileError', 'MissingFileError', 'shown']
 
 
 class DataFileError(ValueError):
@@ -20,3 +22,22 @@ class DataFileError(ValueError):
 
 class MissingFileError(DataFileError):
     """The file is not there at all."""
+
+
+class _Short(reprlib.Repr):
+    """Names the kind of what it does not know: another object's own text may have no end."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() < 200 else 'a huge integer'
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x) if isinstance(x, (float, bool, type(None))) else f'<{type(x).__name__}>'
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """A few words of a value from a file, for a message."""
+    return _SHORT.repr(value)[:80]

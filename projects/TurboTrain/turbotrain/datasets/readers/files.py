@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.fileio import get, get_file_backend
 
 from .errors import DataFileError, MissingFileError
+from .last_read import note_reading
 
 __all__ = ['Folder', 'list_folder', 'read_bytes']
 
@@ -23,6 +24,7 @@ def read_bytes(path: str, backend_args: dict | None = None) -> memoryview:
         MissingFileError: there is no such file.
         DataFileError: it cannot be read.
     """
+    note_reading(path)
     try:
         if backend_args is None:
             # Not a bytearray, which would be filled with zeros first.

@@ -1,51 +1,32 @@
-"""The dataset's two kinds of pickle, read by an unpickler that can build nothing else."""
+"""The dataset's two kinds of pickle."""
 
-import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from ...structures import Lane, Map, MapPoint
-from .errors import DataFileError
+from .errors import DataFileError, shown
 from .files import read_bytes
+from .restricted_pickle import ARRAY_GLOBALS, PickledArray, load_restricted
 
 __all__ = ['read_trajectories', 'read_vector_map']
 
 _MAP_TYPES = 'opencood.data_utils.datasets.map.map_types'
 _MAP_GLOBALS = {(_MAP_TYPES, cls.__name__): cls for cls in (Map, Lane, MapPoint)}
-_TRAJECTORY_GLOBALS = {('collections', 'OrderedDict'): OrderedDict} | {
-    (module, name): value
-    for package in ('numpy.core', 'numpy._core')
-    for module, name, value in (
-        (f'{package}.multiarray', '_reconstruct', np.core.multiarray._reconstruct),
-        (f'{package}.multiarray', 'scalar', np.core.multiarray.scalar),
-        ('numpy', 'ndarray', np.ndarray),
-        ('numpy', 'dtype', np.dtype),
-    )
-}
+_TRAJECTORY_GLOBALS = {('collections', 'OrderedDict'): OrderedDict, **ARRAY_GLOBALS}
+_HUGE = 1e12  # what no place is; false for NaN as well
+_MAX_POINTS = 2_000_000  # of a map: lanes of a few bytes may all share one long line
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds the named classes and refuses every other global by its name."""
-
-    def __init__(self, file: object, allowed: dict[tuple[str, str], type]) -> None:
-        super().__init__(file)
-        self._allowed = allowed
-
-    def find_class(self, module: str, name: str) -> type:
-        """Look a global up among the allowed ones."""
-        try:
-            return self._allowed[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f'{module}.{name} is not allowed in this file') from None
-
-
-def _load(path: str, allowed: dict[tuple[str, str], type], backend_args: dict | None) -> object:
+def _load(
+    path: str, allowed: Mapping[tuple[str, str], Callable], backend_args: dict | None
+) -> object:
     content = read_bytes(path, backend_args)
     try:
-        return _Unpickler(io.BytesIO(content), allowed).load()
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        return load_restricted(bytes(content), allowed)
+    except pickle.UnpicklingError as error:
         raise DataFileError(path, f'is not a pickle of the expected kind ({error})') from error
 
 
@@ -54,15 +35,39 @@ def read_vector_map(path: str, backend_args: dict | None = None) -> Map:
 
     Raises:
         DataFileError: the file is missing, damaged, names a class that is not one of V2XPnP's map
-            types, or holds no map.
+            types, or holds no map of lanes whose points are numbers.
     """
     content = _load(path, _MAP_GLOBALS, backend_args)
-    if not isinstance(content, Map) or not isinstance(content.map_features, list):
-        raise DataFileError(path, f'expected a Map with a list map_features, got {content!r:.60}')
+    if not isinstance(getattr(content, 'map_features', None), list):
+        raise DataFileError(path, f'expected a Map with a list map_features, got {shown(content)}')
+    points, good = 0, set()
     for i, lane in enumerate(content.map_features):
+        where = f'map_features[{i}]'
         if not isinstance(lane, Lane):
-            raise DataFileError(path, f'map_features[{i}]: expected a Lane, got {lane!r:.60}')
+            raise DataFileError(path, f'{where}: expected a Lane, got {shown(lane)}')
+        kind = getattr(lane, 'type', None)
+        if not isinstance(kind, int):
+            raise DataFileError(path, f'{where}.type: expected a number, got {shown(kind)}')
+        for name in ('polyline', 'boundary'):
+            line = getattr(lane, name, None)
+            points += len(line) if isinstance(line, list) else 0
+            if points > _MAX_POINTS:
+                raise DataFileError(path, f'{where}: more than {_MAX_POINTS} points in all')
+            if id(line) in good:
+                continue
+            if not isinstance(line, list) or not all(map(_is_point, line)):
+                raise DataFileError(
+                    path,
+                    f'{where}.{name}: expected a list of MapPoints with finite x, y, z, got '
+                    f'{shown(line)}',
+                )
+            good.add(id(line))
     return content
+
+
+def _is_point(point: object) -> bool:
+    numbers = [getattr(point, name, None) for name in 'xyz'] if type(point) is MapPoint else [None]
+    return all(isinstance(n, (int, float)) and abs(n) < _HUGE for n in numbers)
 
 
 def read_trajectories(
@@ -81,20 +86,24 @@ def read_trajectories(
     content = _load(path, _TRAJECTORY_GLOBALS, backend_args)
     _mapping(path, 'scenarios', content)
     for scenario, tracks in content.items():
-        _mapping(path, f'objects under [{scenario}]', tracks)
+        _mapping(path, f'objects under [{shown(scenario)}]', tracks)
         for track, entry in tracks.items():
-            where = f'[{scenario}][{track}]'
+            where = f'[{shown(scenario)}][{shown(track)}]'
             _mapping(path, f'arrays under {where}', entry)
-            shapes = [np.shape(entry.get(key)) for key in ('trajectory', 'trajectory_mask')]
-            if shapes[0][1:] != (4,) or shapes[1] != shapes[0][:1]:
+            for key, value in entry.items():
+                if isinstance(value, PickledArray):
+                    entry[key] = value.values
+            found = [entry.get(key) for key in ('trajectory', 'trajectory_mask')]
+            shapes = [value.shape if isinstance(value, np.ndarray) else None for value in found]
+            if None in shapes or shapes[0][1:] != (4,) or shapes[1] != shapes[0][:1]:
                 raise DataFileError(
                     path,
-                    f"key {where}: expected 'trajectory' (T, 4) and 'trajectory_mask' (T,), got "
-                    f'shapes {shapes[0]} and {shapes[1]}',
+                    f"key {where}: expected arrays 'trajectory' (T, 4) and 'trajectory_mask' (T,), "
+                    f'got shapes {shapes[0]} and {shapes[1]}',
                 )
     return content
 
 
 def _mapping(path: str, what: str, value: object) -> None:
     if not isinstance(value, dict):
-        raise DataFileError(path, f'expected a mapping of {what}, got {value!r:.60}')
+        raise DataFileError(path, f'expected a mapping of {what}, got {shown(value)}')

@@ -2,6 +2,9 @@
 
 from .conflict_plot import ConflictPlotHook
 from .draw_samples import DrawSamplesHook
+from .durable_checkpoint import DurableCheckpointHook
+from .exact_resume import ExactResumeHook
+from .numerical_faults import NumericalFaultHook
 from .plain_checkpoint import PlainCheckpointHook
 from .sync_statistics import SyncNormStatisticsHook
 from .transfer_report import TransferReportHook
@@ -9,6 +12,9 @@ from .transfer_report import TransferReportHook
 __all__ = [
     'ConflictPlotHook',
     'DrawSamplesHook',
+    'DurableCheckpointHook',
+    'ExactResumeHook',
+    'NumericalFaultHook',
     'PlainCheckpointHook',
     'SyncNormStatisticsHook',
     'TransferReportHook',

@@ -17,6 +17,9 @@ class PlainCheckpointHook(Hook):
     scalars. Since torch 2.6 such a file cannot be read without being allowed to run code, not even
     to resume from it. Here they become numbers on the way out, and the history is made objects
     again on the way in.
+
+    To see how many GPUs a run had, mmengine runs ``meta.config`` of a checkpoint as Python when it
+    resumes. Its own checkpoints have no such key; here none has.
     """
 
     priority = 'VERY_LOW'
@@ -32,7 +35,8 @@ class PlainCheckpointHook(Hook):
                 info[key] = value.item()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Lists to objects."""
+        """Lists to objects; no text that would be run."""
+        checkpoint.get('meta', {}).pop('config', None)
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for key, history in scalars.items():
             if isinstance(history, dict):

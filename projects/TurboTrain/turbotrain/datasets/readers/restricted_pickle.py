@@ -1,0 +1,140 @@
+"""An unpickler that knows a few words and can build nothing but plain values and what they name.
+
+Python's pickle is a program that its reader runs. Of its instructions only those are known here
+that a file of data needs; the rest, and every global but the named ones, is refused. NumPy's arrays
+are described in a fixed way, which is read as data: NumPy itself never sees a pickle's state.
+"""
+
+import io
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import shown
+
+__all__ = ['ARRAY_GLOBALS', 'PickledArray', 'load_restricted']
+
+_INSTRUCTIONS = """
+    PROTO FRAME STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
+    NONE NEWTRUE NEWFALSE INT LONG FLOAT BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS EMPTY_TUPLE TUPLE TUPLE1
+    TUPLE2 TUPLE3 GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD
+"""
+
+
+class PickledArray:
+    """What a pickle says of an array; ``values`` is the array itself, None if it says nothing."""
+
+    values: np.ndarray | None = None
+
+    def __init__(self, subtype: object, shape: object, kind: object) -> None:
+        """The arguments are the same for any array: what it holds is in its state."""
+
+    def set_state(self, state: tuple) -> None:
+        """Make the array of (version, shape, dtype, whether in Fortran's order, bytes)."""
+        _, shape, dtype, fortran, content = state
+        if not isinstance(content, (bytes, str)) or not isinstance(dtype, _DType):
+            raise pickle.UnpicklingError('an array of numbers or text was expected')
+        if isinstance(content, str):  # Python 2's
+            content = content.encode('latin1')
+        size = math.prod(shape) * dtype.value.itemsize
+        if len(shape) > 8 or min(shape, default=0) < 0 or size != len(content):
+            raise pickle.UnpicklingError(f'an array {shown(shape)} in {len(content)} bytes')
+        values = np.frombuffer(content, dtype.value) if content else np.zeros(0, dtype.value)
+        self.values = values.reshape(shape, order='F' if fortran else 'C')
+
+
+class _DType:
+    """``numpy.dtype`` of numbers or text; its state says nothing more than the byte order."""
+
+    def __init__(self, name: object, align: object = 0, copy: object = 1) -> None:
+        self.value = np.dtype(str(name))
+        if self.value.kind not in 'biufUS' or not 0 < self.value.itemsize <= 1024:
+            raise pickle.UnpicklingError(f'expected an array of numbers or text, not {shown(name)}')
+
+    def set_state(self, state: tuple) -> None:
+        if state[1] in ('<', '>'):
+            self.value = self.value.newbyteorder(state[1])
+
+
+def _scalar(dtype: _DType, content: bytes) -> Any:
+    (value,) = np.frombuffer(content, dtype.value).tolist()
+    return value
+
+
+ARRAY_GLOBALS: Mapping[tuple[str, str], Callable] = {
+    (module, name): value
+    for package in ('numpy.core', 'numpy._core')
+    for module, name, value in (
+        (f'{package}.multiarray', '_reconstruct', PickledArray),
+        (f'{package}.multiarray', 'scalar', _scalar),
+        ('numpy', 'ndarray', object),
+        ('numpy', 'dtype', _DType),
+    )
+}
+
+
+# The one in C cannot be told which instructions it may know, and takes memory as a file says.
+class _Unpickler(pickle._Unpickler):
+    dispatch = {
+        code: pickle._Unpickler.dispatch[code]
+        for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split())
+    }
+
+    def __init__(self, content: bytes, allowed: Mapping[tuple[str, str], Callable]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Callable:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f'{module}.{name} is not allowed in this file') from None
+
+    def load_newobj(self) -> None:
+        args, cls = self.stack.pop(), self.stack.pop()
+        if args != () or not (isinstance(cls, type) and is_dataclass(cls)):
+            raise pickle.UnpicklingError('an object of this kind is not allowed in this file')
+        self.append(object.__new__(cls))
+
+    def load_build(self) -> None:
+        """Fill an object in; a class, and attributes that it does not have, stay as they are."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, (PickledArray, _DType)):
+            target.set_state(state)
+        elif is_dataclass(type(target)) and isinstance(state, dict):
+            known = {field.name for field in fields(type(target))}
+            vars(target).update({key: state[key] for key in known & state.keys()})
+        else:
+            raise pickle.UnpicklingError('the state of an object that may not have one')
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def load_restricted(content: bytes, allowed: Mapping[tuple[str, str], Callable]) -> Any:
+    """Unpickle.
+
+    Args:
+        content: the pickle.
+        allowed: (module, name) -> what stands for it: dataclasses, or functions that do no harm
+            whatever they are called with.
+
+    Raises:
+        UnpicklingError: it wants more than is allowed, or is damaged.
+    """
+    try:
+        return _Unpickler(content, allowed).load()
+    except pickle.UnpicklingError:
+        raise
+    except KeyError as error:
+        (key,) = error.args or (None,)
+        raise pickle.UnpicklingError(f'instruction {key!r:.20} is not allowed in it') from None
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise pickle.UnpicklingError(f'{type(error).__name__}: {error}'[:200]) from None

@@ -1,0 +1,167 @@
+"""A run that was interrupted goes on as if it had not been."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import Sampler
+
+from ..errors import UserError
+from ..process_state import random_state, restore_random_state
+
+__all__ = ['ExactResumeHook']
+
+_STATE = 'processes'  # key in checkpoints
+
+
+class _Remaining:
+    """A sampler without the samples of an epoch that were trained on before."""
+
+    def __init__(self, sampler: Sampler, done: int) -> None:
+        self.sampler, self.done = sampler, done
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self.sampler, self.done, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # of the whole epoch: schedules count by it
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Put into checkpoints what else decides how training goes on, and take it from there.
+
+    For each process that is the state of its random generators (Python, NumPy, torch, GPU) and its
+    own batch norm statistics, which differ between processes within an epoch. A run that goes on in
+    the middle of an epoch takes up the epoch's samples where it stopped: none is repeated and none
+    is loaded in vain.
+
+    Neither starting the data workers nor validating draws from training's random state, so that it
+    does not matter how often a run does either.
+
+    What the workers of a data set draw is their own: it is resumed exactly where it follows from
+    the sample alone (``V2XPnPDataset``), or where there are no workers.
+
+    Raises:
+        UserError: the run stands in the middle of an epoch and its training loop, number of
+            processes or batch size is another than it was, or processes go on from different
+            checkpoints.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self._gathered: list[dict] | None = None
+        self._resumed: dict | None = None
+        self._before_val: dict | None = None
+        self._sampler: Sampler | None = None
+
+    def gather_for_checkpoint(self, runner: Runner) -> None:
+        """All processes tell theirs; called by ``DurableCheckpointHook``."""
+        self._gathered = all_gather_object(self._own_state(runner))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add it to what can be resumed: the best weights so far cannot."""
+        if 'optimizer' in checkpoint:
+            states = self._gathered or [self._own_state(runner)]
+            checkpoint[_STATE] = dict(states=states, batch_size=_batch_size(runner))
+        self._gathered = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take it out."""
+        self._resumed = checkpoint.pop(_STATE, None)
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the place in the epoch, and this process's statistics."""
+        # The seeds that workers start with are drawn from it, not from training's random state.
+        runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed or 0)
+        resumed = self._resumed
+        places = all_gather_object((runner.epoch, runner.iter))
+        if len(set(places)) > 1:
+            raise UserError(f'--resume: processes go on from (epoch, iteration) {places}')
+        if runner.iter == 0 or resumed is None:
+            self._resumed = None
+            return
+        states, done = resumed['states'], self._done(runner)
+        before = len(states), resumed['batch_size']
+        now = get_world_size(), _batch_size(runner)
+        if done and before != now:
+            raise UserError(
+                '--resume: the checkpoint stands in the middle of an epoch, of {} processes with '
+                'batches of {}; there are {} with {} now. Go on alike, or from the end of an '
+                'epoch'.format(*before, *now)
+            )
+        if len(states) != get_world_size():
+            runner.logger.warning(
+                f'the checkpoint is of {len(states)} processes, there are {get_world_size()}: '
+                'random states begin anew'
+            )
+            self._resumed = None
+        elif len(states) > 1:
+            buffers = dict(_statistics(runner))
+            for name, value in states[get_rank()]['statistics'].items():
+                buffers[name].copy_(value)
+        if done:
+            batches = runner.train_dataloader.batch_sampler
+            self._sampler = batches.sampler
+            batches.sampler = _Remaining(self._sampler, done * batches.batch_size)
+            runner.logger.info(
+                f'epoch {runner.epoch + 1} goes on after {done} of its '
+                f'{len(runner.train_dataloader)} batches; its log counts from there'
+            )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Restore the random state just before the first sample is loaded."""
+        if self._resumed is not None:
+            restore_random_state(self._resumed['states'][get_rank()]['random'])
+            self._resumed = None
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """The next epoch is a whole one."""
+        if self._sampler is not None:
+            runner.train_dataloader.batch_sampler.sampler = self._sampler
+            self._sampler = None
+
+    def before_val(self, runner: Runner) -> None:
+        """Keep training's random state out of validation."""
+        self._before_val = random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        """Go on with it."""
+        restore_random_state(self._before_val)
+        self._before_val = None
+
+    def _own_state(self, runner: Runner) -> dict:
+        statistics = {}
+        if get_world_size() > 1:
+            statistics = {name: buffer.cpu() for name, buffer in _statistics(runner)}
+        return dict(random=self._before_val or random_state(), statistics=statistics)
+
+    def _done(self, runner: Runner) -> int:
+        """Batches of the epoch under way that were trained on."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return 0
+        length = len(runner.train_dataloader)
+        done = runner.iter - runner.epoch * length
+        if not 0 <= done <= length:
+            raise UserError(
+                f'--resume: after iteration {runner.iter} in epoch {runner.epoch + 1}; epochs had '
+                f'another length than now ({length}). Go on with as many samples, processes and '
+                'samples a batch'
+            )
+        return done
+
+
+def _batch_size(runner: Runner) -> int | None:
+    return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
+
+
+def _statistics(runner: Runner) -> Iterator[tuple[str, torch.Tensor]]:
+    model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return ((name, buffer) for name, buffer in model.named_buffers())

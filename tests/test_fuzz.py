@@ -1,0 +1,168 @@
+"""Files that chance has damaged: read, or refused by an error of ours that names the file.
+
+The suite tries some hundred a reader, always the same ones; for more, and new ones:
+
+    FUZZ=10000 python -m pytest tests/test_fuzz.py
+"""
+
+import json
+import os
+import pickle
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from projects.TurboTrain.turbotrain.datasets import (
+    build_infos,
+    load_ignore_list,
+    load_infos,
+    save_infos,
+)
+from projects.TurboTrain.turbotrain.datasets.readers import (
+    DataFileError,
+    read_annotation,
+    read_point_cloud,
+    read_trajectories,
+    read_vector_map,
+)
+from projects.TurboTrain.turbotrain.engine import CheckpointError, read_checkpoint
+from projects.TurboTrain.turbotrain.evaluation.predictions import (
+    PredictionFileError,
+    read_predictions,
+)
+from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
+from projects.TurboTrain.turbotrain.structures import Lane, MapPoint, polylines_of
+from tests.layouts import write_pcd
+from tests.scenes import write_scenario
+
+NUMBER = int(os.environ.get('FUZZ', 60))
+OURS = (DataFileError, PredictionFileError, CheckpointError)
+TOKENS = [
+    b'\x00', b'\xff' * 4, b'\x7f\xf8', b'nan', b'-1', b'1e999', b'9' * 30, b'9' * 5000, b'null',
+    b'{}', b'[]', b'{', b'[', b'[[1]]', b'{"a": 1}', b'[' * 20_000, b'1' + b'0' * 60, b'"', b"'",
+    b'\n', b'\t', b': ', b'- ', b'&a ', b'*a', b'!!python/tuple ', b'!!binary ', b'?',
+    b'\x80\x04', b'\x93', b'R', b'b', b'\x81', b'\x85', b'cos\nsystem\n', b'r\xff\xff\xff\x7f',
+    b'.', b'POINTS 1000000000', b'SIZE 8', b'COUNT 64', b'TYPE I', b'DATA ascii\n',
+    b'PK\x03\x04', b'<f8', b'O',
+]  # fmt: skip
+# What is done to a file: (kind, where as a share of its length, how much, with what).
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(['flip', 'cut', 'delete', 'repeat', 'insert', 'overwrite']),
+        st.floats(0, 1),
+        st.integers(1, 40),
+        st.sampled_from(TOKENS) | st.binary(min_size=1, max_size=8),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def damaged(content: bytes, changes: list[tuple[str, float, int, bytes]]) -> bytes:
+    for kind, share, size, token in changes:
+        place = int(share * len(content))
+        before, after = content[:place], content[place:]
+        if kind == 'flip' and after:
+            after = bytes([after[0] ^ 1 << size % 8]) + after[1:]
+        elif kind == 'cut':
+            after = b''
+        elif kind == 'delete':
+            after = after[size:]
+        elif kind == 'repeat':
+            after = after[:size] * 3 + after
+        elif kind == 'insert':
+            after = token + after
+        elif kind == 'overwrite':
+            after = token + after[len(token) :]
+        content = before + after
+    return content
+
+
+def _lanes(path: str) -> None:
+    polylines_of(read_vector_map(path))
+
+
+def _predictions(path: str) -> None:
+    list(read_predictions(path, ['vehicle', 'pedestrian']))
+
+
+READERS: dict[str, tuple[str, Callable]] = {
+    'yaml': ('.yaml', read_annotation),
+    'bin': ('.bin', read_point_cloud),
+    'pcd_ascii': ('.pcd', read_point_cloud),
+    'pcd_binary': ('.pcd', read_point_cloud),
+    'pcd_binary_compressed': ('.pcd', read_point_cloud),
+    'map': ('.pkl', _lanes),
+    'trajectories': ('.pkl', read_trajectories),
+    'infos': ('.npz', load_infos),
+    'predictions': ('.jsonl', _predictions),
+    'ignore': ('.json', load_ignore_list),
+    'checkpoint': ('.pth', read_checkpoint),
+}
+
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory) -> dict[str, Path]:
+    """One good file of each kind."""
+    root = tmp_path_factory.mktemp('good')
+    folder = write_scenario(root, frames=range(0, 10, 5), agents=(1, -1), objects=2)
+    files = {name: root / f'{name}{suffix}' for name, (suffix, _) in READERS.items()}
+    annotation = yaml.safe_load((folder / '1/000000.yaml').read_text())
+    files['yaml'].write_text(yaml.dump(annotation))  # with an alias
+    points = np.random.default_rng(0).uniform(-40, 40, (50, 4)).astype('<f4')
+    points.tofile(files['bin'])
+    for encoding in ('ascii', 'binary', 'binary_compressed'):
+        write_pcd(files[f'pcd_{encoding}'], points, encoding)
+    line = [MapPoint(float(i), 0.0) for i in range(12)]
+    write_vector_map(files['map'], [Lane(1, 2, 1, line, ['3_4'], [], line[:6])] * 2)
+    track = dict(trajectory=np.ones((5, 4)), trajectory_mask=np.ones(5, dtype=bool))
+    content = {0: OrderedDict([(7, track), (8, dict(track, note=np.float64(2.0)))])}
+    files['trajectories'].write_bytes(pickle.dumps(content, protocol=4))
+    save_infos(str(files['infos']), build_infos(str(root), 'train'))
+    head = dict(
+        format='turbotrain-predictions', version=1, class_names=['vehicle'], modes=1, steps=2
+    )
+    found = dict(
+        scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
+        labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
+    )  # fmt: skip
+    files['predictions'].write_text('\n'.join(map(json.dumps, [head, found, found])))
+    ignore = dict(format='turbotrain-ignore-list', version=1, clouds=['train/a/1/000000.bin'])
+    files['ignore'].write_text(json.dumps(ignore))
+    torch.save(dict(meta=dict(iter=3), state_dict=dict(a=torch.ones(3))), files['checkpoint'])
+    for name, (_, read) in READERS.items():
+        read(str(files[name]))
+    return files
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_damage_by_chance(reader, good, tmp_path):
+    suffix, read = READERS[reader]
+    content, path = good[reader].read_bytes(), str(tmp_path / f'damaged{suffix}')
+
+    @settings(
+        max_examples=NUMBER, deadline=None, derandomize='FUZZ' not in os.environ, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(CHANGES)
+    def read_or_refuse(changes) -> None:
+        Path(path).write_bytes(damaged(content, changes))
+        begin = time.perf_counter()
+        try:
+            read(path)
+        except OURS as error:
+            assert path in str(error) and len(str(error)) < len(path) + 1200
+        assert time.perf_counter() - begin < 1
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read_or_refuse()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
