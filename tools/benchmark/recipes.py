@@ -27,6 +27,10 @@ from tools.benchmark.energy import energy_joules
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / 'configs/recipes/mini'
+# Of a config, what only watches a training.
+WATCHING = (
+    'default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer', 'work_dir',
+)  # fmt: skip
 Change = Callable[[str, Config], None]
 
 
@@ -114,12 +118,12 @@ def stages_of(
 
 
 def fingerprint(cfg: Config) -> str:
-    """Eight digits that differ wherever two configs do.
+    """Eight digits that differ wherever two configs do, but for what only watches a training.
 
     The checkpoint to start from counts by its name and its folder's, which is itself a fingerprint:
     work directories may be moved.
     """
-    values = cfg.to_dict()
+    values = {key: value for key, value in cfg.to_dict().items() if key not in WATCHING}
     if values.get('load_from'):
         values['load_from'] = Path(values['load_from']).parts[-2:]
     text = json.dumps(values, sort_keys=True, default=str)

@@ -143,8 +143,12 @@ class NumericalFaultHook(Hook):
 
 def _not_finite(outputs: Mapping[str, Any]) -> list[str]:
     """Losses that are NaN or infinite; their sum only if none of them is."""
-    losses = {name: value for name, value in outputs.items() if 'loss' in name}
-    bad = [n for n, value in losses.items() if not bool(torch.as_tensor(value).isfinite().all())]
+    losses = {n: torch.as_tensor(value) for n, value in outputs.items() if 'loss' in n}
+    if not losses:
+        return []
+    # One question to the device, not one for each loss.
+    finite = torch.stack([value.isfinite().all() for value in losses.values()]).tolist()
+    bad = [name for name, good in zip(losses, finite, strict=True) if not good]
     return [name for name in bad if name != 'loss'] or bad
 
 
