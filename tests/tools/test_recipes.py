@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from tools.benchmark import figure1
+from tools.benchmark import figure1, results
+from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import (
     ROOT,
     Run,
@@ -172,6 +173,16 @@ def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'work').rglob('*.pth')}
 
 
+def test_every_experiment_has_a_place_on_the_page():
+    page = results.PAGE.read_text()
+    for name in ('recipes', 'generalisation', 'aggregators'):
+        renewed = replace_table(page, name, '| a table |\n')
+        assert f'<!-- {name} -->\n\n| a table |\n\n<!-- end of {name} -->' in renewed
+        assert replace_table(renewed, name, '| a table |\n') == renewed
+    with pytest.raises(ValueError, match="the table 'other' are missing"):
+        replace_table(page, 'other', '')
+
+
 def test_costs_and_metrics_of_recipes_are_summed_up():
     def stage(samples: int, **metrics: float) -> dict:
         return dict(
@@ -180,7 +191,7 @@ def test_costs_and_metrics_of_recipes_are_summed_up():
         )  # fmt: skip
 
     reached = {'AP@0.5/vehicle': 50.0, 'mAP@0.5': 30.0, 'EPA': 20.0}
-    found = {
+    runs = {
         ('manual', 0): dict(S1=stage(100, **reached), S4=stage(100, **reached)),
         ('turbotrain', 0): dict(pretraining=stage(50), finetuning=stage(50, **reached)),
         ('turbotrain', 1): dict(
@@ -189,11 +200,11 @@ def test_costs_and_metrics_of_recipes_are_summed_up():
     }
     seconds = {'manual/S1': 1.0, 'manual/S4': 3.0}
     seconds |= {'turbotrain/pretraining': 1.0, 'turbotrain/finetuning': 2.0}
-    results = figure1.summarise(found, ['manual', 'turbotrain'], seconds)
-    assert results['manual']['compute'] == 1.0
-    assert results['turbotrain']['compute'] == pytest.approx((50 + 100) / (100 + 300))
-    assert results['turbotrain']['epa'] == 22.0 and results['turbotrain']['std']['epa'] == 2.83
-    assert results['turbotrain']['seeds'] == [0, 1]
-    assert '| 2 | 1.000 | 50.0 |' in figure1.table(results)
+    found = figure1.summarise(runs, ['manual', 'turbotrain'], seconds)
+    assert found['manual']['compute'] == 1.0
+    assert found['turbotrain']['compute'] == pytest.approx((50 + 100) / (100 + 300))
+    assert found['turbotrain']['epa'] == 22.0 and found['turbotrain']['std']['epa'] == 2.83
+    assert found['turbotrain']['seeds'] == [0, 1]
+    assert '| 2 | 1.000 | 50.0 |' in figure1.table(found)
     # Detection alone has no EPA, and that counts as nothing.
     assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0
