@@ -13,6 +13,13 @@ def _mmdet3d_scope():
     init_default_scope('mmdet3d')
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _scope_for_one_module():
+    """Fixtures of a module are made outside of any test: what another module built is forgotten."""
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _scope_for_one_test():
     """A runner that a test builds sets the default scope; the next test must not see it."""

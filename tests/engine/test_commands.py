@@ -86,9 +86,9 @@ def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned
     for name in trunk:
         assert f'{name} (' in taken
     assert 'fresh: bbox_head, trajectory_head' in taken
-    assert 'dropped: reconstruction_head' in taken
+    assert 'dropped: mask_token, reconstruction_head' in taken
     state = torch.load(pretrained, weights_only=True)['state_dict']
-    assert {key.split('.')[0] for key in state} == trunk | {'reconstruction_head'}
+    assert {key.split('.')[0] for key in state} == trunk | {'mask_token', 'reconstruction_head'}
 
 
 def test_training_keeps_the_best_weights_and_draws_what_it_does(workspace, finetuned):

@@ -10,7 +10,6 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
 from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
-from projects.TurboTrain.turbotrain.models.detectors.masked_pretrainer import redundancy
 from tests.models.test_masking import STRATEGIES, records
 
 CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
@@ -252,39 +251,6 @@ def test_reconstruction_of_a_batch():
     assert len(first.predicted) and inside.all()
     with pytest.raises(ValueError, match='merged'):
         build(targets=['own']).reconstruct({})
-
-
-def test_redundancy_of_channels():
-    generator = torch.Generator().manual_seed(0)
-    base = torch.randn(2, 1, 8, 16, generator=generator)
-    copies = torch.cat([base, -3 * base + 5, 0.1 * base], dim=1)
-    torch.testing.assert_close(redundancy(copies), torch.tensor(1.0))
-    # Rows and columns are independent of each other; a constant is of everything.
-    rows = torch.arange(8.0)[None, None, :, None].expand(2, 1, 8, 16)
-    columns = torch.arange(16.0)[None, None, None].expand(2, 1, 8, 16)
-    apart = torch.cat([rows, columns, torch.ones_like(rows)], dim=1)
-    torch.testing.assert_close(redundancy(apart), torch.tensor(0.0))
-    mixed = torch.randn(2, 5, 8, 16, generator=generator)
-    flat = mixed.transpose(0, 1).flatten(1)
-    expected = (torch.corrcoef(flat) ** 2)[~torch.eye(5, dtype=bool)].mean()
-    torch.testing.assert_close(redundancy(mixed), expected)
-    assert redundancy(mixed[:, :1]) == 0
-
-
-def test_decorrelation_is_learned():
-    model = build(decorrelation_weight=2.0)
-    batch = batch_of(2)
-    optimizer = torch.optim.Adam(model.detector.parameters(), lr=3e-3)
-    seen = []
-    for _ in range(15):
-        torch.manual_seed(1)
-        loss = model(**batch, mode='loss')['loss_decorrelation']
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen.append(float(loss))
-    assert seen[-1] < 0.7 * seen[0]
-    assert 'loss_decorrelation' not in losses_of(build(decorrelation_weight=0.0), batch)
 
 
 def test_the_loss_falls():

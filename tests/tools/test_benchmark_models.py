@@ -69,7 +69,9 @@ def test_a_teacher_is_trained_first_and_its_checkpoint_passed_on(models, tmp_pat
         "teacher = dict(checkpoint='work_dirs/early-fusion_mini_v2xpnp-ic/epoch_1.pth')\n"
     )
     benchmark = models.Benchmark(options(tmp_path / 'runs', mode='ic'))
-    benchmark.paths = {'taught': config, **benchmark.paths}
+    known = benchmark.paths
+    monkeypatch.setattr(models, 'method_configs', lambda *_, **__: {'taught': config, **known})
+    benchmark = models.Benchmark(options(tmp_path / 'runs', mode='ic'))
     cfg, teachers = benchmark.config('taught')
     assert teachers == ['early-fusion']
     assert Path(cfg.teacher.checkpoint) == benchmark.folder / 'early-fusion/iter_300.pth'

@@ -9,12 +9,11 @@ from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .masked_batch import MaskedBatch
 from .stock import first_map, map_backbone, map_channels, range_of, trunk_channels
 
-__all__ = ['MaskedPretrainer', 'Reconstruction', 'redundancy']
+__all__ = ['MaskedPretrainer', 'Reconstruction']
 
 _TARGETS = ('merged', 'own', 'future')
 _HIDING = ('visible_only', 'token')
@@ -63,9 +62,6 @@ class MaskedPretrainer(Base3DDetector):
             ``token`` also adds a learned vector there, to the map that the 2-D backbone gets, so
             that the network can tell hidden from empty. The places are those that were drawn,
             occupied or not: the token does not tell where something is either.
-        decorrelation_weight: of ``loss_decorrelation``, the mean squared correlation between the
-            channels of the trunk's map (ours): reconstruction alone leaves few of them independent
-            of each other, and fine-tuning would have to tell them apart again.
         data_preprocessor: the detector's by default. Points are voxelized after masking.
         init_cfg: mmengine's.
 
@@ -81,7 +77,6 @@ class MaskedPretrainer(Base3DDetector):
         reconstruction_head: dict | None = None,
         targets: Sequence[str] = ('merged',),
         hiding: str = 'visible_only',
-        decorrelation_weight: float = 0.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -97,7 +92,6 @@ class MaskedPretrainer(Base3DDetector):
         masking = {'type': 'BEVCellMasking', 'point_cloud_range': limits, **(masking or {})}
         head = {'type': 'MaskedReconstructionHead', **(reconstruction_head or {})}
         head.setdefault('point_cloud_range', limits)
-        self.decorrelation_weight = decorrelation_weight
         if 'in_channels' not in head:
             head['in_channels'] = trunk_channels(detector)
         self.mask_token = _MaskToken(map_channels(detector)) if hiding == 'token' else None
@@ -123,8 +117,6 @@ class MaskedPretrainer(Base3DDetector):
             target = getattr(batch, f'{name}_target')(maps[name].shape[2:])
             found = head.loss(maps[name], target)
             losses.update({f'{name}.{key}': value for key, value in found.items()})
-        if self.decorrelation_weight:
-            losses['loss_decorrelation'] = self.decorrelation_weight * redundancy(maps['merged'])
         return losses
 
     @torch.no_grad()
@@ -196,25 +188,6 @@ class MaskedPretrainer(Base3DDetector):
             for hook in hooks:
                 hook.remove()
         return kept | dict(merged=fused, future=fused)
-
-
-def redundancy(maps: Tensor) -> Tensor:
-    """How much channels repeat each other: the mean squared correlation of two of them.
-
-    Source: the covariance terms of Barlow Twins (arXiv 2103.03230) and VICReg (2105.04906), here of
-    one map.
-
-    Args:
-        maps: (B, C, H, W). A channel that is the same everywhere correlates with none.
-
-    Returns:
-        From 0 to 1, in float32.
-    """
-    values = maps.float().transpose(0, 1).flatten(1)
-    values = functional.normalize(values - values.mean(dim=1, keepdim=True), dim=1, eps=1e-6)
-    squared = (values @ values.T) ** 2
-    channels = len(values)
-    return (squared.sum() - squared.diagonal().sum()) / max(channels * (channels - 1), 1)
 
 
 class _MaskToken(nn.Module):
