@@ -19,10 +19,7 @@ def train_for(cfg: Config, iters: int, seed: int, val_interval: int | None = Non
     """
     lr = cfg.optim_wrapper.optimizer.lr
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iters)
-    if val_interval and cfg.get('val_evaluator'):
-        cfg.train_cfg.val_interval = val_interval
-    else:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    _validate(cfg, val_interval)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=40),
         dict(type='CosineAnnealingLR', by_epoch=False, T_max=iters, eta_min=lr / 20),
@@ -46,10 +43,7 @@ def train_for_epochs(cfg: Config, epochs: int, seed: int, val_interval: int | No
     """
     lr = cfg.optim_wrapper.optimizer.lr
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
-    if val_interval and cfg.get('val_evaluator'):
-        cfg.train_cfg.val_interval = val_interval
-    else:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    _validate(cfg, val_interval)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
         dict(
@@ -62,3 +56,10 @@ def train_for_epochs(cfg: Config, epochs: int, seed: int, val_interval: int | No
         ),
     ]
     cfg.randomness.seed = seed
+
+
+def _validate(cfg: Config, interval: int | None) -> None:
+    if interval and cfg.get('val_evaluator'):
+        cfg.train_cfg.val_interval = interval
+    else:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
