@@ -1,6 +1,6 @@
 """Files that chance has damaged: read, or refused by an error of ours that names the file.
 
-The suite tries some hundred a reader, always the same ones; for more, and new ones:
+The suite tries 60 a reader, always the same ones; for more, and new ones:
 
     FUZZ=10000 python -m pytest tests/test_fuzz.py
 """
