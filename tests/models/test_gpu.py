@@ -1,6 +1,7 @@
 """On a GPU: the same numbers as on the CPU, and no waiting for it per agent or frame."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split, save_teacher
 
 __all__ = ['infos']
+PRETRAINING = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
 
 
@@ -58,7 +60,7 @@ def test_trains(path, amp, infos, tiny_set, tmp_path):
 
 @pytest.mark.parametrize('amp', [False, True], ids=['float32', 'amp'])
 def test_pretrains(amp, infos, tiny_set):
-    cfg = Config.fromfile('configs/turbotrain/mini/pretrain_mini_v2xpnp.py')
+    cfg = Config.fromfile(PRETRAINING)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).to('cuda')
     dataset = open_split(cfg, infos, tiny_set, 'train')
