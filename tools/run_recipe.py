@@ -12,19 +12,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.benchmark.recipes import ROOT, Run, Settings, run_all
+from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('recipe', type=Path, help='a config in configs/recipes')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
-    parser.add_argument('--data-root', type=Path, help="default: the configs'")
-    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
-    parser.add_argument(
-        '--epoch-iters', type=int, help='iterations for an epoch, instead of what the recipe says'
-    )
+    add_arguments(parser)
     args = parser.parse_args()
     if not args.recipe.is_file():
         parser.error(f'there is no recipe {args.recipe}')
@@ -33,8 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    root = args.data_root and args.data_root.resolve()
-    settings = Settings(args.work_dir.resolve(), args.split, args.epoch_iters, data_root=root)
+    settings = settings_of(args)
     name = args.recipe.stem
     stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
     if stages is None:

@@ -44,8 +44,8 @@ from projects.TurboTrain.turbotrain.visualization import (
     BEVAnimation,
     BEVScene,
     draw_bev,
-    draw_reconstruction,
     first_agents,
+    reconstruct_and_draw,
     save_figure,
     scene_of,
     write_video,
@@ -160,16 +160,7 @@ def detection_figure(
 def reconstruction_figure(
     model: MaskedPretrainer, data: dict, cfg: Config, args: argparse.Namespace
 ) -> Figure:
-    torch.manual_seed(args.seed)
-    found = model.reconstruct(pseudo_collate([data]))[0]
-    return draw_reconstruction(
-        [cloud.cpu().numpy() for cloud in found.clouds],
-        [mask.cpu().numpy() for mask in found.hidden],
-        found.current,
-        found.predicted.cpu().numpy(),
-        view_range=model.limits[[0, 1, 3, 4]].tolist(),
-        title=name_of(data['data_samples']),
-    )
+    return reconstruct_and_draw(model, data, args.seed, name_of(data['data_samples']))
 
 
 def name_of(sample: Det3DDataSample) -> str:

@@ -17,9 +17,14 @@ sys.path.insert(0, str(ROOT))
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
-from tools.benchmark.figure1 import add_arguments, settings_of
 from tools.benchmark.pages import markdown_table, number
-from tools.benchmark.recipes import Run, Settings, recipe_paths, run_all, stages_of
+from tools.benchmark.recipes import (
+    Run,
+    add_comparison_arguments,
+    recipe_paths,
+    run_all,
+    settings_of,
+)
 from tools.benchmark.results import RESULTS, cell, save, spread, summary
 
 SCHEDULES = {
@@ -35,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_arguments(parser)
+    add_comparison_arguments(parser)
     parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
     known = sorted(set(AGGREGATORS.module_dict))
     parser.add_argument('--aggregators', nargs='+', choices=known, default=known)
@@ -49,20 +54,9 @@ def balance(settings: dict, stage: str, cfg: Config) -> None:
             cfg.optim_wrapper[key] = value
 
 
-def last_conflict_rate(folder: Path) -> float | None:
-    """Share of conflicts in the last suppressing updates of a training."""
-    rates = [
-        row['conflict_rate']
-        for file in sorted(folder.glob('*/vis_data/scalars.json'))
-        for row in map(json.loads, file.read_text().splitlines())
-        if 'conflict_rate' in row
-    ]
-    return rates[-1] if rates else None
-
-
 def main() -> None:
     args = parse_args()
-    settings, recipe = settings_of(args), recipe_paths()['turbotrain']
+    recipe = recipe_paths()['turbotrain']
     ways = {name: dict(aggregator=dict(type=name)) for name in args.aggregators}
     ways |= {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
     runs = [
@@ -70,13 +64,13 @@ def main() -> None:
         for name, way in ways.items()
         for seed in args.seeds
     ]
-    found = run_all(runs, settings)
+    found = run_all(runs, settings_of(args))
     results: dict = {}
     for name in ways:
         stages = [stages['finetuning'] for (way, _), stages in found.items() if way == name]
         if not stages:
             continue
-        rates = conflict_rates(name, runs, settings)
+        rates = [stage['conflict_rate'] for stage in stages if stage['conflict_rate'] is not None]
         results[name] = summary(stage['metrics'] for stage in stages) | dict(
             seconds_per_iteration=spread(stage['seconds_per_iteration'] for stage in stages)[0],
             conflict_rate=spread(rates)[0] if rates else None,
@@ -86,17 +80,6 @@ def main() -> None:
     print(f'\n{rows}')
     print(json.dumps(dict(aggregators=results, split=args.split, seeds=args.seeds)))
     sys.exit(0 if len(found) == len(runs) else 1)
-
-
-def conflict_rates(name: str, runs: list[Run], settings: Settings) -> list[float]:
-    """The conflict rate at the end of each run of that name."""
-    stages = [
-        list(stages_of(run.recipe, run.seed, settings, run.change))[-1]
-        for run in runs
-        if run.name == name
-    ]
-    rates = [last_conflict_rate(stage.folder) for stage in stages]
-    return [rate for rate in rates if rate is not None]
 
 
 def table(results: dict) -> str:

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-__all__ = ['train_for', 'train_for_epochs']
+__all__ = ['train_for', 'train_for_epochs', 'train_only']
 
 
 def train_for(cfg: Config, iters: int, seed: int, val_interval: int | None = None) -> None:
@@ -56,6 +56,23 @@ def train_for_epochs(cfg: Config, epochs: int, seed: int, val_interval: int | No
         ),
     ]
     cfg.randomness.seed = seed
+
+
+def train_only(cfg: Config, epochs: int, save_every: int) -> None:
+    """Make a config train from scratch, without validation and test, and save often.
+
+    Args:
+        cfg: changed in place.
+        epochs: how many.
+        save_every: iterations between two checkpoints, of which two are kept.
+    """
+    cfg.load_from, cfg.custom_hooks = None, []
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+    for split in ('val', 'test'):
+        cfg.update({f'{split}_{part}': None for part in ('cfg', 'dataloader', 'evaluator')})
+    cfg.default_hooks.checkpoint = dict(
+        type='DurableCheckpointHook', by_epoch=False, interval=save_every, max_keep_ckpts=2
+    )
 
 
 def _validate(cfg: Config, interval: int | None) -> None:

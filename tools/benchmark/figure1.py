@@ -18,7 +18,13 @@ sys.path.insert(0, str(ROOT))
 
 from tools.benchmark.figure1_drawing import draw
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.recipes import Run, Settings, recipe_paths, run_all
+from tools.benchmark.recipes import (
+    Run,
+    add_comparison_arguments,
+    recipe_paths,
+    run_all,
+    settings_of,
+)
 from tools.benchmark.results import RESULTS, cell, save, summary
 from tools.benchmark.step_times import step_seconds
 
@@ -32,26 +38,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_arguments(parser)
+    add_comparison_arguments(parser)
     parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
     parser.add_argument('--recipes', nargs='+', choices=ORDER, default=ORDER)
     return parser.parse_args()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of all experiments on recipes."""
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
-    parser.add_argument('--data-root', type=Path, help="default: the configs'")
-    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
-    parser.add_argument('--epoch-iters', type=int, help='iterations for an epoch; a trial')
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """What the runs have in common."""
-    root = args.data_root and args.data_root.resolve()
-    return Settings(args.work_dir.resolve(), args.split, args.epoch_iters, args.jobs, root)
 
 
 def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dict:

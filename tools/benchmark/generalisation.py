@@ -17,9 +17,14 @@ sys.path.insert(0, str(ROOT))
 
 from mmengine.config import Config
 
-from tools.benchmark.figure1 import add_arguments, settings_of
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.recipes import Run, recipe_paths, run_all
+from tools.benchmark.recipes import (
+    Run,
+    add_comparison_arguments,
+    recipe_paths,
+    run_all,
+    settings_of,
+)
 from tools.benchmark.results import RESULTS, cell, save, summary
 from tools.benchmark.zoo import method_configs
 
@@ -31,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_arguments(parser)
+    add_comparison_arguments(parser)
     parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
     known = method_configs('vc', mini=True)
     parser.add_argument('--methods', nargs='+', choices=[*known], default=METHODS)

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 from mmengine.config import Config, DictAction
+
+from tools.benchmark.budget import train_only
+from tools.benchmark.circumstances import circumstances
 
 MOMENTS = ('training', 'writing', 'starting')
 CHAIN = 5  # kills of one run, at most
@@ -49,15 +51,8 @@ def write_config(args: argparse.Namespace, path: Path) -> None:
     """A short run that saves every second iteration, in the middle of an epoch too."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    cfg.load_from = None
-    cfg.custom_hooks = []
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=args.epochs)
+    train_only(cfg, args.epochs, save_every=2)
     cfg.train_dataloader.dataset.indices = args.samples
-    for split in ('val', 'test'):
-        cfg.update({f'{split}_{part}': None for part in ('cfg', 'dataloader', 'evaluator')})
-    cfg.default_hooks.checkpoint = dict(
-        type='DurableCheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=2
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)
 
@@ -206,8 +201,7 @@ def main() -> None:
         identical=sum(row['identical'] for row in rows),
         inside_writing=sum(bool(row['partial']) for row in rows),
         seed=args.seed,
-        torch=torch.__version__,
-        date=date.today().isoformat(),
+        **circumstances(),
     )
     print(json.dumps(summary))
     if summary['identical'] < summary['kills']:

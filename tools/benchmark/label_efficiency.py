@@ -13,9 +13,7 @@ all works. The last line is one JSON object.
 
 import argparse
 import json
-import platform
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmdet3d.registry import DATASETS
@@ -31,8 +28,14 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
-from tools.benchmark.figure1 import add_arguments, settings_of
-from tools.benchmark.recipes import Run, recipe_paths, run_all
+from tools.benchmark.circumstances import circumstances
+from tools.benchmark.recipes import (
+    Run,
+    add_comparison_arguments,
+    recipe_paths,
+    run_all,
+    settings_of,
+)
 from tools.benchmark.results import spread
 
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
@@ -41,7 +44,7 @@ METRICS = {'AP@0.5/vehicle': 'AP@0.5 of vehicles (%)', 'mAP@0.5': 'mAP@0.5 (%)',
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Fine-tune on shares of the labels')
-    add_arguments(parser)
+    add_comparison_arguments(parser)
     parser.add_argument('--percents', type=int, nargs='+', default=[10, 25, 50, 100])
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
@@ -151,8 +154,7 @@ def main() -> None:
                 split=args.split,
                 cfg_options=args.cfg_options,
                 seeds=args.seeds,
-                versions=dict(python=platform.python_version(), torch=torch.__version__),
-                date=time.strftime('%Y-%m-%d'),
+                **circumstances(),
             )
         )
     )

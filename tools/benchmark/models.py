@@ -15,13 +15,10 @@ import argparse
 import json
 import math
 import re
-import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ from mmengine.config import Config
 
 from tools.benchmark.budget import train_for
 from tools.benchmark.circumstances import circumstances
+from tools.benchmark.commands import CommandError, Jobs, training_log
 from tools.benchmark.pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from tools.benchmark.zoo import (
     MODES,
@@ -81,7 +79,7 @@ class Benchmark:
         self.failed: list[str] = []
         # Held while a method is run: a teacher may be wanted by several at a time.
         self.locks = {method: threading.Lock() for method in self.paths}
-        self.running: set[subprocess.Popen] = set()
+        self.jobs = Jobs(args.jobs)
         # mmengine reads configs in one thread only.
         self.configs = {method: self.config(method) for method in self.paths}
 
@@ -111,20 +109,6 @@ class Benchmark:
         if method not in self.failed:
             figures = collect(folder) | dict(parameters=count_parameters(cfg))
             (folder / 'figures.json').write_text(json.dumps(figures, indent=2) + '\n')
-
-    def run_all(self, methods: list[str]) -> None:
-        """Run methods, several at a time; what ends this ends the trainings it has started."""
-        pool = ThreadPoolExecutor(self.args.jobs)
-        try:
-            list(pool.map(self.run, methods))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            self.failed.extend(methods)  # nothing more is started
-            for process in list(self.running):
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown()
 
     def check(self, method: str) -> None:
         """Stop if what is there of a method was made from another config than it has now."""
@@ -159,21 +143,13 @@ class Benchmark:
 
     def call(self, method: str, tool: str, *words: object) -> None:
         """Type one of the project's commands; its output goes to a file."""
-        folder = self.folder / method
-        command = [sys.executable, ROOT / f'tools/{tool}.py', *words, '--work-dir', folder]
-        start, log = time.perf_counter(), folder / f'{tool}.log'
-        with log.open('a') as file:
-            process = subprocess.Popen(
-                list(map(str, command)), stdout=file, stderr=subprocess.STDOUT
-            )
-            self.running.add(process)
-            code = process.wait()
-            self.running.discard(process)
-        if code:
-            self.failed.append(method)
-            how = f'failed: {log.read_text().strip().splitlines()[-1]}'
-        else:
+        start = time.perf_counter()
+        try:
+            self.jobs.call(tool, self.folder / method, *words)
             how = f'{time.perf_counter() - start:.0f} s'
+        except CommandError as error:
+            self.failed.append(method)
+            how = str(error)
         print(f'{method}: {tool} ... {how}', flush=True)
 
 
@@ -186,12 +162,7 @@ def collect(folder: Path) -> dict[str, float | None]:
     """Figures that training and test have left in a work directory."""
     metrics = json.loads((folder / 'metrics.json').read_text())
     figures = {key: value for key, value in metrics.items() if 'frame_order' not in key}
-    train = [
-        json.loads(line)['time']
-        for file in sorted(folder.glob('*/vis_data/scalars.json'))
-        for line in file.read_text().splitlines()
-        if 'lr' in json.loads(line)
-    ]
+    train = [entry['time'] for entry in training_log(folder).train]
     # The newest log of a test; its time is a whole step's, waiting for the data included.
     log = max(folder.glob('[0-9]*_[0-9]*/[0-9]*_[0-9]*.json'), key=lambda path: path.name)
     test = json.loads(log.read_text().splitlines()[-1])
@@ -226,7 +197,7 @@ def train_and_test(args: argparse.Namespace) -> dict:
     chosen = args.methods or list(benchmark.paths)
     for method in benchmark.paths:
         benchmark.check(method)
-    benchmark.run_all(chosen)
+    benchmark.jobs.map(benchmark.run, chosen)
     methods = benchmark.figures()
     if methods:
         results = load_results(args.report)
@@ -283,8 +254,6 @@ def profile(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
-    # However it is stopped, the training that it has started stops with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         summary = profile(args) if args.profile else train_and_test(args)
     except KeyboardInterrupt:

@@ -6,16 +6,14 @@ decides its weights, so that a stage that two recipes share is trained once, an 
 gone on with, and one whose config was changed is trained anew.
 """
 
+import argparse
 import hashlib
 import json
 import math
 import statistics
-import subprocess
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from mmengine.config import Config
 
 from tools.benchmark.budget import train_for, train_for_epochs
 from tools.benchmark.circumstances import circumstances
+from tools.benchmark.commands import CommandError, Jobs, training_log
 from tools.benchmark.energy import energy_joules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +72,34 @@ class Stage:
     def is_measured(self) -> bool:
         """Whether there is something to measure: not after pretraining."""
         return bool(self.config.get('test_evaluator'))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a command that runs recipes."""
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
+    parser.add_argument('--data-root', type=Path, help="default: the configs'")
+    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
+    parser.add_argument(
+        '--epoch-iters', type=int, help='iterations for an epoch, instead of what recipes say'
+    )
+
+
+def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a command that compares recipes."""
+    add_arguments(parser)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What the options of either say."""
+    return Settings(
+        work_dir=args.work_dir.resolve(),
+        split=args.split,
+        epoch_iters=args.epoch_iters,
+        jobs=getattr(args, 'jobs', 1),
+        data_root=args.data_root and args.data_root.resolve(),
+    )
 
 
 def recipe_paths() -> dict[str, Path]:
@@ -130,46 +157,34 @@ def fingerprint(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def run_stage(stage: Stage, lone: bool) -> dict:
+def run_stage(stage: Stage, jobs: Jobs) -> dict:
     """Train and measure a stage, unless that is done.
 
     Args:
         stage: which.
-        lone: nothing else runs beside it, so that the machine's counter of energy is its own.
+        jobs: what runs its commands. Where nothing runs beside it, what the machine's counter of
+            energy has counted is noted.
 
     Returns:
         Its figures, see :func:`figures`.
+
+    Raises:
+        CommandError: a command failed.
     """
     stage.folder.mkdir(parents=True, exist_ok=True)
-    saved = stage.folder.with_suffix('.py')
+    saved, lone = stage.folder.with_suffix('.py'), jobs.count == 1
     if not stage.checkpoint.exists():
         stage.config.dump(saved)
         (stage.folder / 'about.json').write_text(json.dumps(circumstances()))
         before = energy_joules() if lone else None
-        call('train.py', stage.folder, saved, '--resume')
+        jobs.call('train', stage.folder, saved, '--resume')
         after = energy_joules() if lone else None
         if before is not None and after is not None and after > before:
             with (stage.folder / 'joules.txt').open('a') as file:
                 file.write(f'{after - before}\n')
     if stage.is_measured and not (stage.folder / 'metrics.json').exists():
-        call('test.py', stage.folder, saved, stage.checkpoint)
+        jobs.call('test', stage.folder, saved, stage.checkpoint)
     return figures(stage)
-
-
-def call(tool: str, folder: Path, *words: object) -> None:
-    """Type one of the project's commands; what it says goes to a file in the folder.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    command = [sys.executable, ROOT / 'tools' / tool, *words, '--work-dir', folder]
-    log = folder / f'{Path(tool).stem}.log'
-    with log.open('a') as file:
-        done = subprocess.run(
-            list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False, cwd=ROOT
-        )
-    if done.returncode:
-        raise RuntimeError(f'{tool} failed, see {log}: {log.read_text().strip().splitlines()[-1]}')
 
 
 def figures(stage: Stage) -> dict:
@@ -178,24 +193,14 @@ def figures(stage: Stage) -> dict:
     Returns:
         ``epochs``, ``iterations``, ``samples``, ``seconds_per_iteration`` (the median, loading
         included), ``train_seconds``, ``joules`` (None where the machine does not count them),
-        ``metrics``, ``curve``, rows of iterations and the metrics of a validation then, and
-        ``hardware`` and ``versions`` that it was trained with.
+        ``conflict_rate`` at the end (None without balancing), ``metrics``, ``curve``, rows of
+        iterations and the metrics of a validation then, and ``hardware`` and ``versions`` that it
+        was trained with.
     """
-    rows: dict[int, dict] = {}
-    curve: dict[int, dict] = {}
-    for file in sorted(stage.folder.glob('*/vis_data/scalars.json')):
-        step = None
-        for line in file.read_text().splitlines():
-            row = json.loads(line)
-            if 'lr' in row:
-                step = row['step']
-                rows[step] = row
-            elif (
-                step is not None
-            ):  # a validation, which counts epochs; a test has a file of its own
-                curve[step] = row
-    iterations = stage.config.train_cfg.get('max_iters') or max(rows)
-    seconds = statistics.median(row['time'] for row in rows.values())
+    log = training_log(stage.folder)
+    iterations = stage.config.train_cfg.get('max_iters') or log.iterations
+    seconds = statistics.median(entry['time'] for entry in log.train)
+    rates = [entry['conflict_rate'] for entry in log.train if 'conflict_rate' in entry]
     about = json.loads((stage.folder / 'about.json').read_text())
     joules, metrics = stage.folder / 'joules.txt', stage.folder / 'metrics.json'
     return dict(
@@ -205,8 +210,9 @@ def figures(stage: Stage) -> dict:
         seconds_per_iteration=seconds,
         train_seconds=iterations * seconds,
         joules=sum(map(float, joules.read_text().split())) if joules.exists() else None,
+        conflict_rate=rates[-1] if rates else None,
         metrics=finite(json.loads(metrics.read_text())) if metrics.exists() else {},
-        curve=[[step, finite(row)] for step, row in sorted(curve.items())],
+        curve=[[entry['step'], finite(entry)] for entry in log.validation],
         folder=stage.folder.name,
         **{key: about[key] for key in ('hardware', 'versions', 'date')},
     )
@@ -235,6 +241,7 @@ def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], di
     """
     locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
     # All configs first: mmengine reads them in one thread only.
+    jobs = Jobs(settings.jobs)
     planned = [(run, list(stages_of(run.recipe, run.seed, settings, run.change))) for run in runs]
 
     def run_one(run: Run, stages: list[Stage]) -> dict[str, dict] | None:
@@ -242,15 +249,14 @@ def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], di
         for stage in stages:
             with locks[stage.folder]:
                 try:
-                    found[stage.name] = run_stage(stage, settings.jobs == 1)
-                except RuntimeError as error:
+                    found[stage.name] = run_stage(stage, jobs)
+                except CommandError as error:
                     print(f'{run.name}, seed {run.seed}: {error}', flush=True)
                     return None
             print(f'{run.name}, seed {run.seed}: {describe(stage, found[stage.name])}', flush=True)
         return found
 
-    with ThreadPoolExecutor(settings.jobs) as pool:
-        results = list(pool.map(lambda plan: run_one(*plan), planned))
+    results = jobs.map(lambda plan: run_one(*plan), planned)
     return {
         (run.name, run.seed): found
         for (run, _), found in zip(planned, results, strict=True)

@@ -13,15 +13,16 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-import torch
 from mmengine.config import Config, DictAction
+
+from tools.benchmark.budget import train_only
+from tools.benchmark.circumstances import circumstances
 
 SHARE, TOLERANCE = 0.9, 0.03
 MIN_SAMPLES = 20
@@ -44,16 +45,10 @@ def write_config(args: argparse.Namespace, path: Path) -> None:
     """Without end, and with a checkpoint every hundred iterations."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    cfg.load_from, cfg.custom_hooks = None, []
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10**6)
+    train_only(cfg, epochs=10**6, save_every=100)
     cfg.param_scheduler = []
     # Workers that live on are what could grow.
     cfg.train_dataloader.update(num_workers=args.workers, persistent_workers=args.workers > 0)
-    for split in ('val', 'test'):
-        cfg.update({f'{split}_{part}': None for part in ('cfg', 'dataloader', 'evaluator')})
-    cfg.default_hooks.checkpoint = dict(
-        type='DurableCheckpointHook', by_epoch=False, interval=100, max_keep_ckpts=2
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)
 
@@ -123,7 +118,7 @@ def main() -> None:
         print(f'{name:14s} {len(values):7d} {first:17.1f} {last:16.1f} {drift(values):6.1%}')
     drifts = {name: round(drift(values), 4) for name, values in rows.items()}
     summary = dict(hours=args.hours, drift=drifts, flat=max(drifts.values()) <= TOLERANCE)
-    print(json.dumps(summary | dict(torch=torch.__version__, date=date.today().isoformat())))
+    print(json.dumps(summary | circumstances()))
     if not summary['flat']:
         sys.exit(1)
 

@@ -1,8 +1,3 @@
-# The same on the mini dataset.
-_base_ = '../turbotrain_pretraining-only.py'
-stages = dict(
-    pretraining=dict(config='configs/turbotrain/mini/pretrain_mini_v2xpnp.py'),
-    finetuning=dict(config='configs/recipes/stages/mini/joint_ma-mf_mini_v2xpnp.py'),
-)
-epoch_iters = 32  # our choice: so many iterations stand for one of the paper's epochs
-val_epochs = 10
+# TurboTrain without balancing on the mini dataset: the losses are summed.
+_base_ = './turbotrain.py'
+stages = dict(finetuning=dict(config='configs/recipes/stages/mini/joint_ma-mf_mini_v2xpnp.py'))

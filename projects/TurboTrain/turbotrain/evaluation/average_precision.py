@@ -14,8 +14,9 @@ Boxes are rows ``(x, y, l, w, yaw)`` in metres and radians, counter-clockwise fr
 mmdet3d's ``LiDARInstance3DBoxes.bev``. Distances are from the origin, where the ego is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -197,7 +198,7 @@ def global_sort_ap(matches: Matches) -> np.ndarray:
     Returns:
         (T, C) in [0, 1]; NaN for classes without ground truth.
     """
-    return _ap_of_classes(matches, np.argsort(-matches.scores, kind='stable'))
+    return np.array(_of_classes(matches, _by_score(matches), average_precision))
 
 
 def global_sort_curves(matches: Matches) -> list[list[tuple[np.ndarray, np.ndarray]]]:
@@ -209,12 +210,7 @@ def global_sort_curves(matches: Matches) -> list[list[tuple[np.ndarray, np.ndarr
     Returns:
         For each of the T thresholds and C classes, what :func:`precision_recall` returns.
     """
-    order = np.argsort(-matches.scores, kind='stable')
-    labels = matches.labels[order]
-    return [
-        [precision_recall(row[labels == c], n) for c, n in enumerate(matches.num_ground_truth)]
-        for row in matches.true_positive[:, order]
-    ]
+    return _of_classes(matches, _by_score(matches), precision_recall)
 
 
 def frame_order_ap(matches: Matches) -> np.ndarray:
@@ -228,19 +224,23 @@ def frame_order_ap(matches: Matches) -> np.ndarray:
     Returns:
         (T, C) in [0, 1]; NaN for classes without ground truth.
     """
-    return _ap_of_classes(matches, np.arange(len(matches.scores)))
+    order = np.arange(len(matches.scores))
+    return np.array(_of_classes(matches, order, average_precision))
 
 
-def _ap_of_classes(matches: Matches, order: np.ndarray) -> np.ndarray:
-    """(T, C) average precision of the detections taken in ``order`` (D,)."""
+def _by_score(matches: Matches) -> np.ndarray:
+    return np.argsort(-matches.scores, kind='stable')
+
+
+def _of_classes(
+    matches: Matches, order: np.ndarray, measure: Callable[[np.ndarray, int], Any]
+) -> list[list[Any]]:
+    """T x C: a measure of each class's detections, taken in ``order`` (D,), at each threshold."""
     labels = matches.labels[order]
-    ranked = matches.true_positive[:, order]
-    return np.array(
-        [
-            [average_precision(row[labels == c], n) for c, n in enumerate(matches.num_ground_truth)]
-            for row in ranked
-        ]
-    )
+    return [
+        [measure(row[labels == c], n) for c, n in enumerate(matches.num_ground_truth)]
+        for row in matches.true_positive[:, order]
+    ]
 
 
 @njit(cache=True, nogil=True)

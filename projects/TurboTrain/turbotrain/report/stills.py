@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
 from ..datasets import TruthIndex
-from ..visualization import BEVAnimation, BEVScene, draw_reconstruction, scene_of
+from ..visualization import (
+    BEVAnimation,
+    BEVScene,
+    picture_of,
+    reconstruct_and_draw,
+    scene_of,
+)
 from .charts import letter
 from .images import Frame, Player, Still, read_still
 from .scoring import Missing, open_dataset, open_metric, read_all
@@ -169,17 +173,7 @@ def _reconstructed(run: Run, name: str, count: int) -> dict[str, Still]:
     for i in chosen.tolist():
         data = dataset[i]
         sample = data['data_samples']
-        torch.manual_seed(0)
-        found = model.reconstruct(pseudo_collate([data]))[0]
-        figure = draw_reconstruction(
-            [cloud.numpy() for cloud in found.clouds],
-            [mask.numpy() for mask in found.hidden],
-            found.current,
-            found.predicted.numpy(),
-            view_range=model.limits[[0, 1, 3, 4]].tolist(),
-        )
-        figure.canvas.draw()
-        image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        image = picture_of(reconstruct_and_draw(model, data))
         label = f'{sample.scenario}, frame {sample.frame}'
         stills[label] = Still(image, f'{name}: input, masked input, reconstruction, truth, {label}')
     return stills

@@ -1,9 +1,9 @@
 """Pictures of samples."""
 
 from .animation import VIDEO_SUFFIXES, BEVAnimation, write_video
-from .bev import draw_bev, save_figure
+from .bev import draw_bev, picture_of, save_figure
 from .objects import AGENT_COLORS
-from .reconstruction import draw_reconstruction
+from .reconstruction import draw_reconstruction, reconstruct_and_draw
 from .samples import first_agents, scene_of
 from .scene import AgentView, BEVScene
 
@@ -16,6 +16,8 @@ __all__ = [
     'draw_bev',
     'draw_reconstruction',
     'first_agents',
+    'picture_of',
+    'reconstruct_and_draw',
     'save_figure',
     'scene_of',
     'write_video',

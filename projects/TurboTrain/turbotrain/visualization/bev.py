@@ -16,7 +16,7 @@ from .legend import FOOTER, legend_entries, write_legend
 from .objects import AGENT_COLORS, BACKGROUND, TEXT, draw_objects
 from .scene import BEVScene
 
-__all__ = ['draw_bev', 'save_figure']
+__all__ = ['draw_bev', 'picture_of', 'save_figure']
 
 _HEADER = 0.072
 """Share of the picture's height for the title."""
@@ -88,6 +88,12 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=figure.dpi, facecolor=figure.get_facecolor())
+
+
+def picture_of(figure: Figure) -> np.ndarray:
+    """(H, W, 3) uint8, a figure at the size in pixels it was drawn for."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def _fit(view_range: Sequence[float], proportion: float) -> np.ndarray:

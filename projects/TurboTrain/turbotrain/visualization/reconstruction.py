@@ -3,18 +3,42 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mmengine.dataset import pseudo_collate
+from torch import nn
 
 from ..structures import VEHICLE
 from .clouds import cloud_image
 from .objects import AGENT_COLORS, BACKGROUND, TEXT
 from .scene import AgentView
 
-__all__ = ['draw_reconstruction']
+__all__ = ['draw_reconstruction', 'reconstruct_and_draw']
 
 _SEEN, _HIDDEN, _PREDICTED = '#5B6675', '#F2F5F8', '#FF5F2E'
 _TITLE = 34  # pixels above each panel
+
+
+def reconstruct_and_draw(model: nn.Module, data: dict, seed: int = 0, title: str = '') -> Figure:
+    """Have a ``MaskedPretrainer`` hide and reconstruct a sample, and draw it.
+
+    Args:
+        model: in evaluation.
+        data: the sample, as a pretraining config's data set gives it.
+        seed: of the masks.
+        title: plain facts, e.g. scenario and frame.
+    """
+    torch.manual_seed(seed)
+    (found,) = model.reconstruct(pseudo_collate([data]))
+    return draw_reconstruction(
+        [cloud.cpu().numpy() for cloud in found.clouds],
+        [mask.cpu().numpy() for mask in found.hidden],
+        found.current,
+        found.predicted.cpu().numpy(),
+        view_range=model.limits[[0, 1, 3, 4]].tolist(),
+        title=title,
+    )
 
 
 def draw_reconstruction(

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...visualization import draw_bev, scene_of
+from ...visualization import draw_bev, picture_of, scene_of
 
 __all__ = ['DrawSamplesHook']
 
@@ -59,8 +59,6 @@ class DrawSamplesHook(Hook):
             x_min, y_min, _, x_max, y_max, _ = runner.cfg.point_cloud_range
             view_range = x_min, y_min, x_max, y_max
         scene = scene_of(outputs[0], list(clouds), self.score_threshold)
-        figure = draw_bev(scene, view_range)
-        figure.canvas.draw()
-        image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        image = picture_of(draw_bev(scene, view_range))
         number = int(np.flatnonzero(chosen == batch_idx)[0])
         runner.visualizer.add_image(f'val_sample_{number}', image, step=runner.iter)
