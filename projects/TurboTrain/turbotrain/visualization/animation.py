@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 
@@ -53,16 +54,16 @@ class BEVAnimation:
         self._draw_added()
         top, width, height = page.panel
         cloud = cloud_image(scene.agents, colors, page.limits, (width, height))
-        panel = picture[top : top + height, :, :3]
-        there = cloud[..., 3] > 0.0
-        color, opacity = cloud[there, :3], cloud[there, 3:]
-        panel[there] = panel[there] * (1.0 - opacity) + 255.0 * opacity * color
+        panel = picture[top : top + height].reshape(-1, 4)
+        there = np.flatnonzero(cloud[..., 3])
+        color, opacity = np.split(cloud.reshape(-1, 4)[there], [3], axis=1)
+        panel[there, :3] = panel[there, :3] * (1.0 - opacity) + 255.0 * opacity * color
         draw_objects(page.axes, scene, colors)
         self._draw_added()
         for text in write_header(page.figure, scene):
             text.draw(page.figure.canvas.get_renderer())
             text.remove()
-        return picture[..., :3].copy()
+        return cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB)
 
     def _prepare(self, scene: BEVScene, colors: Sequence[str]) -> None:
         """Draw the legend, unless the last scene had the same."""

@@ -38,20 +38,19 @@ def cloud_image(
     width, height = size
     cell = (height - 1 - pixel[:, 1]) * width + pixel[:, 0]
     palette = np.array([to_rgb(color) for color in colors]).reshape(-1, 3)
-    shares = np.column_stack([weight[:, None] * palette[owner], weight])
-    image = np.empty((height, width, 4), dtype=np.float32)
-    for channel, share in enumerate(shares.T):
-        image[..., channel] = np.bincount(cell, share, height * width).reshape(height, width)
+    shares = np.column_stack([weight[:, None] * palette[owner], weight]).astype(np.float32)
+    image = np.zeros((height, width, 4), dtype=np.float32)
+    np.add.at(image.reshape(-1), (4 * cell[:, None] + np.arange(4)).ravel(), shares.ravel())
     # A little softened; the sum of the weights, in the last channel, alike.
     image = cv2.GaussianBlur(image, (0, 0), height / 1600.0, borderType=cv2.BORDER_REFLECT)
-    # Most of the picture is empty.
-    there = image[..., 3] > 0.0
-    mixed, total = image[there, :3], image[there, 3:]
+    # Most of the picture is empty; rows by their numbers are several times faster than by a mask.
+    flat = image.reshape(-1, 4)
+    there = np.flatnonzero(flat[:, 3] > 0.0)
+    mixed, total = flat[there, :3], flat[there, 3:]
     # Thin clouds get a longer exposure: a few thousand points are seen as well as a million.
-    exposure = 2.0 * np.clip(np.sqrt(4e5 / max(len(points), 1)), 1.0, 4.0)
-    image[there] = np.concatenate(
-        [np.minimum(mixed / total, 1.0), 1.0 - np.exp(-exposure * total)], axis=1
-    )
+    exposure = np.float32(2.0 * np.clip(np.sqrt(4e5 / max(len(points), 1)), 1.0, 4.0))
+    flat[there, :3] = np.minimum(mixed / total, 1.0)
+    flat[there, 3:] = 1.0 - np.exp(-exposure * total)
     return image
 
 

@@ -1,11 +1,14 @@
 """What stands and moves in a picture from above: ground truth, predictions, agents, and errors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 
 from ..structures import VEHICLE, yaw_of
@@ -45,7 +48,7 @@ def _draw_truth(axes: Axes, scene: BEVScene) -> None:
         paths = np.concatenate([now, scene.gt_futures], axis=1)
         _draw_paths(axes, paths, to_rgba(TRUTH, 0.65), width=0.9, zorder=5)
         ends = scene.gt_futures.reshape(-1, 2)
-        axes.plot(*ends.T, '.', color=TRUTH, alpha=0.65, markersize=2.6, zorder=5)
+        _draw_marks(axes, ends, '.', markersize=2.6, color=TRUTH, alpha=0.65, zorder=5)
 
 
 def _draw_predictions(axes: Axes, scene: BEVScene) -> None:
@@ -73,11 +76,13 @@ def _draw_predictions(axes: Axes, scene: BEVScene) -> None:
 def _draw_errors(axes: Axes, scene: BEVScene) -> None:
     """A ring round what was missed, a cross on what is not there."""
     if scene.missed is not None:
-        x, y = scene.gt_boxes[scene.missed, :2].T
-        axes.scatter(x, y, s=130, facecolors='none', edgecolors=MISSED, linewidths=1.4, zorder=8)
+        ring = dict(markerfacecolor='none', markeredgecolor=MISSED, markeredgewidth=1.4)
+        _draw_marks(axes, scene.gt_boxes[scene.missed], 'o', markersize=11.4, zorder=8, **ring)
     if scene.false_alarms is not None:
-        x, y = scene.pred_boxes[scene.false_alarms, :2].T
-        axes.scatter(x, y, s=60, marker='x', color=FALSE_ALARM, linewidths=1.8, zorder=8)
+        cross = dict(color=FALSE_ALARM, markeredgewidth=1.8)
+        _draw_marks(
+            axes, scene.pred_boxes[scene.false_alarms], 'x', markersize=7.7, zorder=8, **cross
+        )
 
 
 def _draw_boxes(
@@ -103,9 +108,12 @@ def _draw_boxes(
             linewidths=width,
             joinstyle='round',
             zorder=zorder,
-        )
+        ),
+        autolim=False,
     )
-    axes.add_collection(LineCollection(ticks, colors=colors, linewidths=width, zorder=zorder))
+    axes.add_collection(
+        LineCollection(ticks, colors=colors, linewidths=width, zorder=zorder), autolim=False
+    )
 
 
 def _draw_paths(
@@ -119,8 +127,15 @@ def _draw_paths(
     """Paths (N, T, 2) as lines through those of their points that are finite."""
     lines = [path[np.isfinite(path).all(axis=1)] for path in paths]
     axes.add_collection(
-        LineCollection(lines, colors=color, linewidths=width, linestyles=[dashes], zorder=zorder)
+        LineCollection(lines, colors=color, linewidths=width, linestyles=[dashes], zorder=zorder),
+        autolim=False,
     )
+
+
+def _draw_marks(axes: Axes, positions: np.ndarray, marker: str, **style: Any) -> None:
+    """The same mark at each of (N, 2+) positions, as one line: that is faster than a scatter."""
+    x, y = positions[:, :2].T
+    axes.add_artist(Line2D(x, y, linestyle='none', marker=marker, **style))
 
 
 def _draw_agent(axes: Axes, agent: AgentView, color: str) -> None:
@@ -133,8 +148,12 @@ def _draw_agent(axes: Axes, agent: AgentView, color: str) -> None:
     else:
         shape = np.array([[1.35, 0.0], [0.0, 1.35], [-1.35, 0.0], [0.0, -1.35]])
         beam = np.array([[0.0, 0.0], [3.4, 0.0]]) @ turn + [x, y]
-        axes.plot(*beam.T, color=color, linewidth=1.6, solid_capstyle='round', zorder=8)
-    axes.fill(*(shape + [x, y]).T, facecolor=color, edgecolor=BACKGROUND, zorder=9)
+        axes.add_artist(
+            Line2D(*beam.T, color=color, linewidth=1.6, solid_capstyle='round', zorder=8)
+        )
+    axes.add_artist(
+        Polygon(shape + [x, y], facecolor=color, edgecolor=BACKGROUND, linewidth=1.0, zorder=9)
+    )
     axes.annotate(
         agent.name,
         (x, y),
