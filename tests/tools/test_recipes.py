@@ -206,5 +206,9 @@ def test_costs_and_metrics_of_recipes_are_summed_up():
     assert found['turbotrain']['epa'] == 22.0 and found['turbotrain']['std']['epa'] == 2.83
     assert found['turbotrain']['seeds'] == [0, 1]
     assert '| 2 | 1.000 | 50.0 |' in figure1.table(found)
+    # Validations after 10 iterations: manual's last one in S4, TurboTrain's in its second stage.
+    assert found['manual']['seconds_to_manual_epa'] == 10.0
+    assert found['turbotrain']['seconds_to_manual_epa'] == 50 + 20
+    assert figure1.seconds_to(1.5, found['turbotrain']) is None
     # Detection alone has no EPA, and that counts as nothing.
     assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tools.benchmark.figure1_drawing import draw
+from tools.benchmark.figure1_drawing import draw, epa_over_time
 from tools.benchmark.pages import markdown_table
 from tools.benchmark.recipes import (
     Run,
@@ -71,10 +71,17 @@ def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dic
             trained_on=sorted({run[stage]['hardware'] for run in runs for stage in run}),
             stages=stages,
         )
-    base = results.get('manual', {}).get('train_seconds')
+    manual = results.get('manual')
     for row in results.values():
-        row['compute'] = round(row['train_seconds'] / base, 3) if base else None
+        row['compute'] = manual and round(row['train_seconds'] / manual['train_seconds'], 3)
+        row['seconds_to_manual_epa'] = manual and seconds_to(epa_over_time(manual)[1][-1], row)
     return results
+
+
+def seconds_to(epa: float, row: dict) -> float | None:
+    """Seconds of training until a recipe's validations reach an EPA (%); None if they do not."""
+    reached = [t for t, value in zip(*epa_over_time(row), strict=True) if value >= epa]
+    return round(reached[0], 1) if reached else None
 
 
 def curve(stage: dict) -> list[list[float]]:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ['PAPER', 'draw']
+__all__ = ['PAPER', 'draw', 'epa_over_time']
 
 # Read off the picture in the authors' repository, to some tenths: AP@0.5 and EPA in %.
 PAPER = {
@@ -79,19 +79,32 @@ def _path(axes: Axes, name: str, points: list[tuple], stages: list[str]) -> None
             axes.annotate(stage, (x, y), (6, -12), textcoords='offset points', color=color)
 
 
+def epa_over_time(row: dict) -> tuple[list[float], list[float]]:
+    """EPA while a recipe trains.
+
+    Args:
+        row: the recipe's, as ``figure1.py`` summarises it.
+
+    Returns:
+        Seconds of training so far and EPA (%) on the validation split then, mean over the seeds;
+        empty for a recipe without forecasts.
+    """
+    start, times, epa = 0.0, [], []
+    for stage in row['stages'].values():
+        columns = list(zip(*stage.get('curves', []), strict=True))
+        times += [start + column[0][0] * stage['step_seconds'] for column in columns]
+        epa += [sum(value for _, value in column) / len(column) for column in columns]
+        start += stage['samples'] * stage['step_seconds']
+    return (times, epa) if any(epa) else ([], [])
+
+
 def _over_time(axes: Axes, results: dict) -> None:
-    """EPA on the validation split while training, over the seconds of training so far."""
+    """The recipes' EPA over training time, and what the manual strategy ends with."""
     for name, row in results.items():
         label, color, _ = STYLES[name]
-        start, xs, ys = 0.0, [], []
-        for stage in row['stages'].values():
-            seconds = stage['step_seconds']
-            if stage.get('curves'):
-                columns = list(zip(*stage['curves'], strict=True))
-                xs += [(start + column[0][0] * seconds) / 60 for column in columns]
-                ys += [sum(epa for _, epa in column) / len(column) for column in columns]
-            start += stage['samples'] * seconds
-        if any(ys):
-            axes.plot(xs, ys, 'o-', color=color, label=label, markersize=4)
+        times, epa = epa_over_time(row)
+        axes.plot([t / 60 for t in times], epa, 'o-', color=color, label=label, markersize=4)
+        if name == 'manual':
+            axes.axhline(epa[-1], color=color, linestyle=':', linewidth=1)
     axes.set(xlabel='minutes of training', ylabel='EPA (%) on the validation split')
-    axes.set_title('Metric against training time, mean over seeds')
+    axes.set_title('EPA against training time')
