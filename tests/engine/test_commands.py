@@ -132,13 +132,25 @@ def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
 
 
 def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
-    """By a command that knows no model: those of test.py, which writes them on the way."""
+    """By a command that knows no model: those of test.py, which writes them on the way.
+
+    And by two processes, which share seven samples: one of them is there twice.
+    """
+    options = [
+        '--cfg-options', 'test_evaluator.forecasting_score_threshold=0.0',
+        'model.test_cfg.score_thr=0.0',
+    ]  # fmt: skip
+    words = ['finetune.py', 'finetune/epoch_1.pth']
     run(
-        sys.executable, ROOT / 'tools/test.py', 'finetune.py', 'finetune/epoch_1.pth', '--work-dir',
-        'scored', '--predictions', 'found.jsonl', '--cfg-options',
-        'test_evaluator.forecasting_score_threshold=0.0', 'model.test_cfg.score_thr=0.0',
-        cwd=workspace,
+        sys.executable, ROOT / 'tools/test.py', *words, '--work-dir', 'scored', '--predictions',
+        'found.jsonl', *options, cwd=workspace,
     )  # fmt: skip
+    run(
+        'bash', ROOT / 'tools/dist_test.sh', *words, 2, '--work-dir', 'shared', '--predictions',
+        'shared.jsonl', *options, cwd=workspace,
+    )  # fmt: skip
+    found = (workspace / 'found.jsonl').read_text()
+    assert found.count('\n') >= 7 and (workspace / 'shared.jsonl').read_text() == found
     output = run(
         sys.executable, ROOT / 'tools/analysis/evaluate.py', '--predictions', 'found.jsonl',
         '--infos', 'data/v2xpnp_infos_test.npz', '--eval-range', -51.2, -25.6, 51.2, 25.6,
@@ -148,6 +160,7 @@ def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
     scores = json.loads((workspace / 'scores.json').read_text())
     expected = json.loads((workspace / 'scored/metrics.json').read_text())
     np.testing.assert_equal(scores['vip3d'], expected)
+    np.testing.assert_equal(json.loads((workspace / 'shared/metrics.json').read_text()), expected)
     assert expected['AP@0.3/vehicle'] > 0 and expected['ADE'] > 0
     assert scores['uniad']['EPA_false_alarms'] > 0
 
