@@ -156,12 +156,12 @@ def test_damage_by_chance(reader, good, tmp_path):
     @given(CHANGES)
     def read_or_refuse(changes) -> None:
         Path(path).write_bytes(damaged(content, changes))
-        begin = time.perf_counter()
+        begin = time.process_time()  # the machine may be busy with something else
         try:
             read(path)
         except OURS as error:
             assert path in str(error) and len(str(error)) < len(path) + 1200
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     read_or_refuse()

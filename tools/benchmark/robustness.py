@@ -139,10 +139,17 @@ def table(results: Results, sweep: str) -> str:
     return markdown_table((title, *METRICS_SHOWN.values()), rows)
 
 
+def values_of(results: Results, sweeps: list[str], name: str) -> list[float]:
+    """All values of a metric that are defined."""
+    rows = [metrics for sweep in sweeps for metrics in results.sweeps[sweep].values()]
+    return [row[name] for row in rows if row[name] is not None]
+
+
 def draw(results: Results, sweeps: list[str], out: Path) -> None:
     figure = Figure(figsize=(1 + 2.6 * len(sweeps), 5), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(METRICS_SHOWN), len(sweeps), sharey='row', squeeze=False)
+    shown = {name: values_of(results, sweeps, name) for name in METRICS_SHOWN}
     for column, sweep in enumerate(sweeps):
         title, unit, _ = SWEEPS[sweep]
         values = [float(value) for value in results.sweeps[sweep]]
@@ -150,7 +157,7 @@ def draw(results: Results, sweeps: list[str], out: Path) -> None:
             own = axes[row, column]
             found = [metrics[name] for metrics in results.sweeps[sweep].values()]
             own.plot(values, [math.nan if v is None else v for v in found], 'o-', color='#E4572E')
-            own.set_ylim(bottom=0)
+            own.set_ylim(0, 1.08 * max(shown[name], default=1.0) or 1.0)
             own.grid(alpha=0.3)
             if sweep == 'compression':
                 own.set_xscale('log', base=2)
