@@ -26,9 +26,14 @@ def make_executable(path, text):
     return path
 
 
+# What `make test NAME=value` hands on to every make below it.
+HANDED_ON = ('MAKEFLAGS', 'MAKEOVERRIDES', 'MFLAGS', 'TORCH', 'VENV', 'JOBS', 'PYTHON', 'ARGS')
+
+
 def run(*command, cwd=ROOT, **env):
     command = [str(part) for part in command]
-    env = {**os.environ, **{name: str(value) for name, value in env.items()}}
+    inherited = {name: value for name, value in os.environ.items() if name not in HANDED_ON}
+    env = {**inherited, **{name: str(value) for name, value in env.items()}}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 

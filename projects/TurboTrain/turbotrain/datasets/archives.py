@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .readers import DataFileError, read_bytes
+from .readers import DataFileError, read_bytes, said
 
 __all__ = ['read_archive', 'write_archive']
 
@@ -59,7 +59,7 @@ def read_archive(
         header = json.loads(str(found['header']))
         arrays = {key: found[key] for key in keys if key in found}
     except Exception as error:  # a damaged archive can raise nearly anything
-        raise DataFileError(path, f'cannot be read ({error}); {remedy}') from error
+        raise DataFileError(path, f'cannot be read ({said(error)}); {remedy}') from error
     for key, expected in (('format', kind), ('version', version)):
         if not isinstance(header, dict) or header.get(key) != expected:
             found = header.get(key) if isinstance(header, dict) else header

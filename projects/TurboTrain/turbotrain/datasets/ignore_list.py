@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .readers import DataFileError, shown
+from .readers import DataFileError, said, shown
 
 __all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
 
@@ -61,7 +61,7 @@ def load_ignore_list(path: str) -> IgnoreList:
     except OSError as error:
         raise DataFileError(path, f'cannot be read ({error.strerror})') from error
     except (ValueError, RecursionError) as error:
-        raise DataFileError(path, f'is not valid JSON ({error})') from error
+        raise DataFileError(path, f'is not valid JSON ({said(error)})') from error
     if not isinstance(content, dict) or content.get('format') != _FORMAT:
         raise DataFileError(path, f"key 'format': expected {_FORMAT!r}")
     if content.get('version') != _VERSION:

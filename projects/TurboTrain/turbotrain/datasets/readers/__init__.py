@@ -2,7 +2,7 @@
 
 from .annotation import Annotation, read_annotation
 from .dialects import DIALECTS, Dialect, resolve_dialect
-from .errors import DataFileError, MissingFileError, shown
+from .errors import DataFileError, MissingFileError, said, shown
 from .files import list_folder, read_bytes
 from .last_read import last_read
 from .pickles import read_trajectories, read_vector_map
@@ -27,6 +27,7 @@ __all__ = [
     'read_trajectories',
     'read_vector_map',
     'resolve_dialect',
+    'said',
     'scan_scenario',
     'shown',
 ]

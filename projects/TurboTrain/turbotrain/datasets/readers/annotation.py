@@ -9,7 +9,7 @@ import numpy as np
 
 from ...structures import matrix_to_pose, pose_to_matrix
 from .dialects import DIALECTS, Dialect
-from .errors import DataFileError, shown
+from .errors import DataFileError, said, shown
 from .files import read_bytes
 from .yaml_loader import load_yaml
 
@@ -68,7 +68,7 @@ def read_annotation(
     try:
         content = load_yaml(text)
     except Exception as error:  # damaged scalars can raise nearly anything in PyYAML
-        raise DataFileError(path, f'is not valid YAML ({error})') from error
+        raise DataFileError(path, f'is not valid YAML ({said(error)})') from error
     if not isinstance(content, dict):
         raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
 

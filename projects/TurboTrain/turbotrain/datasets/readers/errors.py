@@ -2,7 +2,7 @@
 
 import reprlib
 
-__all__ = ['DataFileError', 'MissingFileError', 'shown']
+__all__ = ['DataFileError', 'MissingFileError', 'said', 'shown']
 
 
 class DataFileError(ValueError):
@@ -41,3 +41,8 @@ _SHORT.maxlevel = 3
 def shown(value: object) -> str:
     """A few words of a value from a file, for a message."""
     return _SHORT.repr(value)[:80]
+
+
+def said(error: Exception) -> str:
+    """What another library's error says, in one line; a damaged file may make it endless."""
+    return ' '.join(str(error).split())[:300]

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from pypcd4 import PointCloud
 
-from .errors import DataFileError
+from .errors import DataFileError, said
 
 __all__ = ['parse_pcd']
 
@@ -56,9 +56,7 @@ def parse_pcd(path: str, content: memoryview) -> np.ndarray:
     try:
         table = np.atleast_1d(PointCloud.from_fileobj(io.BytesIO(content)).pc_data)
     except Exception as error:  # a damaged body can raise nearly anything
-        # pypcd4's validator says many lines.
-        reason = ' '.join(str(error).split())
-        raise DataFileError(path, f'cannot be read as a .pcd ({reason:.200})') from error
+        raise DataFileError(path, f'cannot be read as a .pcd ({said(error)})') from error
     if len(table) != points:
         raise DataFileError(
             path, f"header key 'POINTS': promises {points} points, the file has {len(table)}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ...structures import Lane, Map, MapPoint
-from .errors import DataFileError, shown
+from .errors import DataFileError, said, shown
 from .files import read_bytes
 from .restricted_pickle import ARRAY_GLOBALS, PickledArray, load_restricted
 
@@ -27,7 +27,9 @@ def _load(
     try:
         return load_restricted(bytes(content), allowed)
     except pickle.UnpicklingError as error:
-        raise DataFileError(path, f'is not a pickle of the expected kind ({error})') from error
+        raise DataFileError(
+            path, f'is not a pickle of the expected kind ({said(error)})'
+        ) from error
 
 
 def read_vector_map(path: str, backend_args: dict | None = None) -> Map:
