@@ -43,7 +43,8 @@ def run(*words: object, cwd: Path, ok: bool = True) -> str:
     """Run a command; its output."""
     done = subprocess.run(
         list(map(str, words)), cwd=cwd, text=True, check=False, timeout=400,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | dict(PYTHONPATH=''),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | dict(PYTHONPATH='', PYTHON=sys.executable),
     )  # fmt: skip
     assert (done.returncode == 0) == ok, done.stdout[-4000:]
     return done.stdout

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -19,5 +20,10 @@ def peak_megabytes(run: Callable[[], object]) -> float:
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         run()
     events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+    changes = sorted((_start(e), e.nbytes()) for e in events if e.name() == '[memory]')
     return max(itertools.accumulate((nbytes for _, nbytes in changes), initial=0)) / 2**20
+
+
+def _start(event: Any) -> int:
+    # torch before 2.4 counts in microseconds.
+    return event.start_ns() if hasattr(event, 'start_ns') else event.start_us()
