@@ -156,12 +156,16 @@ def test_damage_by_chance(reader, good, tmp_path):
     @given(CHANGES)
     def read_or_refuse(changes) -> None:
         Path(path).write_bytes(damaged(content, changes))
+        # Twice if need be: the collection of 10,000 examples' garbage can fall into one reading.
+        assert seconds(path) < 1 or seconds(path) < 1
+
+    def seconds(path: str) -> float:
         begin = time.process_time()  # the machine may be busy with something else
         try:
             read(path)
         except OURS as error:
             assert path in str(error) and len(str(error)) < len(path) + 1200
-        assert time.process_time() - begin < 1
+        return time.process_time() - begin
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     read_or_refuse()

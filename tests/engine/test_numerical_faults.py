@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
+from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 from projects.TurboTrain.turbotrain.balancing.faults import faulty_tasks, non_finite_gradients
 from projects.TurboTrain.turbotrain.engine.errors import NumericalError
 from tests.engine.small_runs import (
@@ -93,6 +94,42 @@ def test_one_bad_sample(what, schedule, clip, tmp_path):
         if what == 'gradient' and schedule == ALWAYS:
             assert "the gradient of 'prediction' is not finite" in line
     assert runner.message_hub.get_info('skipped_updates') == 2
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(AmpConflictSuppressingOptimWrapper):
+    """Mixed precision as it is but for the accelerator: torch's loss scaler on CPU tensors."""
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.amp, 'GradScaler'), reason='torch before 2.3 has no loss scaler for the CPU'
+)
+@pytest.mark.parametrize('schedule', [NEVER, ALWAYS], ids=['free', 'suppressing'])
+@pytest.mark.parametrize('what', ['loss', 'gradient', 'input'])
+def test_mixed_precision_skips_and_only_losses_are_faults(what, schedule, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+    )
+    optim_wrapper = optimiser(schedule) | dict(type='CPUAmpOptimWrapper')
+    runner = build(
+        tmp_path, model=dict(type='Faulty', what=what), dataset=Named(), collate=collate,
+        optim_wrapper=optim_wrapper,
+    )  # fmt: skip
+    end = end_of(runner)
+    assert all(value.isfinite().all() for value in end.values()), 'statistics too'
+    assert int(end['optimizer.0.step']) == 14 - 2, 'once in an epoch'
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 256, 'halved twice'
+    faults = log_of(tmp_path)
+    if what == 'gradient':  # which may be an overflow: the scaler's business
+        assert not faults and 'skipped_updates' not in runner.message_hub.runtime_info
+        text = next(tmp_path.glob('*/*.log')).read_text()
+        assert text.count('mixed precision overflows in the gradient') == 2
+    else:
+        assert len(faults) == 2 and all('scenario a_site frame 103' in line for line in faults)
 
 
 def test_too_many_end_the_run_with_the_count_kept_in_checkpoints(tmp_path):
