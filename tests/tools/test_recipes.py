@@ -183,7 +183,7 @@ def test_every_experiment_has_a_place_on_the_page():
         replace_table(page, 'other', '')
 
 
-def test_costs_and_metrics_of_recipes_are_summed_up():
+def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
     def stage(samples: int, **metrics: float) -> dict:
         return dict(
             epochs=1, samples=samples, joules=None, metrics=metrics, hardware='toy',
@@ -210,5 +210,12 @@ def test_costs_and_metrics_of_recipes_are_summed_up():
     assert found['manual']['seconds_to_manual_epa'] == 10.0
     assert found['turbotrain']['seconds_to_manual_epa'] == 50 + 20
     assert figure1.seconds_to(1.5, found['turbotrain']) is None
+    for stages in runs.values():  # a trial so short that nothing is forecast
+        for figures in stages.values():
+            figures['curve'] = [[10, dict(EPA=0.0)]] if figures['metrics'] else []
+    found = figure1.summarise(runs, ['manual', 'turbotrain'], seconds)
+    assert {row['seconds_to_manual_epa'] for row in found.values()} == {None}
+    figure1.draw(found, tmp_path / 'figure.png')
+    assert (tmp_path / 'figure.png').exists()
     # Detection alone has no EPA, and that counts as nothing.
     assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0

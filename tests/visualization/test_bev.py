@@ -231,3 +231,20 @@ def test_cut_lanes_are_drawn_whole():
     assert drawn(-15.0, 0.0)
     assert drawn(1.65, 0.0)
     assert not drawn(34.5, 4.0)
+
+
+def test_polylines_have_any_number_of_points():
+    """A straight line of four points is drawn as one of ten; what is masked does not count."""
+    scene = make_scene()
+    few = scene.polylines[:, [0, 3, 6, 9]]
+    padded = np.concatenate([few, np.full((3, 1, 7), 50.0)], axis=1)
+    images = [
+        pixels(draw_bev(BEVScene('', (), polylines=lines, polyline_mask=mask), VIEW))
+        for lines, mask in (
+            (scene.polylines, scene.polyline_mask),
+            (few, np.ones((3, 4))),
+            (padded, np.arange(5) < np.full((3, 1), 4)),
+        )
+    ]
+    assert (images[0] == images[1]).all() and (images[1] == images[2]).all()
+    assert (images[0] != pixels(draw_bev(BEVScene('', ()), VIEW))).any()

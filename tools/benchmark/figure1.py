@@ -72,9 +72,10 @@ def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dic
             stages=stages,
         )
     manual = results.get('manual')
+    _, epa = epa_over_time(manual) if manual else ([], [])
     for row in results.values():
         row['compute'] = manual and round(row['train_seconds'] / manual['train_seconds'], 3)
-        row['seconds_to_manual_epa'] = manual and seconds_to(epa_over_time(manual)[1][-1], row)
+        row['seconds_to_manual_epa'] = seconds_to(epa[-1], row) if epa else None
     return results
 
 

@@ -104,7 +104,7 @@ def _over_time(axes: Axes, results: dict) -> None:
         label, color, _ = STYLES[name]
         times, epa = epa_over_time(row)
         axes.plot([t / 60 for t in times], epa, 'o-', color=color, label=label, markersize=4)
-        if name == 'manual':
+        if name == 'manual' and epa:
             axes.axhline(epa[-1], color=color, linestyle=':', linewidth=1)
     axes.set(xlabel='minutes of training', ylabel='EPA (%) on the validation split')
     axes.set_title('EPA against training time')

@@ -119,11 +119,11 @@ def main() -> None:
     if not rows:
         sys.exit(f'error: fewer than {MIN_SAMPLES} samples; give it more time')
     (work / 'samples.json').write_text(json.dumps(rows))
+    drifts = {name: round(drift(values), 4) for name, values in rows.items()}
     print('process        samples  first (MB)  last (MB)  drift')
     for name, values in rows.items():
         first, *_, last = window_medians(values)
-        print(f'{name:14s} {len(values):7d} {first:11.1f} {last:10.1f} {drift(values):6.1%}')
-    drifts = {name: round(drift(values), 4) for name, values in rows.items()}
+        print(f'{name:14s} {len(values):7d} {first:11.1f} {last:10.1f} {drifts[name]:6.1%}')
     summary = dict(hours=args.hours, drift=drifts, flat=max(drifts.values()) <= TOLERANCE)
     print(json.dumps(summary | circumstances()))
     if not summary['flat']:

@@ -39,17 +39,17 @@ def _joined_lines(
     Lanes are cut into polylines of ten points; without this, the cuts would show as gaps.
 
     Args:
-        polylines: (L, 10, 2) metres.
-        mask: (L, 10) bool.
+        polylines: (L, P, 2) metres.
+        mask: (L, P) bool.
         types: (L,) int.
 
     Returns:
-        (L, 12, 2) the leading point, the polyline's own, and NaN, the gap to the next; and (L, 12)
-        bool, which of them are there.
+        (L, P + 2, 2) the leading point, the polyline's own, and NaN, the gap to the next; and
+        (L, P + 2) bool, which of them are there.
     """
     rows, count = np.arange(len(polylines)), mask.sum(axis=1)
     order = np.argsort(~mask, axis=1, kind='stable')  # those that are there first
-    points, there = polylines[rows[:, None], order], np.arange(10) < count[:, None]
+    points, there = polylines[rows[:, None], order], np.arange(mask.shape[1]) < count[:, None]
     last, before_last = points[rows, count - 1], points[rows, count - 2]
     step = np.linalg.norm(last - before_last, axis=1)
     gap = np.linalg.norm(points[:, 0] - np.roll(last, 1, axis=0), axis=1)
