@@ -1,8 +1,8 @@
 """Which balancer, and how often? ``python tools/benchmark/aggregators.py``.
 
 Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, and with
-PCGrad in several schedules. Writes ``docs/results.json`` and its table in ``docs/results.md``.
-Typed again it goes on where it was. The last line is one JSON object.
+PCGrad in several schedules; measures a step of each. Writes ``docs/results.json`` and its table in
+``docs/results.md``. Typed again it goes on where it was. The last line is one JSON object.
 """
 
 import argparse
@@ -24,8 +24,10 @@ from tools.benchmark.recipes import (
     recipe_paths,
     run_all,
     settings_of,
+    stages_of,
 )
 from tools.benchmark.results import RESULTS, cell, save, spread, summary
+from tools.benchmark.step_times import step_seconds
 
 SCHEDULES = {
     'never': dict(type='PeriodicSchedule', free=1, suppress=0),
@@ -64,7 +66,11 @@ def main() -> None:
         for name, way in ways.items()
         for seed in args.seeds
     ]
-    found = run_all(runs, settings_of(args))
+    settings = settings_of(args)
+    found = run_all(runs, settings)
+    seconds = step_seconds(
+        {run.name: [*stages_of(recipe, 0, settings, run.change)][-1].config for run in runs}
+    )
     results: dict = {}
     for name in ways:
         stages = [stages['finetuning'] for (way, _), stages in found.items() if way == name]
@@ -72,7 +78,7 @@ def main() -> None:
             continue
         rates = [stage['conflict_rate'] for stage in stages if stage['conflict_rate'] is not None]
         results[name] = summary(stage['metrics'] for stage in stages) | dict(
-            seconds_per_iteration=spread(stage['seconds_per_iteration'] for stage in stages)[0],
+            step_seconds=round(seconds[name], 3),
             conflict_rate=spread(rates)[0] if rates else None,
         )
     rows = table(results)
@@ -88,7 +94,7 @@ def table(results: dict) -> str:
         (
             name,
             *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')),
-            number(1e3 * row['seconds_per_iteration'], 0),
+            number(1e3 * row['step_seconds'], 0),
             number(row['conflict_rate'], 2),
         )
         for name, row in results.items()

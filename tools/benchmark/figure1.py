@@ -24,6 +24,7 @@ from tools.benchmark.recipes import (
     recipe_paths,
     run_all,
     settings_of,
+    stages_of,
 )
 from tools.benchmark.results import RESULTS, cell, save, summary
 from tools.benchmark.step_times import step_seconds
@@ -114,7 +115,14 @@ def main() -> None:
     found = run_all(
         [Run(name, seed, paths[name]) for name in order for seed in args.seeds], settings
     )
-    results = summarise(found, recipes, step_seconds({name: paths[name] for name in recipes}))
+    seconds = step_seconds(
+        {
+            f'{name}/{stage.name}': stage.config
+            for name in recipes
+            for stage in stages_of(paths[name], 0, settings)
+        }
+    )
+    results = summarise(found, recipes, seconds)
     rows = table(results)
     save('recipes', results, rows, args.out)
     draw(results, args.out.with_name('figure1.png'))

@@ -1,10 +1,9 @@
-"""How long a training step of each kind of stage takes, measured in turn on one machine."""
+"""How long a step of each of several trainings takes, measured in turn on one machine."""
 
 import json
 import statistics
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from mmdet3d.registry import MODELS
@@ -14,33 +13,27 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
-from tools.benchmark.recipes import Settings, stages_of
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
 ROUNDS = 12  # divisible by the length of mini's period of free and suppressing steps
 
 
-def step_seconds(recipes: Mapping[str, Path], rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds of a training step without loading, by ``recipe/stage``.
+def step_seconds(trainings: Mapping[str, Config], rounds: int = ROUNDS) -> dict[str, float]:
+    """Seconds of a training step without loading, by name.
 
-    In every round each kind of stage trains on one sample after the other, so that all meet the
-    same machine. Where some steps suppress conflicts and others do not it is the mean of a period's
-    medians that counts, so that both kinds do.
+    In every round each kind of training takes a step on one sample after the other, so that all
+    meet the same machine. Where some steps suppress conflicts and others do not it is the mean of a
+    period's medians that counts, so that both kinds do.
 
     Args:
-        recipes: name of the recipe -> its config.
+        trainings: name -> config.
         rounds: how many steps of each.
     """
     init_default_scope('mmdet3d')
-    names, steps = {}, {}
-    for name, path in recipes.items():
-        for stage in stages_of(path, 0, Settings(Path('unused'))):
-            cfg = stage.config
-            kind = kind_of(cfg)
-            names[f'{name}/{stage.name}'] = kind
-            if kind not in steps:
-                steps[kind] = Step(cfg)
+    names = {name: kind_of(cfg) for name, cfg in trainings.items()}
+    kinds = {names[name]: cfg for name, cfg in trainings.items()}
+    steps = {kind: Step(cfg) for kind, cfg in kinds.items()}
     times = {kind: [] for kind in steps}
     for i in range(-2, rounds):  # two rounds warm up
         for kind, step in steps.items():
@@ -57,7 +50,7 @@ def kind_of(cfg: Config) -> str:
 
 
 class Step:
-    """Training of one stage, a step at a time."""
+    """A training, a step at a time."""
 
     def __init__(self, cfg: Config) -> None:
         torch.manual_seed(0)
