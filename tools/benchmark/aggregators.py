@@ -69,7 +69,12 @@ def main() -> None:
     settings = settings_of(args)
     found = run_all(runs, settings)
     seconds = step_seconds(
-        {run.name: [*stages_of(recipe, 0, settings, run.change)][-1].config for run in runs}
+        {
+            name: stage.config
+            for name, way in ways.items()
+            for stage in stages_of(recipe, 0, settings, partial(balance, way))
+            if stage.name == 'finetuning'
+        }
     )
     results: dict = {}
     for name in ways:
