@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdet3d.registry import DATASETS
+from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
@@ -30,9 +30,15 @@ def main() -> None:
     out = args.out.resolve() if args.out else None
     cfg = load_config(args)
     init_default_scope(cfg.default_scope)
-    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+    settings = cfg.train_dataloader.dataset
+    dataset = DATASETS.build({**settings, 'pipeline': []})
+    # As in training, but that intensities stay: the transform that pastes knows what is wanted.
+    own = [step for step in settings.pipeline if step['type'] == 'LoadCooperativePoints']
+    load = dict(own[0] if own else dict(type='LoadCooperativePoints'), zero_intensity=False)
     out = out or Path(dataset.data_root) / 'objects.npz'
-    objects = build_object_database(dataset, progress=partial(tqdm, desc='objects'))
+    objects = build_object_database(
+        dataset, load=TRANSFORMS.build(load), progress=partial(tqdm, desc='objects')
+    )
     save_objects(str(out), objects)
     for label, name in enumerate(objects.class_names):
         print(f'{name:<12} {(objects.label == label).sum():>6} objects')

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
@@ -130,8 +131,35 @@ def test_future_points_are_those_of_the_next_step_in_the_current_frame(make_data
     assert distance.max() < 1e-3
     low, high = torch.tensor(limits).view(2, 3)
     assert ((found > low) & (found < high)).all()
-    # At the end of the recording there is no next step.
-    assert len(dataset[11]['inputs']['future_points']) == 0
+    assert data[0]['data_samples'].future_is_known
+    # At the end of the recording there is no next step, which is not to say that all vanishes.
+    last = dataset[11]
+    assert len(last['inputs']['future_points']) == 0
+    assert not last['data_samples'].future_is_known
+
+
+def test_a_future_that_one_agent_did_not_record_is_not_known(make_dataset):
+    dataset = make_dataset(pipeline=[dict(type='LoadCooperativePoints')])
+    info, load = dataset[8], TRANSFORMS.build(dict(type='LoadFuturePoints'))
+    observe = info['observe']
+
+    def without(agent: int) -> dict:
+        def observe_less(delays: np.ndarray) -> tuple:
+            agents, paths = observe(delays)
+            valid = np.ones(agents.valid.shape, dtype=bool)
+            valid[agent, -1] = False
+            paths = [p if ok else '' for p, ok in zip(paths, valid.ravel(), strict=True)]
+            return agents.only(valid), paths
+
+        return load(info | dict(observe=observe_less))
+
+    assert load(info)['future_is_known']
+    assert not without(1)['future_is_known']
+    # Of one that sees nothing now either, nothing is missing.
+    now = info['agents'].valid.copy()
+    now[1, -1] = False
+    info['agents'] = info['agents'].only(now)
+    assert without(1)['future_is_known']
 
 
 def test_future_points_at_the_wrong_place_are_refused(make_dataset):

@@ -1,5 +1,7 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from projects.TurboTrain.turbotrain.datasets.object_database import (
     save_objects,
 )
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from projects.TurboTrain.turbotrain.datasets.transforms import LoadCooperativePoints
 from projects.TurboTrain.turbotrain.structures import (
     corners_of,
     invert_rigid,
@@ -240,3 +243,41 @@ def test_wrong_places_steps_classes_and_files(base, database, tmp_path):
     bad.write_bytes(b'no archive')
     with pytest.raises(DataFileError, match='cannot be read'):
         load_objects(str(bad))
+
+
+def test_intensity_does_not_tell_what_was_pasted(base, database):
+    assert load_objects(database).points[:, 3].any()
+    before, after = paste(base, database, 6)
+    assert len(new_of(before, after)) and not any(cloud[:, 3].any() for cloud in after['points'])
+    keep = TRANSFORMS.build(LOAD | dict(zero_intensity=False))
+    transform = TRANSFORMS.build(
+        dict(type='CooperativeObjectPaste', database=database, numbers=dict(vehicle=60))
+    )
+    kept = transform(keep(base.get_data_info(6)))
+    for zeroed, full in zip(after['points'], kept['points'], strict=True):
+        np.testing.assert_array_equal(zeroed[:, :3], full[:, :3])
+        assert full[-1, 3] > 0  # pasted points are the last
+
+
+def test_where_a_roadside_unit_is_the_ego_nothing_is_taken_or_pasted(base, database):
+    other = V2XPnPDataset(base.ann_file, base.data_root, mode='ic', pipeline=[LOAD], **STEPS)
+    with pytest.raises(ValueError, match="ego is a vehicle .mode 'ic'"):
+        build_object_database(other, stride=1)
+    before, after = paste(other, database, 6)
+    assert len(new_of(before, after)) == 0
+    for a, b in zip(before['points'], after['points'], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_clouds_are_loaded_as_in_training(base, tmp_path):
+    """A cloud that training leaves out does not stop the collection."""
+    root = tmp_path / 'set'
+    shutil.copytree(base.data_root, root)
+    own = V2XPnPDataset(base.ann_file, str(root), ego='every', pipeline=[], **STEPS)
+    path = Path(own.get_data_info(6)['cloud_paths'][own.get_data_info(6)['agents'].num_frames - 1])
+    path.write_bytes(b'short')
+    with pytest.raises(DataFileError, match=path.name):
+        build_object_database(own, stride=1)
+    load = LoadCooperativePoints(on_bad_cloud='drop')
+    with pytest.warns(UserWarning, match='the cloud is left out'):
+        assert len(build_object_database(own, stride=1, load=load).label)

@@ -158,6 +158,14 @@ def test_future_is_unseen_everywhere():
         losses_of(model, batch)
     batch['inputs']['future_points'] = [torch.rand(200, 3) * 20 - 10, torch.zeros(0, 3)]
     assert losses_of(model, batch)['future.loss_chamfer'] > 0
+    first = dict(batch['inputs'], future_points=[torch.zeros(0, 3)] * 2)
+    batch['data_samples'][0].set_metainfo(dict(future_is_known=True))
+    batch['data_samples'][1].set_metainfo(dict(future_is_known=False))
+    masked = MaskedBatch(first, batch['data_samples'], model.masking, model.limits)
+    hidden = masked.future_target((32, 64)).hidden_cells
+    assert hidden[0].all() and not hidden[1].any()
+    batch['data_samples'][0].set_metainfo(dict(future_is_known=False))
+    assert not any(losses_of(model, batch).values())
 
 
 @pytest.mark.parametrize('ratio', [0.0, 0.99, 1.0])
@@ -279,3 +287,29 @@ def test_the_loss_falls():
 def test_what_does_not_fit_is_refused(changes, match):
     with pytest.raises(ValueError, match=match):
         build(**changes)
+
+
+def late_fusion(**changes) -> dict:
+    path = CONFIG.parents[2] / 'benchmark/mini/late-fusion_mini_v2xpnp-vc.py'
+    return Config.fromfile(path).model.to_dict() | changes
+
+
+@pytest.mark.parametrize(
+    ('targets', 'changes', 'words'),
+    [
+        (['own'], late_fusion(), 'decoupled=True'),
+        (['merged'], late_fusion(decoupled=False), "targets=.'merged',."),
+        (['own'], dict(temporal_neck=None), "target 'own' wants"),
+    ],
+)
+def test_what_would_leave_the_trunk_untrained_is_refused(targets, changes, words):
+    with pytest.raises(ValueError, match=words):
+        build(targets=targets, detector=changes)
+
+
+def test_late_fusion_pretrains_each_agents_own_trunk():
+    model = build(targets=['own'], detector=late_fusion(decoupled=False))
+    losses_of(model, batch_of(2, 3, in_ego=False))
+    for name in ('encoder', 'backbone', 'neck', 'temporal_neck'):
+        parameters = getattr(model.detector, name).parameters()
+        assert any(p.grad is not None and p.grad.any() for p in parameters), name

@@ -6,14 +6,20 @@ from dataclasses import dataclass, fields
 import numpy as np
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 
-from ..structures import boxes_from_world, invert_rigid, pose_to_matrix, transform_points
+from ..structures import (
+    VEHICLE,
+    boxes_from_world,
+    invert_rigid,
+    pose_to_matrix,
+    transform_points,
+)
 from .archives import read_archive, write_archive
 from .transforms.loading import LoadCooperativePoints
 from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = ['ObjectDatabase', 'build_object_database', 'load_objects', 'save_objects']
 
-_FORMAT, _VERSION = 'turbotrain-objects', 2
+_FORMAT, _VERSION = 'turbotrain-objects', 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +55,35 @@ def build_object_database(
     min_points: int = 20,
     max_points: int = 512,
     stride: int = 5,
+    load: LoadCooperativePoints | None = None,
     progress: Callable[..., Iterable[int]] | None = None,
 ) -> ObjectDatabase:
     """Collect every object of a dataset once, from the sample that has most points on it.
+
+    Samples whose ego is a roadside unit are left out: below each of them the road lies elsewhere,
+    so that what one has seen would hang in the air of another.
 
     Args:
         dataset: a training split; its pipeline is not run.
         min_points: leave out objects with fewer in all clouds of a moment together.
         max_points: keep this many of an object's points, drawn by chance.
         stride: look at every so manieth sample.
+        load: how clouds are loaded; by default nothing of them is changed.
         progress: wraps the iterator over samples, e.g. ``tqdm``.
+
+    Raises:
+        DataFileError: a cloud cannot be read, and ``load`` does not drop such.
+        ValueError: there is no object with so many points.
     """
-    load = LoadCooperativePoints(zero_intensity=False)
+    load = load or LoadCooperativePoints(zero_intensity=False)
     steps = np.concatenate([dataset.past, dataset.future])
     best: dict[tuple[str, int], dict] = {}
     indices = range(0, len(dataset), stride)
     for i in indices if progress is None else progress(indices):
-        info = load.transform(dataset.get_data_info(i))
+        info = dataset.get_data_info(i)
+        if info['agents'].kinds[0] != VEHICLE:
+            continue
+        info = load.transform(info)
         agents, t = info['agents'], info['agents'].num_frames
         cloud = np.concatenate([
             transform_points(agents.ego_from_agent[n, -1], info['points'][(n + 1) * t - 1])
@@ -89,7 +107,10 @@ def build_object_database(
                 **_track(dataset, info, key[1], steps),
             )
     if not best:
-        raise ValueError(f'{dataset.ann_file}: no object has {min_points} points')
+        raise ValueError(
+            f'{dataset.ann_file}: no object has {min_points} points in a sample whose ego is a '
+            f'vehicle (mode {dataset.mode!r}, ego {dataset.ego!r})'
+        )
     found = list(best.values())
     return ObjectDatabase(
         class_names=np.array(dataset.metainfo['classes']),

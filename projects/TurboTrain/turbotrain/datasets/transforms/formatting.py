@@ -19,7 +19,7 @@ _DTYPES = dict(
 )
 _META_KEYS = (
     'agents', 'sample_idx', 'scenario', 'frame', 'cloud_paths', 'vector_map', 'vector_map_mask',
-    'message_bytes',
+    'message_bytes', 'future_is_known',
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class PackCooperativeInputs(BaseTransform):
         ``labels_3d``, ``track_ids``, ``future_trajectories`` (M, F, 2), ``future_valid`` (M, F),
         ``history_trajectories`` (M, T, 2) and ``history_valid`` (M, T), and whose metainfo holds
         ``agents``, ``num_points`` (the clouds' lengths), ``scenario``, ``frame``, ``sample_idx``,
-        ``cloud_paths`` and, if loaded, ``vector_map`` with its mask.
+        ``cloud_paths`` and, if loaded, ``vector_map`` with its mask and ``future_is_known``.
     """
 
     def transform(self, results: dict) -> dict:

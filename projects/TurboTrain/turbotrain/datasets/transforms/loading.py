@@ -21,7 +21,8 @@ class LoadCooperativePoints(BaseTransform):
     """Load the clouds of all agents and frames.
 
     Adds ``points``: N*T float32 arrays (P, 4), agent-major (all frames of the ego first), each in
-    its own agent's right-handed frame; an invalid cloud is an array of no points.
+    its own agent's right-handed frame; an invalid cloud is an array of no points. Adds
+    ``zero_intensity``, for transforms that bring points of their own.
 
     Args:
         zero_intensity: set intensity to 0, as V2X-Real's loader does.
@@ -52,6 +53,7 @@ class LoadCooperativePoints(BaseTransform):
         agents = results['agents']
         clouds = [self._load(path, results) for path in results['cloud_paths']]
         results['points'] = [_NO_POINTS if cloud is None else cloud for cloud in clouds]
+        results['zero_intensity'] = self.zero_intensity
         readable = np.array([cloud is not None for cloud in clouds])
         if not readable.all():
             results['agents'] = agents.only(readable.reshape(agents.valid.shape))
@@ -79,8 +81,9 @@ class LoadFuturePoints(LoadCooperativePoints):
     """Load what the agents will see a little later: what a 4D pretraining target is made of.
 
     Adds ``future_points``: for each agent a float32 array (P, 4) in the ego's current frame, of no
-    points where nothing was recorded then. Poses are the true ones. Goes after
-    :class:`LoadCooperativePoints`, before augmentation.
+    points where nothing was recorded then, and ``future_is_known``: whether all who see something
+    now have a cloud then. If not, what they see would seem to vanish. Poses are the true ones. Goes
+    after :class:`LoadCooperativePoints`, before augmentation.
 
     Args:
         offset: seconds from now; 0.5, the next step of the sequence (our choice).
@@ -109,6 +112,8 @@ class LoadFuturePoints(LoadCooperativePoints):
             self._load(path, results) for path in paths[agents.num_frames - 1 :: agents.num_frames]
         ]
         results['future_points'] = [_NO_POINTS if cloud is None else cloud for cloud in clouds]
+        readable = np.array([cloud is not None for cloud in clouds]) & agents.valid[:, -1]
+        results['future_is_known'] = bool(readable[results['agents'].valid[:, -1]].all())
         for points, matrix in zip(
             results['future_points'], agents.ego_from_agent[:, -1], strict=True
         ):

@@ -4,7 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from ...structures import Agents, invert_rigid, pose_to_matrix, transform_points
+from ...structures import VEHICLE, Agents, invert_rigid, pose_to_matrix, transform_points
 from ..point_kernels import keep_lit, keep_nearest
 
 __all__ = ['CooperativeObjectPaste']
@@ -25,8 +25,10 @@ class CooperativeObjectPaste(BaseTransform):
     that agent, is removed, and so are its points behind something else. It is left out when, at any
     step of past or future, it would come too close to another object or to an agent (whose future
     counts where another agent labels it), and it gets no label if no point of it is left in any
-    cloud. Goes after :class:`LoadCooperativePoints` and before :class:`ProjectPointsToEgo`. The
-    idea is SECOND's; its extension to sequences and agents is ours.
+    cloud. Samples whose ego is a roadside unit stay as they are: the road lies elsewhere below each
+    of them. Goes after :class:`LoadCooperativePoints`, whose ``zero_intensity`` holds for pasted
+    points, too, and before :class:`ProjectPointsToEgo`. The idea is SECOND's; its extension to
+    sequences and agents is ours.
 
     Args:
         database: file that ``tools/create_object_database.py`` makes, of the same steps in time.
@@ -89,7 +91,7 @@ class CooperativeObjectPaste(BaseTransform):
                 f'the object database has steps at {self.objects.time_offsets.tolist()} s, the '
                 f'samples at {times.round(3).tolist()} s; make it anew for this config'
             )
-        chosen = self._choose(results)
+        chosen = self._choose(results) if agents.kinds[0] == VEHICLE else []
         if chosen:
             seen = self._paste(chosen, results)
             self._label(np.array(chosen)[seen], results)
@@ -157,7 +159,7 @@ class CooperativeObjectPaste(BaseTransform):
                 points[:, 3] = np.arange(len(points))  # tells which ones are kept
                 points = points[: keep_nearest(points, scene, _BIN, _DEPTH)]
                 kept = points[:, 3].astype(np.int64)
-                points[:, 3] = intensity[kept]
+                points[:, 3] = 0.0 if results['zero_intensity'] else intensity[kept]
                 visible[owner[kept]] = True
                 results['points'][i] = np.concatenate([scene, points])
         return visible

@@ -92,14 +92,22 @@ class MaskedBatch:
     def future_target(self, shape: Sequence[int]) -> ReconstructionTarget:
         """The clouds to come, in the ego's current frame: all of them is unseen.
 
+        A sample of which a part was not recorded then asks for nothing.
+
         Raises:
             ValueError: there are none.
         """
         if 'future_points' not in self.inputs:
             raise ValueError("target 'future' wants LoadFuturePoints in the pipeline")
         clouds = self.inputs['future_points']
+        known = [sample.get('future_is_known', True) for sample in self.samples]
         return ReconstructionTarget(
             clouds=clouds,
-            hidden=[cloud.new_ones(len(cloud), dtype=torch.bool) for cloud in clouds],
-            hidden_cells=self.limits.new_ones(len(clouds), *shape, dtype=torch.bool),
+            hidden=[
+                cloud.new_full(cloud.shape[:1], ok, dtype=torch.bool)
+                for cloud, ok in zip(clouds, known, strict=True)
+            ],
+            hidden_cells=torch.tensor(known, device=self.limits.device)[:, None, None].expand(
+                -1, *shape
+            ),
         )

@@ -10,6 +10,7 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
+from .late_fusion_detector import LateFusionDetector
 from .masked_batch import MaskedBatch
 from .stock import first_map, map_backbone, map_channels, range_of, trunk_channels
 
@@ -102,6 +103,14 @@ class MaskedPretrainer(Base3DDetector):
             raise ValueError(
                 "target 'own' wants a detector in which each agent fuses its frames by itself; of "
                 "a single agent, 'merged' is its own cloud"
+            )
+        late = isinstance(self.detector, LateFusionDetector)
+        if late and (self.detector.decoupled or {*targets} != {'own'}):
+            raise ValueError(
+                'LateFusionDetector fuses boxes, not maps: pretrain it with targets=("own",) and '
+                'detector.decoupled=False, without which no gradient reaches its backbone; its '
+                f'weights suit both. Got targets={tuple(targets)}, '
+                f'decoupled={self.detector.decoupled}'
             )
         self._register_state_dict_hook(_strip_prefix)
         self._register_load_state_dict_pre_hook(_add_prefix, with_module=True)
@@ -211,7 +220,7 @@ def _without_heads(detector: nn.Module) -> nn.Module:
 
 
 def _fuses_agents_last(detector: nn.Module) -> bool:
-    return hasattr(detector, 'temporal_neck') and not detector.multi_step
+    return getattr(detector, 'temporal_neck', None) is not None and not detector.multi_step
 
 
 def _not_empty(cloud: Tensor, limits: Tensor) -> Tensor:
