@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -73,6 +75,15 @@ def test_gradnorm_evens_out_gradients_and_favours_slow_tasks():
     assert abs(even[0] / even[1] - 1) < 0.1
     slow = settle(lambda step: doubles(1.0, 1.0 if step == 0 else 0.5))
     assert slow[0] / slow[1] > 1.5
+
+
+def test_gradnorm_starts_late_where_a_task_begins_with_nothing_to_learn_from():
+    balancer = GradNorm(AB)
+    for first in (0.0, math.nan, 1.0):
+        balancer.update(doubles(2.0, first), doubles(10.0, 1.0))
+    for _ in range(20):
+        balancer.update(doubles(2.0, 1.0), balancer.weights * doubles(10.0, 1.0))
+    assert balancer.weights[0] < 0.9 < 1.1 < balancer.weights[1]
 
 
 @pytest.mark.parametrize('name', ['UncertaintyWeighting', 'DynamicWeightAverage', 'GradNorm'])

@@ -7,6 +7,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from projects.TurboTrain.turbotrain.balancing import (
@@ -454,6 +455,35 @@ def test_a_missing_task_is_missing_in_the_scalars_too():
         values = hub.get_scalar(f'train/{name}').data[0]
         assert [math.isnan(value) for value in values] == [False, True, False, False], name
     assert not any(map(math.isnan, hub.get_scalar('train/cosine/detection~prediction').data[0]))
+
+
+def test_an_update_of_one_task_measures_no_conflict():
+    model = TwoTasks()
+    optim_wrapper = wrapper(model, tasks=TASKS, schedule=dict(type='WhenNeededSchedule'))
+    optim_wrapper.message_hub = hub = MessageHub('alone')
+    train(model, optim_wrapper, 1, without=lambda step: 'prediction')
+    assert optim_wrapper.schedule.mean is None and optim_wrapper.schedule.suppresses(1)
+    assert 'train/task_cosine' not in hub.log_scalars
+    optim_wrapper.schedule.observe(1, -0.3)
+    train(model, optim_wrapper, 1, without=lambda step: 'prediction')
+    assert optim_wrapper.schedule.mean == -0.3
+    train(model, optim_wrapper, 1)
+    assert len(hub.get_scalar('train/task_conflict').data[0]) == 1
+
+
+def test_rows_are_freed_with_the_gradients(monkeypatch):
+    model, kept = TwoTasks(), []
+    reduce = TaskGradients.reduce
+
+    def spy(self):
+        kept.append(StorageWeakRef(self._buffer.untyped_storage()))
+        reduce(self)
+
+    monkeypatch.setattr(TaskGradients, 'reduce', spy)
+    optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS)
+    train(model, optim_wrapper, 1)
+    optim_wrapper.zero_grad()
+    assert [storage.expired() for storage in kept] == [True]
 
 
 def test_a_model_that_weighs_its_losses_elsewhere_is_refused():

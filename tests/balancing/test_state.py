@@ -111,6 +111,26 @@ def test_the_layout_of_the_task_gradients_is_resumed():
     assert torch.equal(again.state_dict()['conflict_suppression']['layout'], layout)
 
 
+def test_the_layout_comes_back_to_the_cpu():
+    """On a GPU, mmengine resumes with all tensors of the checkpoint there."""
+
+    class Elsewhere(torch.Tensor):
+        """Stands for a tensor of another device."""
+
+        def cpu(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    model = ThreeTasks()
+    optim_wrapper = wrapper(model, tasks=THREE, schedule=ALWAYS)
+    steps(model, optim_wrapper, range(2))
+    state = optim_wrapper.state_dict()
+    own = state['conflict_suppression']
+    own['layout'] = own['layout'].as_subclass(Elsewhere)
+    again = wrapper(model, tasks=THREE, schedule=ALWAYS)
+    again.load_state_dict(state)
+    assert type(again.state_dict()['conflict_suppression']['layout']) is torch.Tensor
+
+
 def test_the_amp_twin_saves_both_states(monkeypatch):
     monkeypatch.setattr(
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True

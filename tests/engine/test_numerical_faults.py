@@ -39,6 +39,9 @@ class Faulty(Gambler):
             losses['loss_path'] = losses['loss_path'] * math.nan
         if bad and self.what == 'gradient':  # the root of 0 is 0, its derivative is not finite
             losses['loss_path'] = losses['loss_path'] + (self.path.weight * 0).sum().sqrt()
+        if bad and self.what == 'infinity':  # which clipping by value makes a number
+            total = self.path.weight.sum()
+            losses['loss_path'] = losses['loss_path'] + (total - total.detach()).sqrt()
         return losses
 
 
@@ -72,9 +75,9 @@ def log_of(folder) -> list[str]:
     return [line for line in text.splitlines() if 'update is skipped' in line]
 
 
-@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0), dict(type='value', clip_value=1.0)])
 @pytest.mark.parametrize('schedule', [None, NEVER, ALWAYS], ids=['stock', 'free', 'suppressing'])
-@pytest.mark.parametrize('what', ['loss', 'gradient', 'input'])
+@pytest.mark.parametrize('what', ['loss', 'gradient', 'infinity', 'input'])
 def test_one_bad_sample(what, schedule, clip, tmp_path):
     runner = build(
         tmp_path, model=dict(type='Faulty', what=what), dataset=Named(),
@@ -91,7 +94,7 @@ def test_one_bad_sample(what, schedule, clip, tmp_path):
             assert "loss_path of task 'prediction' is not finite" in line
         elif what == 'loss':
             assert 'loss_path is not finite' in line
-        if what == 'gradient' and schedule == ALWAYS:
+        if what in ('gradient', 'infinity') and schedule == ALWAYS:
             assert "the gradient of 'prediction' is not finite" in line
     assert runner.message_hub.get_info('skipped_updates') == 2
 

@@ -3,15 +3,18 @@
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
 
 from projects.TurboTrain.turbotrain.datasets.readers import last_read, read_bytes
-from projects.TurboTrain.turbotrain.engine.launch import explain
+from projects.TurboTrain.turbotrain.engine.launch import explain, launch
 from projects.TurboTrain.turbotrain.engine.process_watch import ProcessWatch, is_loss_of_a_peer
-from tests.engine.small_runs import free_port, new_queue, start
+from tests.engine.small_runs import Gambler, Numbers, free_port, new_queue, start
 
 PATIENCE = 3.0  # seconds
 
@@ -132,3 +135,36 @@ def test_long_paths_keep_their_end_and_unknown_processes_have_none(tmp_path):
         read_bytes(path)
     assert last_read(os.getpid()).endswith('xx/the_end.bin')
     assert last_read(os.getpid() + 1024) is None
+
+
+@DATASETS.register_module()
+class RegisteredNumbers(Numbers):
+    """Numbers that a config can name."""
+
+
+@MODELS.register_module()
+class WithUnused(Gambler):
+    """It has a parameter that no loss depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize('allowed', [True, False])
+def test_find_unused_parameters_has_its_effect_on_cpus(allowed, tmp_path, monkeypatch):
+    for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_PORT=free_port()).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    cfg = Config(dict(
+        model=dict(type='WithUnused'), work_dir=str(tmp_path), launcher='pytorch',
+        train_dataloader=dict(
+            dataset=dict(type='RegisteredNumbers'), batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1), find_unused_parameters=allowed,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)),
+    ))  # fmt: skip
+    with nullcontext() if allowed else pytest.raises(RuntimeError, match='unused parameter'):
+        launch(cfg, 'train')

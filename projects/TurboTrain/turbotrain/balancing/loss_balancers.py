@@ -224,7 +224,8 @@ class GradNorm(LossBalancer):
 
     def update(self, losses: Tensor, norms: Tensor | None) -> None:
         """One step of gradient descent."""
-        self._first = torch.where(self._first.isnan(), losses, self._first)
+        # A task may begin with nothing to learn from; neither 0 nor NaN is a start.
+        self._first = torch.where(self._first > 0, self._first, losses)
         if norms is None:
             return
         known = ~losses.isnan() & (norms > 0) & (self._first > 0)

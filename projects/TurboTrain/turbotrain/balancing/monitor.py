@@ -21,13 +21,13 @@ def report_conflict(
     weights: Tensor,
     tasks: Sequence[int],
     scale: float,
-) -> float:
+) -> float | None:
     """Send scalars to the message hub, and so to the log and TensorBoard.
 
     ``train/task_cosine`` is the lowest cosine between two tasks and ``train/task_conflict`` 1 if
     that is below 0; ``train/conflict_rate`` is the share of conflicts in the last 100 suppressing
-    updates. ``train/cosine/a~b``, ``train/task_norm/a`` and ``train/task_weight/a`` are by task;
-    NaN where a task is missing.
+    updates; updates with fewer than two tasks do not count in them. ``train/cosine/a~b``,
+    ``train/task_norm/a`` and ``train/task_weight/a`` are by task; NaN where a task is missing.
 
     Args:
         hub: mmengine's.
@@ -38,7 +38,7 @@ def report_conflict(
         scale: factor on the losses (of a loss scaler).
 
     Returns:
-        The lowest cosine; 1 with fewer than two tasks.
+        The lowest cosine; None with fewer than two tasks.
     """
     everyone = range(len(names))
     cosine = cosines(gram)
@@ -47,14 +47,16 @@ def report_conflict(
         value = float(cosine[i, j]) if i in tasks and j in tasks else math.nan
         lowest = min(lowest, value)  # NaN is never lower
         hub.update_scalar(f'train/cosine/{names[i]}~{names[j]}', value)
-    hub.update_scalar('train/task_cosine', lowest)
-    hub.update_scalar('train/task_conflict', float(lowest < 0))
-    recent = hub.get_scalar('train/task_conflict').mean(_WINDOW)
-    hub.update_scalar('train/conflict_rate', float(recent))
+    measured = len(tasks) > 1
+    if measured:
+        hub.update_scalar('train/task_cosine', lowest)
+        hub.update_scalar('train/task_conflict', float(lowest < 0))
+        recent = hub.get_scalar('train/task_conflict').mean(_WINDOW)
+        hub.update_scalar('train/conflict_rate', float(recent))
     norms = gram.diagonal().clamp(min=0).sqrt() / scale
     weight = dict(zip(tasks, weights.tolist(), strict=True))
     for k in everyone:
         norm = float(norms[k]) if k in weight else math.nan
         hub.update_scalar(f'train/task_norm/{names[k]}', norm)
         hub.update_scalar(f'train/task_weight/{names[k]}', weight.get(k, math.nan))
-    return lowest
+    return lowest if measured else None

@@ -265,7 +265,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             lowest = report_conflict(
                 self.message_hub, list(self.tasks), gram, weights, tasks, scale
             )
-            self.schedule.observe(step, lowest)
+            if lowest is not None:
+                self.schedule.observe(step, lowest)
             self._norms = gram.diagonal().clamp(min=0).sqrt()
         else:
             # The plain sum shows infinities to the loss scaler; nothing is learned from them.
@@ -308,7 +309,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._inner_count, self._decision = own['inner_count'], None
         if own['tasks'] != list(self.tasks):
             return
+        # mmengine loads checkpoints to the device it trains on.
         self._gradients, self._layout = None, own['layout']
+        if self._layout is not None:
+            self._layout = self._layout.cpu()
         parts = dict(schedule=self.schedule, aggregator=self.aggregator, balancer=self.balancer)
         for name, part in parts.items():
             if part is not None and own[name].keys() == part.state_dict().keys():

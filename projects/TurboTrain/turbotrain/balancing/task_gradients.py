@@ -84,7 +84,12 @@ class TaskGradients:
 
     def _clear(self) -> None:
         self.uses = torch.zeros_like(self.layout)
+        # All that shares the buffer's memory goes with it.
         self._buffer: Tensor | None = None
+        self._rows: Tensor | None = None
+        self._flags: Tensor | None = None
+        self._views: dict[tuple[int, int], Tensor] = {}
+        self._plain: dict[int, Tensor] = {}
         self._misfits: dict[tuple[int, int], Tensor] = {}
 
     def add(self, losses: Sequence[Tensor | None]) -> None:

@@ -142,7 +142,12 @@ def launch(cfg: Config, task: str) -> Any:
         torch.distributed.init_process_group('gloo')
         cfg.setdefault(
             'model_wrapper_cfg',
-            dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
+            dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=cfg.get('find_unused_parameters', False),
+            ),
         )
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.nn.utils import clip_grad_value_
 
 from ...balancing.faults import all_finite
 from ..errors import NumericalError
@@ -48,6 +49,7 @@ class NumericalFaultHook(Hook):
             raise ValueError(f'max_skipped: expected 0 or more, got {max_skipped}')
         self.max_skipped = max_skipped
         self._stepped = self._finite = False
+        self._finite_when_clipped = True
         self._notes: list[str] = []
         self._samples: list[str] = []
         self._buffers: list[torch.Tensor] = []
@@ -57,8 +59,10 @@ class NumericalFaultHook(Hook):
         """Look at gradients just before the optimiser uses them."""
         self._guards = isinstance(runner.optim_wrapper, OptimWrapper)
         if self._guards:
-            optimizer = runner.optim_wrapper.optimizer
-            self._hook = optimizer.register_step_pre_hook(self._before_step)
+            wrapper = runner.optim_wrapper
+            self._hook = wrapper.optimizer.register_step_pre_hook(self._before_step)
+            if wrapper.clip_grad_kwargs and wrapper.clip_func is clip_grad_value_:
+                wrapper.clip_func = self._clip_values  # it makes finite what was not
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._buffers = [b for b in model.buffers() if torch.is_floating_point(b)]
         self._kept = [buffer.clone() for buffer in self._buffers]
@@ -67,17 +71,24 @@ class NumericalFaultHook(Hook):
         """Leave the optimiser as it was."""
         if self._guards:
             self._hook.remove()
+            if getattr(runner.optim_wrapper, 'clip_func', None) == self._clip_values:
+                runner.optim_wrapper.clip_func = clip_grad_value_
+
+    def _clip_values(self, parameters: list[torch.nn.Parameter], **kwargs: Any) -> None:
+        self._finite_when_clipped = all_finite(parameters)
+        clip_grad_value_(parameters, **kwargs)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group['params']]
-        self._stepped, self._finite = True, all_finite(parameters)
+        self._stepped = True
+        self._finite = self._finite_when_clipped and all_finite(parameters)
         if not self._finite:
             for parameter in parameters:  # an optimiser passes over what has no gradient
                 parameter.grad = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the statistics."""
-        self._stepped = False
+        self._stepped, self._finite_when_clipped = False, True
         for kept, buffer in zip(self._kept, self._buffers, strict=True):
             kept.copy_(buffer)
 
