@@ -301,3 +301,10 @@ def test_options_of_map_fusion_and_projected_clouds_are_refused(detector):
     sample = sample_of(agents_at(points_in_ego=True))
     with pytest.raises(ValueError, match='take ProjectPointsToEgo out'):
         detector.extract_feat(dict(points=[[cloud(i) for i in range(6)]]), [sample])
+
+
+def test_late_clouds_are_no_examples(detector):
+    """Their truth would be of now, and what they show is put forward in testing."""
+    late = with_truth(agents_at(delays=np.float32([0, 0.3, 0])))
+    with pytest.raises(ValueError, match='take CooperativeDelay out'):
+        detector.loss(dict(points=[[cloud(i) for i in range(6)]]), [late])

@@ -1,8 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import warp_bev
+from projects.TurboTrain.turbotrain.models import warp_bev, warp_by_flow
 from projects.TurboTrain.turbotrain.structures import pose_to_matrix
 
 RANGE = [-16.0, -8.0, -3.0, 16.0, 8.0, 1.0]
@@ -57,3 +59,17 @@ def test_there_and_back():
     back, seen = warp_bev(there, torch.linalg.inv(matrix), RANGE)
     inner = (slice(None), slice(None), slice(8, 24), slice(16, 48))
     torch.testing.assert_close(back[inner], smooth[inner], atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize('pose', [[0, 0, 0, 0, 0, 0], [3.3, -1.7, 0, 0, 35, 0]])
+def test_places_are_exact_in_mixed_precision(pose):
+    source = gaussians(np.array([[5.0, 2.0], [-7.0, -3.0]]))[None]
+    matrix = torch.from_numpy(pose_to_matrix(pose))[None]
+    still = torch.zeros(1, 2, *source.shape[2:])
+    for warp in (partial(warp_bev, source, matrix), partial(warp_by_flow, source, still + 0.4)):
+        exact, seen = warp(RANGE)
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            found, also_seen = warp(RANGE)
+        assert torch.equal(found, exact) and torch.equal(also_seen, seen)
+    half, _ = warp_bev(source.bfloat16(), torch.eye(4, dtype=torch.float64)[None], RANGE)
+    torch.testing.assert_close(half, source.bfloat16(), atol=1e-2, rtol=0)

@@ -51,11 +51,8 @@ def warp_bev(
     # grid_sample counts in halves of the map from its centre: x = centre + half * normalised.
     matrix = inverse * half[None, None, :] / half[None, :, None]
     offset = (inverse @ centre + shift - centre) / half
-    theta = torch.cat([matrix, offset[..., None]], dim=2).to(features.dtype)
-    grid = functional.affine_grid(theta, list(features.shape), align_corners=False)
-    warped = functional.grid_sample(features, grid, align_corners=False)
-    seen = (grid.abs() <= 1).all(dim=-1)[:, None]
-    return warped * seen, seen
+    theta = torch.cat([matrix, offset[..., None]], dim=2)
+    return _resample(features, theta, 0.0)
 
 
 def warp_by_flow(
@@ -73,12 +70,24 @@ def warp_by_flow(
         seen: (S, 1, H, W) bool, whether it comes from inside.
     """
     x_min, y_min, _, x_max, y_max, _ = point_cloud_range
-    # In half precision places would be off by a good part of a cell.
+    still = torch.eye(2, 3, device=features.device).expand(len(features), 2, 3)
     precise = torch.promote_types(features.dtype, torch.float32)
-    still = torch.eye(2, 3, device=features.device, dtype=precise).expand(len(features), 2, 3)
-    grid = functional.affine_grid(still, list(features.shape), align_corners=False)
-    half = grid.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2])
-    grid = grid - displacement.permute(0, 2, 3, 1).to(precise) / half
-    warped = functional.grid_sample(features.to(precise), grid, align_corners=False)
+    half = still.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2], dtype=precise)
+    return _resample(features, still, displacement.permute(0, 2, 3, 1).to(precise) / half)
+
+
+def _resample(
+    features: Tensor, theta: Tensor, displacement: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Read maps at the places that matrices (S, 2, 3) and displacements (S, H, W, 2) say.
+
+    Not in half precision, also where autocast asks for it: places would be off by a good part of a
+    cell.
+    """
+    precise = torch.promote_types(features.dtype, torch.float32)
+    with torch.autocast(features.device.type, enabled=False):
+        grid = functional.affine_grid(theta.to(precise), list(features.shape), align_corners=False)
+        grid = grid - displacement
+        warped = functional.grid_sample(features.to(precise), grid, align_corners=False)
     seen = (grid.abs() <= 1).all(dim=-1)[:, None]
     return warped.to(features.dtype) * seen, seen

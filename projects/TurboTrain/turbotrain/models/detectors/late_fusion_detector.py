@@ -99,7 +99,17 @@ class LateFusionDetector(CooperativeDetector):
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Losses of the heads on all agents' own maps."""
+        """Losses of the heads on all agents' own maps.
+
+        Raises:
+            ValueError: a cloud is late. The truth is of now, and what a late one shows is put
+                forward in :meth:`predict` only.
+        """
+        if any(sample.agents.delays.any() for sample in batch_data_samples):
+            raise ValueError(
+                'LateFusionDetector learns from clouds that are on time: take CooperativeDelay out '
+                'of the training pipeline; late boxes are put forward in testing'
+            )
         bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
         heard = np.flatnonzero(_heard(batch_data_samples))
         rows = torch.from_numpy(heard).to(forecasting.device)
