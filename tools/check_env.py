@@ -66,6 +66,9 @@ PACKAGES = (
     Package('yaml', ('PyYAML',), '6', '7'),
     Package('scipy', ('scipy',), '1.10', '1.16'),
     Package('shapely', ('shapely',), '2.0', '2.1'),
+    Package('numba', ('numba',), '0.57', '1'),
+    Package('pypcd4', ('pypcd4',), '1.4', '2'),
+    Package('imageio_ffmpeg', ('imageio-ffmpeg',), '0.5', '1'),
     Package(
         'spconv.pytorch',
         ('spconv-cu120', 'spconv-cu118', 'spconv-cu121', 'spconv'),
@@ -77,7 +80,7 @@ PACKAGES = (
     Package('trimesh', ('trimesh',), '5.2', '6', needed_for='simulation'),
     Package('embreex', ('embreex',), '4.4', '5', needed_for='simulation'),
     Package('sumo', ('eclipse-sumo',), '1.28', '1.29', needed_for='simulation'),
-    Package('matplotlib', ('matplotlib',), '3.6', '3.11', needed_for='pictures'),
+    Package('matplotlib', ('matplotlib',), '3.6', '3.11'),
 )
 
 

@@ -121,6 +121,12 @@ def changed(**values):
         ),
         (None, json.dumps({k: v for k, v in LINE.items() if k != 'trajectories'}), 'line 2: traj'),
         (json.dumps(HEAD | dict(steps='2')), '', r"line 1: modes, steps: .*\(1, '2'\)"),
+        pytest.param(
+            None,
+            f'{json.dumps(LINE)}\n\n{changed(scores=[0.2])}',
+            'line 4: scenario, frame, ego: expected each once, got those of line 2',
+            id='twice',
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, head, line, message):

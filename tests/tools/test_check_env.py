@@ -76,3 +76,26 @@ def test_report_counts_and_returns_the_exit_code(capsys):
     out = capsys.readouterr().out
     assert 'b (2): old\n  fix: renew it' in out
     assert 'Training cannot work here.' in out
+
+
+def test_every_package_that_the_project_imports_is_checked():
+    """What `import projects.TurboTrain.turbotrain` needs is needed for training."""
+    code = """
+import ast, sys
+import projects.TurboTrain.turbotrain
+for name, module in list(sys.modules.items()):
+    if name.startswith('projects.') and getattr(module, '__file__', None):
+        for node in ast.parse(open(module.__file__).read()).body:
+            if isinstance(node, ast.Import):
+                print(*(alias.name for alias in node.names), sep='\\n')
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                print(node.module)
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=SCRIPT.parents[1]
+    )
+    assert found.returncode == 0, found.stderr
+    imported = {line.split('.')[0] for line in found.stdout.split()} - sys.stdlib_module_names
+    assert {'torch', 'mmdet3d', 'pypcd4'} <= imported
+    needed = {p.module.split('.')[0] for p in check_env.PACKAGES if p.needed_for == 'training'}
+    assert imported - {'spconv'} <= needed

@@ -1,8 +1,10 @@
 """Recipes: what their stages hand on, and that what is done is not done again."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from tools.benchmark import figure1, results
+from tools.benchmark import energy, figure1, label_efficiency, results
 from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import (
     ROOT,
@@ -25,6 +27,7 @@ from tools.benchmark.recipes import (
     stages_of,
 )
 from tools.benchmark.results import summary
+from tools.benchmark.step_times import Step
 
 RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
 UNUSED = Settings(Path('unused'))
@@ -219,3 +222,45 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
     assert (tmp_path / 'figure.png').exists()
     # Detection alone has no EPA, and that counts as nothing.
     assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0
+
+
+def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
+    """Paths in configs are relative to the project."""
+    cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
+    cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
+    monkeypatch.chdir(tmp_path)
+    assert Step(cfg).run() > 0
+    cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
+    cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
+    label_efficiency.finetune('pretrained', 50, 0, None, 'finetuning', cfg)
+    assert cfg.train_dataloader.dataset.indices
+
+
+def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypatch):
+    def zone(name: str, kind: str, joules: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / 'name').write_text(f'{kind}\n')
+        (folder / 'energy_uj').write_text(f'{joules * 10**6}\n')
+        (folder / 'max_energy_range_uj').write_text(f'{1000 * 10**6}\n')
+        return folder / 'energy_uj'
+
+    monkeypatch.setattr(energy, 'RAPL', tmp_path)
+    monkeypatch.setattr(energy, '_gpus', list)
+    with energy.EnergyMeter() as meter:
+        pass
+    assert meter.joules is None
+    one, other = zone('intel-rapl:0', 'package-0', 900), zone('intel-rapl:1', 'package-1', 10)
+    platform = zone('intel-rapl:2', 'psys', 50)
+    zone('intel-rapl:0:0', 'core', 3)
+    with energy.EnergyMeter(period=0.01) as meter:
+        one.write_text(f'{950 * 10**6}')
+        platform.write_text(f'{90 * 10**6}')
+        while meter.joules < 50:
+            time.sleep(0.01)
+        one.write_text(f'{30 * 10**6}')
+        other.write_text(f'{17 * 10**6}')
+    assert meter.joules == pytest.approx(50 + 80 + 7)
+    with energy.EnergyMeter() as meter:
+        one.unlink()
+    assert meter.joules is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet3d.registry import MODELS
+from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
@@ -48,6 +48,20 @@ def test_a_transform_is_added_where_it_belongs(sweep, value, added, before):
     assert found[:place] + found[place + 1 :] == plain
 
 
+@pytest.mark.parametrize('method', ['faf', 'no-fusion', 'early-fusion', 'late-fusion'])
+def test_methods_without_maps_to_send(method, tmp_path):
+    """Delays and silence come before the ego is left alone; no map is there to be compressed."""
+    write_scenario(tmp_path, 'test', frames=range(15))
+    save_infos(str(tmp_path / 'v2xpnp_infos_test.npz'), build_infos(str(tmp_path), 'test'))
+    for sweep, value in (('delay', 300), ('dropout', 50), ('position', 0.4)):
+        cfg = Config.fromfile(ROOT / f'configs/benchmark/mini/{method}_mini_v2xpnp-vc.py')
+        cfg.test_dataloader.dataset.data_root = str(tmp_path)
+        robustness.disturb(cfg, sweep, value)
+        assert len(DATASETS.build(cfg.test_dataloader.dataset)[0]['inputs']['points'])
+    with pytest.raises(UserError, match='name the other sweeps'):
+        robustness.disturb(cfg, 'compression', 2)
+
+
 def test_compression_sends_as_much_less_as_it_says():
     cfg = Config.fromfile(CONFIG)
     robustness.disturb(cfg, 'compression', 1)
@@ -70,6 +84,7 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_checkpoint(
     write_scenario(data, 'test', frames=range(1))
     save_infos(str(data / 'v2xpnp_infos_test.npz'), build_infos(str(data), 'test'))
     cfg = Config.fromfile(CONFIG)
+    cfg.model.trajectory_head = None  # so that there is no EPA
     cfg.test_dataloader.dataset.data_root = str(data)
     cfg.test_dataloader.num_workers = 0
     cfg.dump(tmp_path / 'own.py')
@@ -85,6 +100,7 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_checkpoint(
     bytes_sent = [m['message_bytes'] for m in kept['sweeps']['dropout'].values()]
     assert list(kept['sweeps']['dropout']) == ['0', '25', '50', '75', '100']
     assert bytes_sent[0] > 0 and bytes_sent[-1] == 0
+    assert kept['sweeps']['dropout']['0']['EPA'] is None
     kept['sweeps']['dropout']['0']['EPA'] = 12.3  # would be overwritten if it were tested again
     (tmp_path / 'kept/robustness.json').write_text(json.dumps(kept))
 

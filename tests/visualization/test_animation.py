@@ -5,12 +5,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from mmdet3d.registry import DATASETS
 from mmengine.structures import InstanceData
 from PIL import Image
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.visualization import (
+    AGENT_COLORS,
     BEVAnimation,
     draw_bev,
     first_agents,
@@ -42,6 +44,22 @@ def test_frames_are_what_stills_show_whatever_was_drawn_before():
         still = pixels(draw_bev(scene, VIEW, SIZE)) * 255
         assert frame.dtype == np.uint8 and frame.shape == (360, 640, 3)
         assert np.abs(frame - still).max() <= 4
+
+
+def test_an_agent_keeps_its_colour_while_others_come_and_go():
+    scene, animation = scenes()[0], BEVAnimation(VIEW, SIZE)
+    animation.frame(scene)
+    fewer = replace(scene, agents=(scene.agents[0], *scene.agents[2:]))
+    found = animation.frame(fewer).astype(int)
+    alone = animation.frame(replace(scene, agents=scene.agents[:1])).astype(int)
+    for agent, color in zip(scene.agents, AGENT_COLORS, strict=True):
+        x, y = agent.ego_from_agent[:2, 3]
+        column = round((x - VIEW[0]) / (VIEW[2] - VIEW[0]) * SIZE[0])
+        place = (slice(100, 260), slice(column - 20, column + 20))
+        rgb = np.array([round(255 * v) for v in to_rgb(color)])
+        there = (np.abs(found[place] - rgb).max(axis=-1) < 12).sum()
+        assert (there > 20) == (agent is not scene.agents[1]), agent.name
+    assert np.abs(found - alone).max() > 50
 
 
 def test_errors_are_marked_where_they_are():

@@ -46,6 +46,17 @@ def parse_args() -> argparse.Namespace:
         help='m, ego frame',
     )
     parser.add_argument(
+        '--z-range',
+        type=float,
+        nargs=2,
+        default=[-15.0, 15.0],  # V2XPnP's and V2X-Real's GT_RANGE
+        metavar=('Z_MIN', 'Z_MAX'),
+        help='m, ego frame; with --min-corners, which objects count: the same as in the config',
+    )
+    parser.add_argument(
+        '--min-corners', type=int, default=8, help="of an object's box inside the range"
+    )
+    parser.add_argument(
         '--protocol',
         nargs='+',
         choices=[*PROTOCOLS],
@@ -62,8 +73,8 @@ def parse_args() -> argparse.Namespace:
 def open_truth(args: argparse.Namespace) -> TruthIndex:
     """What was there, by scenario, frame and ego."""
     x_min, y_min, x_max, y_max = args.eval_range
-    # Heights as in V2XPnP's GT_RANGE; every corner has to be inside.
-    limits = [x_min, y_min, -15.0, x_max, y_max, 15.0]
+    z_min, z_max = args.z_range
+    limits = [x_min, y_min, z_min, x_max, y_max, z_max]
     return TruthIndex(
         V2XPnPDataset(
             args.infos.name,
@@ -77,7 +88,13 @@ def open_truth(args: argparse.Namespace) -> TruthIndex:
             num_future=args.num_future,
             frame_interval=args.frame_interval,
             test_mode=True,
-            pipeline=[dict(type='CooperativeRangeFilter', point_cloud_range=limits)],
+            pipeline=[
+                dict(
+                    type='CooperativeRangeFilter',
+                    point_cloud_range=limits,
+                    min_corners=args.min_corners,
+                )
+            ],
         )
     )
 

@@ -1,40 +1,104 @@
-"""How much energy this machine has used, if it says."""
+"""How much energy this machine uses, if it says."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ['energy_joules']
+__all__ = ['EnergyMeter']
 
 RAPL = Path('/sys/class/powercap')
+RAPL_FILES = ('energy_uj', 'max_energy_range_uj')
 
 
-def energy_joules() -> float | None:
-    """A counter that only grows: the GPUs' (NVML), else the processor packages' (RAPL).
+class Counter(NamedTuple):
+    """What a device has used since some moment in the past, joules."""
 
-    Returns:
-        Joules since some moment in the past, or None where neither can be read.
+    value: float
+    wraps_at: float
+    """It starts at 0 again from there."""
+
+
+class EnergyMeter:
+    """Counts while it is open: the GPUs' energy (NVML), else the processor packages' (RAPL).
+
+    Processors' counters wrap, once in some minutes under load: they are read more often.
+
+    Args:
+        period: seconds between two readings.
+
+    Attributes:
+        joules: what was used, or None where counters cannot be read.
     """
-    return _gpus() or _processors()
+
+    def __init__(self, period: float = 20.0) -> None:
+        self.period = period
+        self.joules: float | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._count, daemon=True)
+        self._read: Callable[[], list[Counter]] = list
+        self._last: list[Counter] = []
+
+    def __enter__(self) -> 'EnergyMeter':
+        """Begin to count."""
+        for read in (_gpus, _processors):
+            self._last = read()
+            if self._last:
+                self._read, self.joules = read, 0.0
+                self._thread.start()
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _count(self) -> None:
+        closed = False
+        while not closed:
+            closed = self._closed.wait(self.period)
+            found = self._read()
+            if len(found) != len(self._last):
+                self.joules = None
+                return
+            for old, new in zip(self._last, found, strict=True):
+                used = new.value - old.value
+                self.joules += used if used >= 0 else used + new.wraps_at
+            self._last = found
 
 
-def _gpus() -> float | None:
+def _gpus() -> list[Counter]:
     try:
         import pynvml
 
         pynvml.nvmlInit()
     except Exception:  # no package, no driver, no GPU: there is nothing to read
-        return None
+        return []
     try:
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles) / 1e3
+        return [
+            Counter(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, float('inf'))
+            for handle in handles
+        ]
     except pynvml.NVMLError:
-        return None
+        return []
     finally:
         pynvml.nvmlShutdown()
 
 
-def _processors() -> float | None:
+def _processors() -> list[Counter]:
     try:
-        counters = [path / 'energy_uj' for path in RAPL.glob('intel-rapl:?')]
-        return sum(int(counter.read_text()) for counter in counters) / 1e6 or None
+        # Beside packages there may be a zone of the whole platform, which contains them.
+        zones = [
+            zone
+            for zone in sorted(RAPL.glob('intel-rapl:*'))
+            if (zone / 'name').read_text().startswith('package')
+        ]
+        return [
+            Counter(*(int((zone / name).read_text()) / 1e6 for name in RAPL_FILES))
+            for zone in zones
+        ]
     except OSError:
-        return None
+        return []

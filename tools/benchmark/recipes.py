@@ -22,7 +22,7 @@ from mmengine.config import Config
 from tools.benchmark.budget import train_for, train_for_epochs
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
-from tools.benchmark.energy import energy_joules
+from tools.benchmark.energy import EnergyMeter
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / 'configs/recipes/mini'
@@ -172,16 +172,15 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
         CommandError: a command failed.
     """
     stage.folder.mkdir(parents=True, exist_ok=True)
-    saved, lone = stage.folder.with_suffix('.py'), jobs.count == 1
+    saved = stage.folder.with_suffix('.py')
     if not stage.checkpoint.exists():
         stage.config.dump(saved)
         (stage.folder / 'about.json').write_text(json.dumps(circumstances()))
-        before = energy_joules() if lone else None
-        jobs.call('train', stage.folder, saved, '--resume')
-        after = energy_joules() if lone else None
-        if before is not None and after is not None and after > before:
+        with EnergyMeter() as meter:
+            jobs.call('train', stage.folder, saved, '--resume')
+        if jobs.count == 1 and meter.joules:
             with (stage.folder / 'joules.txt').open('a') as file:
-                file.write(f'{after - before}\n')
+                file.write(f'{meter.joules}\n')
     if stage.is_measured and not (stage.folder / 'metrics.json').exists():
         jobs.call('test', stage.folder, saved, stage.checkpoint)
     return figures(stage)

@@ -66,22 +66,28 @@ def disturb(cfg: Config, sweep: str, value: float) -> None:
             cfg.model.compression = compression(cfg, int(value))
         return
     pipeline = cfg.test_dataloader.dataset.pipeline
-    types = [transform['type'] for transform in pipeline]
-    loading = types.index('LoadCooperativePoints')
     if sweep == 'delay':
-        pipeline.insert(loading, dict(type='CooperativeDelay', delay=value / 1e3))
+        pipeline.insert(0, dict(type='CooperativeDelay', delay=value / 1e3))
     elif sweep == 'dropout':
-        pipeline.insert(loading, dict(type='CooperativeAgentDropout', probability=value / 100))
+        pipeline.insert(0, dict(type='CooperativeAgentDropout', probability=value / 100))
     else:
-        pipeline.insert(loading + 1, dict(type='CooperativePoseNoise', **{sweep: value}))
+        place = 1 + types_of(pipeline).index('LoadCooperativePoints')
+        pipeline.insert(place, dict(type='CooperativePoseNoise', **{sweep: value}))
+
+
+def types_of(pipeline: list[dict]) -> list[str]:
+    """The names of its transforms."""
+    return [transform['type'] for transform in pipeline]
 
 
 def compression(cfg: Config, ratio: int) -> dict:
     """Fewer bits from 16x on: a quarter is then due to them."""
-    if cfg.model.get('compression') or not cfg.model.get('fusion_neck'):
+    # Where these are, no other agent's map is left to be compressed.
+    alone = {'EgoOnly', 'MergeAgentPoints'} & {*types_of(cfg.test_dataloader.dataset.pipeline)}
+    if alone or cfg.model.get('compression') or not cfg.model.get('fusion_neck'):
         raise UserError(
-            '--sweeps compression wants a detector that fuses maps and has no compression of its '
-            'own; name the other sweeps'
+            "--sweeps compression wants a detector that fuses the agents' maps and has no "
+            'compression of its own; name the other sweeps'
         )
     bits = 8 if ratio >= 16 else 32
     return dict(type='PrincipalCompression', ratio=ratio * bits // 32, bits=bits)
@@ -100,7 +106,8 @@ def test(cfg: Config, checkpoint: str, seed: int) -> dict[str, float | None]:
         for batch in loader:
             metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
     found = metric.compute_metrics(metric.results)
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    found = {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return dict.fromkeys(METRICS_SHOWN) | found  # a detector that does not forecast has no EPA
 
 
 class Results:

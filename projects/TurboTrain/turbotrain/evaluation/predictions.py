@@ -111,16 +111,26 @@ def read_predictions(path: str | Path, class_names: Sequence[str]) -> Iterator[d
 
     Raises:
         PredictionFileError: the file is missing, of another format or version, or a line of it
-            cannot be used.
+            cannot be used or is of the same sample as another.
     """
     label_of = {name: label for label, name in enumerate(class_names)}
     try:
         with open(path, encoding='utf-8') as file:
             forecast = _check_head(path, _parsed(path, 1, file.readline()), label_of)
+            lines: dict[tuple, int] = {}
             for number, line in enumerate(file, start=2):
                 if line.strip():
                     found = _parsed(path, number, line)
-                    yield _prediction(f'{path}, line {number}', found, label_of, forecast)
+                    where = f'{path}, line {number}'
+                    sample = _prediction(where, found, label_of, forecast)
+                    name = sample['scenario'], sample['frame'], sample['ego']
+                    if name in lines:
+                        raise PredictionFileError(
+                            f'{where}: scenario, frame, ego: expected each once, got those of '
+                            f'line {lines[name]} again'
+                        )
+                    lines[name] = number
+                    yield sample
     except (OSError, UnicodeDecodeError) as error:
         raise PredictionFileError(f'{path}: cannot be read ({error})') from None
 

@@ -37,6 +37,7 @@ class BEVAnimation:
         self._page = open_page(view_range, size)
         draw_scale_bar(self._page.axes, self._page.limits)
         self._legend: list[LegendEntry] | None = None
+        self._colors: dict[str, str] = {}
         self._background = np.zeros(0, dtype=np.uint8)
         self._static = set(self._page.axes.get_children())
 
@@ -46,7 +47,7 @@ class BEVAnimation:
         Returns:
             (height, width, 3) uint8, an array of its own.
         """
-        page, colors = self._page, agent_colors(scene)
+        page, colors = self._page, agent_colors(scene, self._colors)
         self._prepare(scene, colors)
         picture = np.asarray(page.figure.canvas.buffer_rgba())
         picture[:] = self._background

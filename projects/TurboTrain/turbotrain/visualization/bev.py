@@ -78,9 +78,18 @@ def open_page(view_range: Sequence[float], size: tuple[int, int]) -> Page:
     return Page(figure, axes, limits, (height - top, width, top - bottom))
 
 
-def agent_colors(scene: BEVScene) -> list[str]:
-    """A colour for each agent."""
-    return [AGENT_COLORS[i % len(AGENT_COLORS)] for i in range(len(scene.agents))]
+def agent_colors(scene: BEVScene, given: dict[str, str] | None = None) -> list[str]:
+    """A colour for each agent.
+
+    Args:
+        scene: whose agents.
+        given: colours by the agents' names, those of earlier pictures; new ones are added, so that
+            an agent keeps its colour while others come and go.
+    """
+    given = {} if given is None else given
+    for agent in scene.agents:
+        given.setdefault(agent.name, AGENT_COLORS[len(given) % len(AGENT_COLORS)])
+    return [given[agent.name] for agent in scene.agents]
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
