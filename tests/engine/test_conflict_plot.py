@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from mmengine.logging import MessageHub
 
 from projects.TurboTrain.turbotrain.engine import ConflictPlotHook
-from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, train, wrapper
+from tests.balancing.toys import ALWAYS, TASKS, THREE, ThreeTasks, TwoTasks, train, wrapper
 
 
 def test_conflict_is_drawn(tmp_path):
@@ -28,6 +28,18 @@ def test_values_stand_at_their_iterations_and_gaps_stay_gaps():
     assert dots.get_xdata().tolist() == [3, 6, 9, 12]
     assert line.get_ydata().tolist() == [1.0, 2.0, 3.0, 5.0]
     assert np.isnan(hook._smooth(np.array([np.nan, 1.0]))).tolist() == [True, False]
+
+
+def test_the_rate_stands_at_the_iterations_it_was_measured_in(tmp_path):
+    """Before two tasks have met there is none; while one is alone it stays."""
+    model = TwoTasks()
+    optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS)
+    optim_wrapper.message_hub = hub = MessageHub('rate')
+    alone = [True, False, False, True, True]
+    train(model, optim_wrapper, 5, without=lambda step: 'prediction' if alone[step] else '')
+    rate = hub.get_scalar('train/conflict_rate').data[0]
+    assert len(rate) == 4 and rate[1] == rate[2] == rate[3]
+    assert len(hub.get_scalar('train/task_conflict').data[0]) == 2
 
 
 def test_a_task_that_is_missing_for_a_while_is_drawn(tmp_path):

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
 from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 from projects.TurboTrain.turbotrain.balancing.faults import faulty_tasks, non_finite_gradients
 from projects.TurboTrain.turbotrain.engine.errors import NumericalError
+from projects.TurboTrain.turbotrain.engine.hooks import NumericalFaultHook
 from tests.engine.small_runs import (
     TASKS,
     Gambler,
@@ -187,3 +189,17 @@ def test_tasks_are_told_by_the_parameters_that_they_alone_use():
     assert faulty_tasks(parameters, ['a', 'b'], None) == ['a', 'b']
     parameters[0].grad = None
     assert faulty_tasks(parameters, ['a', 'b'], layout) == []
+
+
+def test_several_optimisers_are_left_alone():
+    model = Gambler()
+    parts = dict(
+        a=OptimWrapper(torch.optim.SGD(model.trunk.parameters(), lr=0.1)),
+        b=OptimWrapper(torch.optim.SGD(model.box.parameters(), lr=0.1)),
+    )
+    runner = SimpleNamespace(optim_wrapper=OptimWrapperDict(**parts), model=model)
+    hook = NumericalFaultHook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    hook.after_train_iter(runner, 0, outputs=dict(loss=torch.tensor(math.nan)))
+    hook.after_train(runner)

@@ -267,3 +267,14 @@ def test_it_learns_to_follow_the_lane():
         optimizer.step()
         history.append(loss.item())
     assert sum(history[-20:]) < 0.3 * sum(history[:20])
+
+
+def test_places_are_exact_in_half_precision():
+    """A ramp, whose every value is exact, is read where the boxes are."""
+    head, given = make_head(), boxes(6)
+    ramp = torch.arange(32.0).expand(1, 4, 32, 32)
+    exact = head._sample(ramp, given[None])
+    half = head._sample(ramp.bfloat16(), given[None])
+    torch.testing.assert_close(half, exact.bfloat16(), atol=0, rtol=0)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        torch.testing.assert_close(head._sample(ramp, given[None]), exact, atol=0, rtol=0)

@@ -1,6 +1,7 @@
 """Recipes: what their stages hand on, and that what is done is not done again."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tools.benchmark.recipes import (
     fingerprint,
     recipe_paths,
     run_all,
+    settings_of,
     stages_of,
 )
 from tools.benchmark.results import summary
@@ -225,13 +227,15 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
 
 
 def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
-    """Paths in configs are relative to the project."""
-    cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
-    cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
+    """Paths in configs are relative to the project, those on the command line to the shell."""
     monkeypatch.chdir(tmp_path)
-    assert Step(cfg).run() > 0
+    monkeypatch.setattr(sys, 'argv', ['a', '--work-dir', 'own', '--out', 'out.png'])
+    args = label_efficiency.parse_args()
+    assert settings_of(args).work_dir == tmp_path / 'own'
+    assert args.out == tmp_path / 'out.png'
     cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
     cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
+    assert Step(cfg).run() > 0
     label_efficiency.finetune('pretrained', 50, 0, None, 'finetuning', cfg)
     assert cfg.train_dataloader.dataset.indices
 
@@ -239,11 +243,15 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
 def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypatch):
     def zone(name: str, kind: str, joules: int) -> Path:
         folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
         (folder / 'name').write_text(f'{kind}\n')
-        (folder / 'energy_uj').write_text(f'{joules * 10**6}\n')
         (folder / 'max_energy_range_uj').write_text(f'{1000 * 10**6}\n')
-        return folder / 'energy_uj'
+        return counts(folder / 'energy_uj', joules)
+
+    def counts(path: Path, joules: int) -> Path:
+        unfinished = path.with_suffix('.part')
+        unfinished.write_text(f'{joules * 10**6}\n')
+        return unfinished.replace(path)
 
     monkeypatch.setattr(energy, 'RAPL', tmp_path)
     monkeypatch.setattr(energy, '_gpus', list)
@@ -254,13 +262,22 @@ def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypa
     platform = zone('intel-rapl:2', 'psys', 50)
     zone('intel-rapl:0:0', 'core', 3)
     with energy.EnergyMeter(period=0.01) as meter:
-        one.write_text(f'{950 * 10**6}')
-        platform.write_text(f'{90 * 10**6}')
-        while meter.joules < 50:
+        counts(one, 950)
+        counts(platform, 90)
+        late = time.monotonic() + 20
+        while meter.joules < 50 and time.monotonic() < late:
             time.sleep(0.01)
-        one.write_text(f'{30 * 10**6}')
-        other.write_text(f'{17 * 10**6}')
+        counts(one, 30)
+        counts(other, 17)
     assert meter.joules == pytest.approx(50 + 80 + 7)
     with energy.EnergyMeter() as meter:
-        one.unlink()
+        one.write_text('')
+    assert meter.joules is None
+
+
+def test_energy_of_a_counter_that_began_anew_is_not_known(monkeypatch):
+    values = iter([100.0, 5.0])
+    monkeypatch.setattr(energy, '_gpus', lambda: [energy.Counter(next(values), math.inf)])
+    with energy.EnergyMeter() as meter:
+        pass
     assert meter.joules is None

@@ -49,7 +49,7 @@ def test_a_transform_is_added_where_it_belongs(sweep, value, added, before):
 
 
 @pytest.mark.parametrize('method', ['faf', 'no-fusion', 'early-fusion', 'late-fusion'])
-def test_methods_without_maps_to_send(method, tmp_path):
+def test_methods_without_maps_to_send(method, tmp_path, monkeypatch):
     """Delays and silence come before the ego is left alone; no map is there to be compressed."""
     write_scenario(tmp_path, 'test', frames=range(15))
     save_infos(str(tmp_path / 'v2xpnp_infos_test.npz'), build_infos(str(tmp_path), 'test'))
@@ -58,8 +58,13 @@ def test_methods_without_maps_to_send(method, tmp_path):
         cfg.test_dataloader.dataset.data_root = str(tmp_path)
         robustness.disturb(cfg, sweep, value)
         assert len(DATASETS.build(cfg.test_dataloader.dataset)[0]['inputs']['points'])
+    cfg.dump(tmp_path / 'own.py')
+    (tmp_path / 'a.pth').write_bytes(b'')  # is not read before that
+    words = [str(tmp_path / 'own.py'), str(tmp_path / 'a.pth'), '--out', str(tmp_path / 'kept')]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['robustness.py', *words])
     with pytest.raises(UserError, match='name the other sweeps'):
-        robustness.disturb(cfg, 'compression', 2)
+        robustness.main()
 
 
 def test_compression_sends_as_much_less_as_it_says():

@@ -19,6 +19,7 @@ from projects.TurboTrain.turbotrain.visualization import (
     scene_of,
     write_video,
 )
+from projects.TurboTrain.turbotrain.visualization.bev import agent_colors
 from tests.scenes import write_scenario
 from tests.visualization.test_bev import VIEW, make_scene, pixels
 
@@ -60,6 +61,18 @@ def test_an_agent_keeps_its_colour_while_others_come_and_go():
         there = (np.abs(found[place] - rgb).max(axis=-1) < 12).sum()
         assert (there > 20) == (agent is not scene.agents[1]), agent.name
     assert np.abs(found - alone).max() > 50
+
+
+def test_agents_in_one_picture_differ_whoever_was_there_before():
+    scene, given = scenes()[0], {}
+    agent_colors(scene, given)
+    newcomer = replace(scene.agents[1], name='new')
+    for agents in (scene.agents[:1], scene.agents[2:]):
+        colors = agent_colors(replace(scene, agents=(*agents, newcomer)), given)
+        assert len({*colors}) == len(colors)
+        given.pop('new')
+    many = [replace(scene.agents[0], name=f'agent {i}') for i in range(7)]
+    assert len(agent_colors(replace(scene, agents=tuple(many)))) == 7
 
 
 def test_errors_are_marked_where_they_are():

@@ -1,20 +1,8 @@
 """The same training budget for everything that a benchmark compares."""
 
-from pathlib import Path
-
 from mmengine.config import Config
 
-__all__ = ['rooted', 'train_for', 'train_for_epochs', 'train_only']
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def rooted(dataset: dict) -> dict:
-    """A data set's config that is found from any working directory.
-
-    Paths in configs are relative to the project.
-    """
-    return {**dataset, 'data_root': str(ROOT / dataset['data_root'])}
+__all__ = ['train_for', 'train_for_epochs', 'train_only']
 
 
 def train_for(cfg: Config, iters: int, seed: int, val_interval: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """How much energy this machine uses, if it says."""
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -64,8 +65,12 @@ class EnergyMeter:
                 self.joules = None
                 return
             for old, new in zip(self._last, found, strict=True):
-                used = new.value - old.value
-                self.joules += used if used >= 0 else used + new.wraps_at
+                self.joules += new.value - old.value
+                if new.value < old.value:
+                    self.joules += new.wraps_at
+            if not math.isfinite(self.joules):  # a counter that does not wrap began anew
+                self.joules = None
+                return
             self._last = found
 
 
@@ -100,5 +105,5 @@ def _processors() -> list[Counter]:
             Counter(*(int((zone / name).read_text()) / 1e6 for name in RAPL_FILES))
             for zone in zones
         ]
-    except OSError:
+    except (OSError, ValueError):
         return []

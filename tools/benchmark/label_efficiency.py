@@ -28,7 +28,6 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
-from tools.benchmark.budget import rooted
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.recipes import (
     Run,
@@ -76,7 +75,7 @@ def finetune(
     if stage != 'finetuning':
         return
     if percent < 100:
-        dataset = DATASETS.build(rooted(cfg.train_dataloader.dataset) | dict(pipeline=[]))
+        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
         cfg.train_dataloader.dataset.indices = labelled(dataset, percent, seed)
     cfg.merge_from_dict(options or {})
     if arm == 'scratch':

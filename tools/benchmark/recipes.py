@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import statistics
 import threading
 from collections import defaultdict
@@ -92,13 +93,20 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """What the options of either say."""
+    """What the options of either say; changes to the project's root, as configs' paths want it.
+
+    Paths on the command line, which are relative to where it was typed, are made absolute before.
+    """
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, value.resolve())
+    os.chdir(ROOT)
     return Settings(
-        work_dir=args.work_dir.resolve(),
+        work_dir=args.work_dir,
         split=args.split,
         epoch_iters=args.epoch_iters,
         jobs=getattr(args, 'jobs', 1),
-        data_root=args.data_root and args.data_root.resolve(),
+        data_root=args.data_root,
     )
 
 

@@ -199,6 +199,8 @@ def main() -> None:
             options=args.cfg_options,
         ),
     )
+    if 'compression' in args.sweeps:
+        compression(cfg, 2)  # refuses a detector that has nothing to compress before hours of tests
     for sweep in args.sweeps:
         for value in SWEEPS[sweep][2]:
             if not results.has(sweep, value):

@@ -13,7 +13,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
-from tools.benchmark.budget import rooted
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
@@ -59,7 +58,6 @@ class Step:
         self.model = MODELS.build(cfg.model).to(device).train()
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         loader = {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False}
-        loader['dataset'] = rooted(cfg.train_dataloader.dataset)
         self.loader = iter(Runner.build_dataloader(loader, seed=0))
         schedule = cfg.optim_wrapper.get('schedule', {})
         self.period = schedule.get('free', 0) + schedule.get('suppress', 0) or 1

@@ -51,6 +51,7 @@ def report_conflict(
     if measured:
         hub.update_scalar('train/task_cosine', lowest)
         hub.update_scalar('train/task_conflict', float(lowest < 0))
+    if 'train/task_conflict' in hub.log_scalars:
         recent = hub.get_scalar('train/task_conflict').mean(_WINDOW)
         hub.update_scalar('train/conflict_rate', float(recent))
     norms = gram.diagonal().clamp(min=0).sqrt() / scale

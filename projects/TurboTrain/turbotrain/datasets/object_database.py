@@ -68,7 +68,7 @@ def build_object_database(
         min_points: leave out objects with fewer in all clouds of a moment together.
         max_points: keep this many of an object's points, drawn by chance.
         stride: look at every so manieth sample.
-        load: how clouds are loaded; by default nothing of them is changed.
+        load: how clouds are loaded; by default with their intensities.
         progress: wraps the iterator over samples, e.g. ``tqdm``.
 
     Raises:

@@ -1,7 +1,8 @@
 """Predictions in a file that any language can write and read: one JSON object a line.
 
 The first line says what the file is and how labels are called, each further one what was predicted
-for one ego at one time, in the order in which it was predicted. Shown here on several lines::
+for one ego at one time, each of which occurs once, in the order in which it was predicted. Shown
+here on several lines::
 
     {"format": "turbotrain-predictions", "version": 1, "class_names": ["vehicle", "pedestrian"],
      "modes": 1, "steps": 2}

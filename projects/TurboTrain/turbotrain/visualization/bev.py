@@ -87,8 +87,10 @@ def agent_colors(scene: BEVScene, given: dict[str, str] | None = None) -> list[s
             an agent keeps its colour while others come and go.
     """
     given = {} if given is None else given
-    for agent in scene.agents:
-        given.setdefault(agent.name, AGENT_COLORS[len(given) % len(AGENT_COLORS)])
+    for i, agent in enumerate(scene.agents):
+        worn = {given.get(other.name) for other in scene.agents}
+        free = [color for color in AGENT_COLORS if color not in worn]
+        given.setdefault(agent.name, free[0] if free else AGENT_COLORS[i % len(AGENT_COLORS)])
     return [given[agent.name] for agent in scene.agents]
 
 

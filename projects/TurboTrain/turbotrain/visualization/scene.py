@@ -19,7 +19,7 @@ class AgentView:
     """One agent and what its LiDAR sees.
 
     Attributes:
-        name: how the picture calls it, e.g. ``'ego'``.
+        name: how pictures call it, e.g. ``'ego'``; its colour goes by it.
         kind: ``structures.VEHICLE`` or ``structures.INFRASTRUCTURE``.
         ego_from_agent: (4, 4), where it stands in the ego's frame.
         points: (P, 3+) its cloud **in the ego's frame**, metres; columns after z are ignored, and

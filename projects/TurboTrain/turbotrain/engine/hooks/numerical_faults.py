@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_value_
@@ -57,7 +57,7 @@ class NumericalFaultHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at gradients just before the optimiser uses them."""
-        self._guards = isinstance(runner.optim_wrapper, OptimWrapper)
+        self._guards = not isinstance(runner.optim_wrapper, OptimWrapperDict)
         if self._guards:
             wrapper = runner.optim_wrapper
             self._hook = wrapper.optimizer.register_step_pre_hook(self._before_step)
