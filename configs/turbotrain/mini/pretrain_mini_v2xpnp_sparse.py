@@ -10,7 +10,7 @@ model = dict(
     type='MaskedPretrainer',
     detector={{_base_.model}},
     masking=dict(type='BEVCellMasking', ratio=0.5, cell_size=0.8),
-    reconstruction_head=dict(feat_channels=64, max_targets=32),
+    reconstruction_head=dict(feat_channels=64, num_convs=4, max_targets=32),
     hiding='token',
 )
 train_dataloader = dict(dataset=dict(ego='first'))

@@ -35,7 +35,7 @@ class ReconstructionTarget:
 class MaskedReconstructionHead(BaseModule):
     """Predict which hidden cells are occupied, the points they hold, and how many these are.
 
-    A 3x3 convolution, then for each cell a linear layer to whether it is occupied, one to
+    3x3 convolutions, then for each cell a linear layer to whether it is occupied, one to
     ``num_points`` points and one to their number. A point is predicted relative to its cell: x and
     y as offsets from the cell's centre in cells, z from the middle of the range in heights of it.
 
@@ -46,7 +46,9 @@ class MaskedReconstructionHead(BaseModule):
     Args:
         in_channels: C.
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
-        feat_channels: channels of the convolution.
+        feat_channels: channels of the convolutions.
+        num_convs: how many there are; 1 as in CooPre. With more, what only serves to reconstruct is
+            learnt here rather than in the end of the trunk, which is kept (our choice).
         num_points: predicted points of a cell; 20 as in CooPre.
         max_targets: true points of a cell that are compared with; 64 as in CooPre's config.
         norm: of the Chamfer distance, ``l1`` (as in CooPre) or ``l2``, see
@@ -66,6 +68,7 @@ class MaskedReconstructionHead(BaseModule):
         in_channels: int,
         point_cloud_range: list[float],
         feat_channels: int = 128,
+        num_convs: int = 1,
         num_points: int = 20,
         max_targets: int = 64,
         norm: str = 'l1',
@@ -87,8 +90,11 @@ class MaskedReconstructionHead(BaseModule):
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
-        self.conv = ConvModule(
-            in_channels, feat_channels, 3, padding=1, bias=False, norm_cfg=norm_cfg
+        self.convs = nn.Sequential(
+            *(
+                ConvModule(channels, feat_channels, 3, padding=1, bias=False, norm_cfg=norm_cfg)
+                for channels in (in_channels, *[feat_channels] * (num_convs - 1))
+            )
         )
         self.coordinates = nn.Linear(feat_channels, 3 * num_points)
         self.density = nn.Linear(feat_channels, 1)
@@ -104,7 +110,7 @@ class MaskedReconstructionHead(BaseModule):
             features: (B * H * W, feat_channels), to be given to :meth:`contents`.
             occupancy: (B, H, W), logits.
         """
-        features = self.conv(bev).permute(0, 2, 3, 1)
+        features = self.convs(bev).permute(0, 2, 3, 1)
         return features.flatten(0, 2), self.occupancy(features)[..., 0]
 
     def contents(self, features: Tensor) -> tuple[Tensor, Tensor]:
