@@ -169,6 +169,16 @@ def test_weights_scale_their_losses_and_the_norm_is_checked():
         make_head(norm='l3')
 
 
+@pytest.mark.parametrize('depth', [1, 3])
+def test_each_convolution_looks_one_cell_further(depth):
+    bev = torch.randn(1, 4, 16, 32, requires_grad=True)
+    _, occupancy = make_head(num_convs=depth).eval()(bev)
+    occupancy[0, 8, 16].backward()
+    rows, columns = bev.grad[0].abs().sum(dim=0).nonzero().T
+    assert (rows.min(), rows.max()) == (8 - depth, 8 + depth)
+    assert (columns.min(), columns.max()) == (16 - depth, 16 + depth)
+
+
 def test_it_learns_what_the_map_tells():
     head = make_head(num_points=4)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
