@@ -126,8 +126,8 @@ def test_a_fingerprint_tells_configs_apart_and_not_where_they_run():
     )  # fmt: skip
     assert first == again == moved
     assert not set(first) & set(other_seed)
-    # Pretraining is measured on nothing, and is shared.
-    assert first[0] == other_split[0] and first[1] != other_split[1]
+    # What is measured on another split is not trained anew.
+    assert first == other_split
 
     def weigh(stage: str, cfg: Config) -> None:
         if stage == 'pretraining':
@@ -175,6 +175,12 @@ def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
     settings = Settings(tmp_path / 'work', data_root=data_root)
     again = run_all([Run('short', 0, recipe)], settings)['short', 0]
     assert again == results['stages']
+    other = run_all([Run('short', 0, recipe)], replace(settings, split='val'))['short', 0]
+    assert [stage['metrics'].keys() for stage in other.values()] == [
+        stage['metrics'].keys() for stage in again.values()
+    ]
+    measured = [*(tmp_path / 'work').rglob('metrics.json')]
+    assert len(measured) == 4 and len({path.parent.name for path in measured}) == 4
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'work').rglob('*.pth')}
 
 

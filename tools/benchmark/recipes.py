@@ -27,7 +27,8 @@ from tools.benchmark.energy import EnergyMeter
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / 'configs/recipes/mini'
-# Of a config, what only watches a training.
+# Of a config, what measures a training's weights, and what only watches it.
+MEASURING = ('test_cfg', 'test_dataloader', 'test_evaluator')
 WATCHING = (
     'default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer', 'work_dir',
 )  # fmt: skip
@@ -68,6 +69,11 @@ class Stage:
         loop = self.config.train_cfg
         name = f'iter_{loop.max_iters}' if 'max_iters' in loop else f'epoch_{loop.max_epochs}'
         return self.folder / f'{name}.pth'
+
+    @property
+    def measurement(self) -> Path:
+        """The folder of its metrics, named after what they are measured with."""
+        return self.folder / f'test-{digest({key: self.config.get(key) for key in MEASURING})}'
 
     @property
     def is_measured(self) -> bool:
@@ -153,14 +159,20 @@ def stages_of(
 
 
 def fingerprint(cfg: Config) -> str:
-    """Eight digits that differ wherever two configs do, but for what only watches a training.
+    """Eight digits that differ wherever the weights may that two configs lead to.
 
     The checkpoint to start from counts by its name and its folder's, which is itself a fingerprint:
     work directories may be moved.
     """
-    values = {key: value for key, value in cfg.to_dict().items() if key not in WATCHING}
+    without = MEASURING + WATCHING
+    values = {key: value for key, value in cfg.to_dict().items() if key not in without}
     if values.get('load_from'):
         values['load_from'] = Path(values['load_from']).parts[-2:]
+    return digest(values)
+
+
+def digest(values: dict) -> str:
+    """Eight digits that differ wherever two dictionaries do."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -189,8 +201,11 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
         if jobs.count == 1 and meter.joules:
             with (stage.folder / 'joules.txt').open('a') as file:
                 file.write(f'{meter.joules}\n')
-    if stage.is_measured and not (stage.folder / 'metrics.json').exists():
-        jobs.call('test', stage.folder, saved, stage.checkpoint)
+    if stage.is_measured and not (stage.measurement / 'metrics.json').exists():
+        stage.measurement.mkdir(exist_ok=True)
+        measured_with = stage.measurement / 'config.py'
+        stage.config.dump(measured_with)
+        jobs.call('test', stage.measurement, measured_with, stage.checkpoint)
     return figures(stage)
 
 
@@ -209,7 +224,7 @@ def figures(stage: Stage) -> dict:
     seconds = statistics.median(entry['time'] for entry in log.train)
     rates = [entry['conflict_rate'] for entry in log.train if 'conflict_rate' in entry]
     about = json.loads((stage.folder / 'about.json').read_text())
-    joules, metrics = stage.folder / 'joules.txt', stage.folder / 'metrics.json'
+    joules, metrics = stage.folder / 'joules.txt', stage.measurement / 'metrics.json'
     return dict(
         epochs=stage.epochs,
         iterations=iterations,
