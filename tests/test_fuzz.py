@@ -136,7 +136,8 @@ def good(tmp_path_factory) -> dict[str, Path]:
         scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
         labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
     )  # fmt: skip
-    files['predictions'].write_text('\n'.join(map(json.dumps, [head, found, found])))
+    lines = [head, found, found | dict(frame=found['frame'] + 1)]
+    files['predictions'].write_text('\n'.join(map(json.dumps, lines)))
     ignore = dict(format='turbotrain-ignore-list', version=1, clouds=['train/a/1/000000.bin'])
     files['ignore'].write_text(json.dumps(ignore))
     torch.save(dict(meta=dict(iter=3), state_dict=dict(a=torch.ones(3))), files['checkpoint'])
