@@ -246,6 +246,16 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
     assert cfg.train_dataloader.dataset.indices
 
 
+def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
+    """The working directory is another one by the time that they are kept."""
+    tool = str(ROOT / 'tools/benchmark/figure1.py')
+    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
+    monkeypatch.setattr(sys, 'argv', ['../elsewhere/figure1.py', '--seeds', '0'])
+    results.save('recipes', {}, '', tmp_path / 'found.json')
+    about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
+    assert about['command'] == 'python tools/benchmark/figure1.py --seeds 0'
+
+
 def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypatch):
     def zone(name: str, kind: str, joules: int) -> Path:
         folder = tmp_path / name

@@ -56,8 +56,9 @@ def load(path: Path = RESULTS) -> dict:
 def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> None:
     """Keep an experiment's results beside the others', and renew its table on the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    words = [str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]
-    about = circumstances(' '.join(['python', *words]))
+    # Of the module, as sys.argv has it relative to where the command was typed.
+    tool = Path(sys.modules['__main__'].__file__).resolve().relative_to(ROOT)
+    about = circumstances(' '.join(['python', str(tool), *sys.argv[1:]]))
     found = load(path) | {experiment: results, f'{experiment}_about': about}
     path.write_text(json.dumps(found, indent=1) + '\n')
     if path == RESULTS:
