@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ['cell_centres', 'warp_bev', 'warp_by_flow']
+__all__ = ['cell_centres', 'read_maps', 'warp_bev', 'warp_by_flow']
 
 
 def cell_centres(limits: Tensor, height: int, width: int) -> Tensor:
@@ -51,8 +51,8 @@ def warp_bev(
     # grid_sample counts in halves of the map from its centre: x = centre + half * normalised.
     matrix = inverse * half[None, None, :] / half[None, :, None]
     offset = (inverse @ centre + shift - centre) / half
-    theta = torch.cat([matrix, offset[..., None]], dim=2)
-    return _resample(features, theta, 0.0)
+    grid = _grid(torch.cat([matrix, offset[..., None]], dim=2), features)
+    return _resample(features, grid)
 
 
 def warp_by_flow(
@@ -70,24 +70,42 @@ def warp_by_flow(
         seen: (S, 1, H, W) bool, whether it comes from inside.
     """
     x_min, y_min, _, x_max, y_max, _ = point_cloud_range
-    still = torch.eye(2, 3, device=features.device).expand(len(features), 2, 3)
-    precise = torch.promote_types(features.dtype, torch.float32)
-    half = still.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2], dtype=precise)
-    return _resample(features, still, displacement.permute(0, 2, 3, 1).to(precise) / half)
+    grid = _grid(torch.eye(2, 3, device=features.device).expand(len(features), 2, 3), features)
+    half = grid.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2])
+    return _resample(features, grid - displacement.permute(0, 2, 3, 1).to(grid.dtype) / half)
 
 
-def _resample(
-    features: Tensor, theta: Tensor, displacement: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """Read maps at the places that matrices (S, 2, 3) and displacements (S, H, W, 2) say.
+def read_maps(maps: Tensor, places: Tensor) -> Tensor:
+    """Bilinear values of maps at some places, 0 beyond their borders.
 
-    Not in half precision, also where autocast asks for it: places would be off by a good part of a
-    cell.
+    Places do not go through half precision, also where autocast asks for it: they would be off by a
+    good part of a cell.
+
+    Args:
+        maps: (S, C, H, W).
+        places: (S, A, B, 2) x and y in halves of the map from its centre.
+
+    Returns:
+        (S, C, A, B), of the maps' type.
     """
-    precise = torch.promote_types(features.dtype, torch.float32)
+    precise = _precise(maps)
+    with torch.autocast(maps.device.type, enabled=False):
+        found = functional.grid_sample(maps.to(precise), places.to(precise), align_corners=False)
+    return found.to(maps.dtype)
+
+
+def _precise(maps: Tensor) -> torch.dtype:
+    return torch.promote_types(maps.dtype, torch.float32)
+
+
+def _grid(theta: Tensor, features: Tensor) -> Tensor:
+    """(S, H, W, 2), where matrices (S, 2, 3) put the cells of maps (S, C, H, W)."""
     with torch.autocast(features.device.type, enabled=False):
-        grid = functional.affine_grid(theta.to(precise), list(features.shape), align_corners=False)
-        grid = grid - displacement
-        warped = functional.grid_sample(features.to(precise), grid, align_corners=False)
+        return functional.affine_grid(
+            theta.to(_precise(features)), list(features.shape), align_corners=False
+        )
+
+
+def _resample(features: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     seen = (grid.abs() <= 1).all(dim=-1)[:, None]
-    return warped.to(features.dtype) * seen, seen
+    return read_maps(features, grid) * seen, seen

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..map_encoder import VectorMapAttention, VectorMaps
+from ..warping import read_maps
 
 __all__ = ['TrajectoryHead']
 
@@ -163,12 +164,8 @@ class TrajectoryHead(BaseModule):
         at = _rotate(self.grid.expand(*boxes.shape[:2], -1, -1), boxes[..., 6])
         at = at + boxes[:, :, None, :2]
         low, high = self.limits[:2], self.limits[3:5]
-        # In half precision places would be off by a good part of a cell.
-        precise = torch.promote_types(bev.dtype, torch.float32)
-        normalised = ((at - low) / (high - low) * 2 - 1).to(precise)
-        with torch.autocast(bev.device.type, enabled=False):
-            sampled = functional.grid_sample(bev.to(precise), normalised, align_corners=False)
-        return sampled.to(bev.dtype).permute(0, 2, 3, 1).flatten(2)
+        sampled = read_maps(bev, (at - low) / (high - low) * 2 - 1)
+        return sampled.permute(0, 2, 3, 1).flatten(2)
 
     def loss(
         self,
