@@ -36,16 +36,15 @@ class EnergyMeter:
         self.period = period
         self.joules: float | None = None
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._count, daemon=True)
-        self._read: Callable[[], list[Counter]] = list
-        self._last: list[Counter] = []
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> 'EnergyMeter':
         """Begin to count."""
         for read in (_gpus, _processors):
-            self._last = read()
-            if self._last:
-                self._read, self.joules = read, 0.0
+            first = read()
+            if first:
+                self.joules = 0.0
+                self._thread = threading.Thread(target=self._count, args=(read, first), daemon=True)
                 self._thread.start()
                 break
         return self
@@ -53,25 +52,25 @@ class EnergyMeter:
     def __exit__(self, *_: object) -> None:
         """Stop."""
         self._closed.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
-    def _count(self) -> None:
+    def _count(self, read: Callable[[], list[Counter]], last: list[Counter]) -> None:
         closed = False
         while not closed:
             closed = self._closed.wait(self.period)
-            found = self._read()
-            if len(found) != len(self._last):
+            found = read()
+            if len(found) != len(last):
                 self.joules = None
                 return
-            for old, new in zip(self._last, found, strict=True):
+            for old, new in zip(last, found, strict=True):
                 self.joules += new.value - old.value
                 if new.value < old.value:
                     self.joules += new.wraps_at
             if not math.isfinite(self.joules):  # a counter that does not wrap began anew
                 self.joules = None
                 return
-            self._last = found
+            last = found
 
 
 def _gpus() -> list[Counter]:
@@ -84,7 +83,7 @@ def _gpus() -> list[Counter]:
     try:
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
         return [
-            Counter(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, float('inf'))
+            Counter(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, math.inf)
             for handle in handles
         ]
     except pynvml.NVMLError:

@@ -228,7 +228,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         return loss
 
     def _suppress(self, losses: dict[str, Tensor | None], step: int) -> bool:
-        """Backward pass of a suppressing step; whether all gradients were finite."""
+        """Backward pass of a suppressing step; whether it ends an update, with finite ones."""
         if self._synced_norms and num_processes() > 1:
             refuse_partial_tasks(losses, self._parameters[0].device)
         if self.features is None:

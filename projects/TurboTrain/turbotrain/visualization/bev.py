@@ -88,9 +88,10 @@ def agent_colors(scene: BEVScene, given: dict[str, str] | None = None) -> list[s
     """
     given = {} if given is None else given
     for i, agent in enumerate(scene.agents):
-        worn = {given.get(other.name) for other in scene.agents}
-        free = [color for color in AGENT_COLORS if color not in worn]
-        given.setdefault(agent.name, free[0] if free else AGENT_COLORS[i % len(AGENT_COLORS)])
+        if agent.name not in given:
+            worn = {given.get(other.name) for other in scene.agents}
+            free = [color for color in AGENT_COLORS if color not in worn]
+            given[agent.name] = free[0] if free else AGENT_COLORS[i % len(AGENT_COLORS)]
     return [given[agent.name] for agent in scene.agents]
 
 
