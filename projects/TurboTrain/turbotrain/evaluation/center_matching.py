@@ -29,26 +29,36 @@ def match_centers(
 
 
 def match_greedily(
-    centers: np.ndarray, scores: np.ndarray, gt_centers: np.ndarray, radius: float
+    centers: np.ndarray,
+    scores: np.ndarray,
+    gt_centers: np.ndarray,
+    radius: float,
+    allowed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Let each prediction, by falling score, take the nearest free object (nuScenes' matching).
+
+    Of equal scores the later prediction comes first, and of equal distances the earlier object, as
+    in nuScenes' development kit.
 
     Args:
         centers: (P, 2) metres.
         scores: (P,).
         gt_centers: (G, 2) metres.
-        radius: pairs further apart than this, in metres, do not match.
+        radius: pairs this far apart, in metres, or further do not match.
+        allowed: (P, G) bool. A prediction whose nearest free object is not allowed takes none, and
+            leaves that object to those that follow; all are allowed if not given.
 
     Returns:
         Two arrays (N,): the rows of the matched predictions and of their ground truth.
     """
     distance = np.linalg.norm(centers[:, None] - gt_centers, axis=-1)
-    row, gt_row = np.nonzero(distance <= radius)
-    order = np.lexsort((distance[row, gt_row], row, -scores[row]))
-    pairs: dict[int, int] = {}
-    taken: set[int] = set()
+    row, gt_row = np.nonzero(distance < radius)
+    order = np.lexsort((distance[row, gt_row], -row, -scores[row]))
+    done: set[int] = set()
+    taken: dict[int, int] = {}
     for i, j in zip(row[order].tolist(), gt_row[order].tolist(), strict=True):
-        if i not in pairs and j not in taken:
-            pairs[i] = j
-            taken.add(j)
-    return np.array([*pairs], dtype=np.int64), np.array([*pairs.values()], dtype=np.int64)
+        if i not in done and j not in taken:
+            done.add(i)
+            if allowed is None or allowed[i, j]:
+                taken[j] = i
+    return np.array([*taken.values()], dtype=np.int64), np.array([*taken], dtype=np.int64)

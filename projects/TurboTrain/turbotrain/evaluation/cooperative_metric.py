@@ -73,8 +73,8 @@ class CooperativeMetric(BaseMetric):
             following ones.
         miss_threshold: metres of the final error above which a forecast misses.
         false_positive_weight: what a false positive costs in EPA, in hits.
-        forecasting_score_threshold: detections that score lower are left out of the forecasting
-            metrics (not of the average precision).
+        forecasting_score_threshold: detections that do not score above it are left out of the
+            forecasting metrics (not of the average precision); 0 keeps all.
         forecasting_classes: which classes the forecasting metrics look at; None means all.
         collect_device: ``'cpu'`` or ``'gpu'``, how results of several processes are gathered.
         prefix: put before all names, with a slash.

@@ -7,8 +7,8 @@ In every frame, predicted and ground-truth objects are matched by the distance o
 * EPA, the end-to-end prediction accuracy, is ``(hits - weight * false positives) / ground truth``,
   where a hit is a match that isn't a miss, and a false positive is a prediction without a match.
 
-The definition goes back to PIP and ViP3D (``tools/prediction_eval.py``, from its description), the
-default here; VAD, UniAD and UniV2X changed it, see :mod:`.forecast_protocols`.
+The definition goes back to PIP and ViP3D, the default here; VAD, UniAD and UniV2X changed it, and
+differ in where a future that is known in part ends, see :mod:`.forecast_protocols`.
 
 Of several forecast modes the best counts, for the average and for the final distance apart: over K
 modes these are minADE and minFDE. Positions are absolute, in metres, in one frame per sample (the
@@ -29,6 +29,7 @@ __all__ = [
     'brier_final_errors',
     'displacement_errors',
     'evaluate_forecasts',
+    'final_times',
     'likeliest_mode',
     'standing_still',
     'worst_errors',
@@ -74,16 +75,15 @@ class ForecastMetrics:
 
     Attributes:
         ade: mean over matched objects of the mean distance over valid times, metres.
-        fde: mean over matched objects with a valid final time of the final distance, metres.
-        miss_rate: share of the same objects whose final distance (or the worst one, of all matched
-            objects, if the protocol says so) exceeds the threshold, in [0, 1].
-        brier_fde: mean over the same objects of the final distance with its Brier score, metres;
-            NaN where frames have no ``mode_scores``.
+        fde: mean over matched objects with a final error of that error, metres.
+        miss_rate: share of the same objects whose final error exceeds the threshold, in [0, 1];
+            with ``miss_at='worst'``, of matched objects with a known time whose worst error does.
+        brier_fde: mean over the same objects as ``fde`` of the final error with its Brier score,
+            metres; NaN where frames have no ``mode_scores``.
         epa: end-to-end prediction accuracy, at most 1.
         matched: number of matched predictions.
-        hits: number of matches, with objects that count, whose final distance is valid and within
-            the threshold.
-        misses: number of those whose final distance is valid and not within it.
+        hits: number of objects that were found and forecast well, as the protocol defines it.
+        misses: number of matched objects with a final error that are no hits.
         false_positives: number of predictions without a match.
         ground_truth: number of objects that EPA is a share of; those that are neither hit nor
             missed were not found, or nobody knows where they went.
@@ -103,43 +103,60 @@ class ForecastMetrics:
     ground_truth: int
 
 
+def final_times(valid: np.ndarray, counted: str) -> np.ndarray:
+    """At which time the final error of a future is taken.
+
+    Args:
+        valid: (N, F) bool, which of its times are known.
+        counted: see :class:`~.forecast_protocols.ForecastProtocol`.
+
+    Returns:
+        (N,) index of the time, -1 where there is none.
+    """
+    last = valid.shape[1] - 1
+    if counted == 'every':
+        return np.where(valid.any(axis=1), last - valid[:, ::-1].argmax(axis=1), -1)
+    return np.where(valid.all(axis=1) if counted == 'all' else valid[:, -1], last, -1)
+
+
 def displacement_errors(
-    trajectories: np.ndarray, gt_trajectories: np.ndarray, valid: np.ndarray
+    trajectories: np.ndarray, gt_trajectories: np.ndarray, valid: np.ndarray, final: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Average and final distance of forecasts, each of the mode that is best in it.
 
     .. math:: \mathrm{minADE} = \min_k \frac{1}{|V|} \sum_{t \in V} \lVert y_{kt} - \hat y_t \rVert,
-              \qquad \mathrm{minFDE} = \min_k \lVert y_{kF} - \hat y_F \rVert
+              \qquad \mathrm{minFDE} = \min_k \lVert y_{kT} - \hat y_T \rVert
 
-    with V the valid times. With one mode they are ADE and FDE.
+    with V the valid times and T the final one. With one mode they are ADE and FDE.
 
     Args:
         trajectories: (N, K, F, 2) forecast positions, metres.
         gt_trajectories: (N, F, 2) true positions.
         valid: (N, F) bool.
+        final: (N,) the final time of each, -1 for none; see :func:`final_times`.
 
     Returns:
         (N,) average distances, NaN without any valid time; (N,) final distances, NaN without a
-        valid final time. Metres.
+        final time. Metres.
     """
     distance = np.linalg.norm(trajectories - gt_trajectories[:, None], axis=-1)
     distance = np.where(valid[:, None], distance, 0.0)
     num_valid = valid.sum(axis=-1)
     average = distance.sum(axis=-1).min(axis=-1) / np.maximum(num_valid, 1)
-    final = distance[..., -1].min(axis=-1)
-    return np.where(num_valid > 0, average, np.nan), np.where(valid[:, -1], final, np.nan)
+    at_end = distance[np.arange(len(final)), :, final].min(axis=-1)
+    return np.where(num_valid > 0, average, np.nan), np.where(final >= 0, at_end, np.nan)
 
 
 def brier_final_errors(
     trajectories: np.ndarray,
     mode_scores: np.ndarray,
     gt_trajectories: np.ndarray,
-    valid: np.ndarray,
+    final: np.ndarray,
 ) -> np.ndarray:
     r"""Final distance of the best mode, plus what it costs to have thought it unlikely.
 
-    .. math:: \mathrm{brier\text{-}minFDE} = \lVert y_{k^* F} - \hat y_F \rVert + (1 - p_{k^*})^2,
-              \qquad k^* = \arg\min_k \lVert y_{kF} - \hat y_F \rVert
+    .. math:: \mathrm{brier\text{-}minFDE} = \lVert y_{k^* T} - \hat y_T \rVert + (1 - p_{k^*})^2,
+              \qquad k^* = \arg\min_k \lVert y_{kT} - \hat y_T \rVert
 
     Source: Argoverse 2 (Wilson et al., NeurIPS 2021 datasets track).
 
@@ -147,17 +164,18 @@ def brier_final_errors(
         trajectories: (N, K, F, 2) forecast positions, metres.
         mode_scores: (N, K) their probabilities p.
         gt_trajectories: (N, F, 2) true positions.
-        valid: (N, F) bool.
+        final: (N,) the final time of each, -1 for none; see :func:`final_times`.
 
     Returns:
-        (N,), NaN without a valid final time.
+        (N,), NaN without a final time.
     """
-    distance = np.linalg.norm(trajectories[:, :, -1] - gt_trajectories[:, None, -1], axis=-1)
+    rows = np.arange(len(final))
+    truth = gt_trajectories[rows, final]
+    distance = np.linalg.norm(trajectories[rows, :, final] - truth[:, None], axis=-1)
     # What is not valid may be NaN.
-    best = np.where(valid[:, -1:], distance, 0.0).argmin(axis=1)
-    rows = np.arange(len(best))
+    best = np.where(final[:, None] >= 0, distance, 0.0).argmin(axis=1)
     score = distance[rows, best] + (1.0 - mode_scores[rows, best]) ** 2
-    return np.where(valid[:, -1], score, np.nan)
+    return np.where(final >= 0, score, np.nan)
 
 
 def worst_errors(
@@ -165,7 +183,7 @@ def worst_errors(
 ) -> np.ndarray:
     """(N,) largest distance over valid times of the mode where it is least; NaN without any.
 
-    Args are those of :func:`displacement_errors`.
+    Args are the first three of :func:`displacement_errors`.
     """
     distance = np.linalg.norm(trajectories - gt_trajectories[:, None], axis=-1)
     worst = np.where(valid[:, None], distance, 0.0).max(axis=-1).min(axis=-1)
@@ -177,8 +195,7 @@ def evaluate_forecasts(
 ) -> ForecastMetrics:
     """Sum up the frames.
 
-    A prediction matched to an object whose final position is unknown is neither hit nor false
-    positive.
+    A prediction matched to an object without a final error is neither hit nor false positive.
 
     Args:
         frames: the frames, in any order; with ``scores`` if the protocol looks at them.
@@ -188,38 +205,34 @@ def evaluate_forecasts(
         The metrics of all frames together.
     """
     average, final, worst, brier = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-    counted = [np.zeros(0)]
-    num_predictions = num_ground_truth = 0
+    hits = num_predictions = num_ground_truth = 0
     for frame in frames:
         if protocol.skip_empty_frames and len(frame.gt_centers) == 0:
             continue
         if protocol.score_threshold > 0.0:
-            frame = frame.only(frame.scores >= protocol.score_threshold)
-        if protocol.matching == 'greedy':
-            row, gt_row = match_greedily(
-                frame.centers, frame.scores, frame.gt_centers, protocol.match_radius
-            )
-        else:
-            row, gt_row = match_centers(frame.centers, frame.gt_centers, protocol.match_radius)
+            frame = frame.only(frame.scores > protocol.score_threshold)
+        ends = final_times(frame.gt_valid, protocol.counted)
+        row, gt_row = _match(frame, protocol)
         paths, truth = frame.trajectories[row], frame.gt_trajectories[gt_row]
         valid = frame.gt_valid[gt_row]
-        errors = displacement_errors(paths, truth, valid)
+        errors = displacement_errors(paths, truth, valid, ends[gt_row])
         average.append(errors[0])
         final.append(errors[1])
         worst.append(worst_errors(paths, truth, valid))
-        counted.append(errors[1][_counts(valid, protocol)])
         if frame.mode_scores is not None:
-            brier.append(brier_final_errors(paths, frame.mode_scores[row], truth, valid))
+            brier.append(brier_final_errors(paths, frame.mode_scores[row], truth, ends[gt_row]))
+        if protocol.matching == 'greedy':
+            hits += len(_match(frame, protocol, _good_pairs(frame, ends, protocol))[0])
+        else:
+            hits += int(_is_hit(errors[1], protocol).sum())
         num_predictions += len(frame.centers)
-        num_ground_truth += int(_counts(frame.gt_valid, protocol).sum())
+        num_ground_truth += len(ends) if protocol.counted == 'every' else int((ends >= 0).sum())
     matched = sum(map(len, average))
-    ade, fde, at_worst, with_score, of_counted = (
-        errors[~np.isnan(errors)]
-        for errors in map(np.concatenate, (average, final, worst, brier, counted))
+    ade, fde, at_worst, with_score = (
+        errors[~np.isnan(errors)] for errors in map(np.concatenate, (average, final, worst, brier))
     )
-    hits = int(_within(of_counted, protocol).sum())
     false_positives = num_predictions - matched
-    missed = ~_within(fde if protocol.miss_at == 'final' else at_worst, protocol)
+    missed = (fde if protocol.miss_at == 'final' else at_worst) > protocol.miss_threshold
     epa = float('nan')
     if num_ground_truth:
         epa = (hits - protocol.false_positive_weight * false_positives) / num_ground_truth
@@ -232,22 +245,34 @@ def evaluate_forecasts(
         epa=0.0 if protocol.at_least_zero and epa < 0.0 else epa,
         matched=matched,
         hits=hits,
-        misses=len(of_counted) - hits,
+        misses=len(fde) - hits,
         false_positives=false_positives,
         ground_truth=num_ground_truth,
     )
 
 
-def _within(errors: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
+def _match(
+    frame: ForecastFrame, protocol: ForecastProtocol, allowed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the matched predictions and of their objects."""
+    if protocol.matching == 'assignment':
+        return match_centers(frame.centers, frame.gt_centers, protocol.match_radius)
+    return match_greedily(
+        frame.centers, frame.scores, frame.gt_centers, protocol.match_radius, allowed
+    )
+
+
+def _good_pairs(frame: ForecastFrame, ends: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
+    """(P, G) bool: whose forecasts would be hits of which objects, final at times ``ends`` (G,)."""
+    truth = frame.gt_trajectories[np.arange(len(ends)), ends]
+    errors = np.linalg.norm(frame.trajectories[:, :, ends] - truth, axis=-1).min(axis=1)
+    return _is_hit(errors, protocol) & (ends >= 0)
+
+
+def _is_hit(errors: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
+    """Of final errors in metres; NaN is none."""
     limit = protocol.miss_threshold
     return errors < limit if protocol.strict else errors <= limit
-
-
-def _counts(valid: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
-    """(G,) bool, which objects with these valid times (G, F) EPA is a share of."""
-    if protocol.counted == 'every':
-        return np.ones(len(valid), dtype=bool)
-    return valid.all(axis=1) if protocol.counted == 'all' else valid[:, -1]
 
 
 def likeliest_mode(frame: ForecastFrame) -> ForecastFrame:
