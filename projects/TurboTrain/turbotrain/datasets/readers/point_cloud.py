@@ -29,8 +29,8 @@ def read_point_cloud(path: str, backend_args: dict | None = None) -> np.ndarray:
 
     Args:
         path: the file: ``.bin``, little-endian float32 x, y, z (m), intensity; or ``.pcd``, ascii,
-            binary or binary_compressed, with its intensity in a field of that name, or in the red
-            byte of a packed ``rgb`` (as 0 to 1), or none (0).
+            binary or binary_compressed, with its intensity in a field of that or a like name, or
+            in the red byte of a packed ``rgb`` (as 0 to 1), or none (0, with a warning).
         backend_args: where mmengine's fileio finds it; local disk by default.
 
     Returns:
