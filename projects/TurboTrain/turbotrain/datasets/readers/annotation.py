@@ -83,7 +83,7 @@ def read_annotation(
         found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
-    _check_texts(path, vehicles)
+    _check_keys(path, vehicles)
     ids, types, rows = [], [], []
     known: dict[int, Any] = {}
     for key, entry in vehicles.items():
@@ -126,7 +126,7 @@ def read_annotation(
 _MISSING = object()
 
 
-def _check_texts(path: str, vehicles: dict) -> None:
+def _check_keys(path: str, vehicles: dict) -> None:
     """Refuse keys such as 7 and '7', which neither an id nor a list of what to skip tells apart."""
     texts: dict[str, Any] = {}
     for key in vehicles:

@@ -43,7 +43,7 @@ class CloudLayout(NamedTuple):
 
 
 def guess_layout(content: bytes | memoryview) -> CloudLayout | None:
-    """Tell the layout of a cloud from its bytes; takes half a millisecond.
+    """Tell the layout of a cloud from its bytes, in under a millisecond.
 
     Returns:
         The layout that fits best, or None if the columns cannot be told apart: too few points, or
@@ -73,7 +73,7 @@ def misread_layout(content: bytes | memoryview) -> CloudLayout | None:
     none, as in every good cloud, this takes some microseconds.
     """
     numbers = np.frombuffer(content[: len(content) // 16 * 16], dtype='<f4')
-    # A power of two meets every column of every layout in turn.
+    # Steps of a power of two never stay on one column of 3, 5 or 6.
     step = 1 << max(len(numbers) // 4 // 256, 1).bit_length() - 1
     if not (numbers[3 :: 4 * step] < 0).any():
         return None
