@@ -205,5 +205,5 @@ def test_few_bytes_cannot_stand_for_many_points(tmp_path, sizes, counts, points)
         'DATA binary_compressed\n'
     )
     body = np.array([len(packed), len(raw)], dtype='<u4').tobytes() + packed
-    with pytest.raises(DataFileError, match='16 for each point'):
+    with pytest.raises(DataFileError, match='at most 4194304 points'):
         read(tmp_path, header.encode() + body)

@@ -23,6 +23,7 @@ _DATA = re.compile(rb'^DATA[ \t]+(\w+)[ \t]*\r?\n', re.MULTILINE)  # the header'
 _LZF_RATIO = 88
 # Ten times what any LiDAR of these datasets gives: packed, a file of a megabyte could be more.
 _MAX_BYTES = 2**26
+_MAX_POINTS = _MAX_BYTES // 16  # each takes 16 bytes once it is read
 _SHAPE = ('WIDTH', 'HEIGHT', 'POINTS')
 _SIZES = {'F': (4, 8), 'I': (1, 2, 4, 8), 'U': (1, 2, 4, 8)}
 _INTENSITIES = ('intensity', 'i', 'reflectivity', 'reflectance', 'remission')  # the first there is
@@ -147,8 +148,10 @@ def _check_size(
 ) -> None:
     size = points * sum(map(_bytes, fields))
     what = f"header keys 'POINTS', 'SIZE' and 'COUNT': {points} points are {size} bytes"
-    if max(size, 16 * points) > _MAX_BYTES:  # 16 of each are returned
-        raise DataFileError(path, f'{what}, expected at most {_MAX_BYTES} and 16 for each point')
+    if size > _MAX_BYTES or points > _MAX_POINTS:
+        raise DataFileError(
+            path, f'{what}, expected at most {_MAX_POINTS} points and {_MAX_BYTES} bytes'
+        )
     there = len(body)
     words = points * sum(field.count for field in fields)
     needed = {'ascii': 2 * words - 1, 'binary': size}.get(encoding, 8 * (points > 0))
