@@ -18,12 +18,17 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from projects.TurboTrain.turbotrain.datasets import EpochIndexSampler, build_infos, save_infos
+from projects.TurboTrain.turbotrain.datasets import (
+    EpochIndexSampler,
+    V2XPnPDataset,
+    build_infos,
+    save_infos,
+)
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, read_vector_map
 from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
 from projects.TurboTrain.turbotrain.structures import pose_to_matrix, transform_points
 from tests.datasets.conftest import PIPELINE
-from tests.layouts import write_pcd
+from tests.layouts import DATASETS, write_pcd
 from tests.scenes import write_scenario
 
 
@@ -265,7 +270,7 @@ def test_classes_outside_the_map_are_dropped(make_dataset):
 def test_moving_the_world_changes_no_sample(make_dataset, tmp_path: Path, tiny_set):
     still, moved = tmp_path / 'still', tmp_path / 'moved'
     write_scenario(still, frames=range(0, 30, 5))
-    motion = pose_to_matrix([300, -200, 4, 3, 111, -2])
+    motion = pose_to_matrix([1e6, -2e6, 40, 3, 111, -2])
     write_scenario(moved, frames=range(0, 30, 5), world_motion=motion)
     shutil.copytree(tiny_set / 'map', still / 'map')
     move_map(tiny_set / 'map', moved / 'map', motion)
@@ -389,15 +394,27 @@ def test_collates_samples_with_different_numbers_of_agents(make_dataset):
     ]
 
 
-def test_a_missing_root_names_the_folder_and_both_commands(make_dataset, tmp_path):
-    from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
-
-    with pytest.raises(FileNotFoundError) as error:
-        V2XPnPDataset('infos.npz', str(tmp_path / 'nowhere'), pipeline=[])
-    message = str(error.value)
-    assert str(tmp_path / 'nowhere') in message
-    assert 'tools/simulate.py' in message
-    assert 'tools/create_data.py' in message
+@pytest.mark.parametrize(
+    ('name', 'dataset'),
+    [(f'{dataset}_infos_train.npz', dataset) for dataset in DATASETS] + [('infos.npz', None)],
+)
+def test_what_is_missing_is_made_by_the_commands_of_this_dataset(name, dataset, tmp_path):
+    tmp_path = tmp_path / 'beside_v2xpnp'
+    tmp_path.mkdir()
+    nowhere = str(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match=f'{nowhere}.*data/README.md') as error:
+        V2XPnPDataset(name, nowhere, pipeline=[])
+    messages = [(nowhere, str(error.value))]
+    with pytest.raises(DataFileError, match=name) as error:
+        V2XPnPDataset(name, str(tmp_path), pipeline=[])
+    messages.append((str(tmp_path), str(error.value)))
+    for root, message in messages:
+        command = f"tools/create_data.py {dataset or 'DATASET'} --root-path {root}'"
+        assert command in message
+        others = {*DATASETS} - {dataset, 'v2xpnp'}
+        assert all((other in message) == (not dataset) for other in others)
+    # The simulator writes V2XPnP-Seq's format alone.
+    assert ('simulate.py' in messages[0][1]) == (dataset in ('v2xpnp', None))
 
 
 def test_a_frame_that_an_agent_lacks_is_masked(make_dataset, tmp_path):
@@ -500,7 +517,7 @@ def test_roadside_modes(make_dataset):
 def test_unknown_choices_are_refused(make_dataset):
     for wrong in (
         dict(mode='v2x'), dict(ego='second'), dict(class_map='v2xreal4'), dict(max_agents=0),
-        dict(num_history=-1), dict(num_future=-2), dict(frame_interval=0),
+        dict(num_history=-1), dict(num_future=-2), dict(step=0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f'{next(iter(wrong))}.*{next(iter(wrong.values()))}'):
             make_dataset(**wrong)

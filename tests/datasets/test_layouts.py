@@ -40,7 +40,6 @@ def layouts(tiny_set, tmp_path_factory) -> dict[str, Path]:
 
 
 def open_as(root: Path, dataset: str, split: str) -> V2XPnPDataset:
-    cfg = Config.fromfile(CONFIGS / f'{dataset}.py').train_dataloader.dataset
     path = root / f'{dataset}_infos_{split}.npz'
     if not path.exists():
         save_infos(str(path), build_infos(str(root), split, dataset))
@@ -52,7 +51,6 @@ def open_as(root: Path, dataset: str, split: str) -> V2XPnPDataset:
         class_map=dict(vehicle=types),
         mode='vc',
         ego='every',
-        frame_interval=cfg.frame_interval,
         num_history=2,
         num_future=3,
         pipeline=PIPELINE,

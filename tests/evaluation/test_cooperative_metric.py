@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
 from projects.TurboTrain.turbotrain.evaluation import CooperativeMetric
+from projects.TurboTrain.turbotrain.structures import corners_inside
 
 CLASSES = ('vehicle', 'pedestrian')
 
@@ -206,6 +207,23 @@ def test_border_is_inside():
     assert np.isnan(evaluate([sample], eval_range=(0, 0, 3.9, 2))['AP@0.5/vehicle'])
 
 
+@pytest.mark.parametrize('least', [8, 2, 0])
+def test_heights_that_count_are_those_of_the_labels(least):
+    """What the range filter takes for no object is no detection either."""
+    sample = make_sample(num=6)
+    for instances in (sample.gt_instances_3d, sample.pred_instances_3d):
+        instances.labels_3d[:] = 0
+        instances.bboxes_3d.tensor[:, 2] = torch.tensor([-4.0, -3.0, -1.5, -0.5, 0.0, 2.0])
+    boxes = sample.gt_instances_3d.bboxes_3d.tensor.double().numpy()
+    limits = [-70.4, -40.0, -3.0, 70.4, 40.0, 1.0]
+    inside = torch.from_numpy(corners_inside(boxes, limits) >= least)
+    assert int(inside.sum()) == {8: 2, 2: 5, 0: 6}[least]
+    # These are found elsewhere, and are no false alarms there either.
+    sample.pred_instances_3d.bboxes_3d.tensor[~inside, 0] += 5.0
+    metrics = evaluate([sample], z_range=(-3.0, 1.0), min_corners=least)
+    assert (metrics['AP@0.7/vehicle'], metrics['EPA'], metrics['EPA_false_alarms']) == (100, 100, 0)
+
+
 def test_nothing_predicted_and_nothing_there():
     blind = make_sample()
     blind.pred_instances_3d = make_sample(num=0).pred_instances_3d
@@ -279,6 +297,8 @@ def test_future_that_is_not_valid_may_be_nan():
         ({'class_names': CLASSES, 'iou_thresholds': (0.0,)}, 'iou_thresholds'),
         ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1, 1, 1)}, 'eval_range'),
         ({'class_names': CLASSES, 'eval_range': (0, 0, 0, 1)}, 'eval_range'),
+        ({'class_names': CLASSES, 'z_range': (1.0, -3.0)}, 'z_range'),
+        ({'class_names': CLASSES, 'min_corners': 9}, 'min_corners'),
         ({'class_names': CLASSES, 'forecasting_classes': ['bus']}, 'forecasting_classes'),
         ({'class_names': CLASSES, 'protocol': 'argoverse'}, 'protocol must be one of'),
         ({'class_names': CLASSES, 'range_bins': [(30, 0)]}, 'range_bins'),

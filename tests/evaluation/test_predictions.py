@@ -9,7 +9,11 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.evaluation import PredictionFileError, read_predictions
+from projects.TurboTrain.turbotrain.evaluation import (
+    PredictionFileError,
+    read_forecasts,
+    read_predictions,
+)
 from projects.TurboTrain.turbotrain.structures import Agents
 
 CLASSES = ('vehicle', 'pedestrian')
@@ -67,10 +71,11 @@ def test_what_is_written_comes_back_bit_for_bit(tmp_path, modes, forecast):
     samples = [make_sample(num, modes, forecast) for num in (4, 0, 9)]
     path = tmp_path / 'new/a.jsonl'
     evaluator = Evaluator(dict(type='mmdet3d.PredictionWriter', path=str(path)))
-    evaluator.dataset_meta = dict(classes=CLASSES)
+    evaluator.dataset_meta = dict(classes=CLASSES, step=0.25)
     evaluator.process(data_samples=samples)
     assert evaluator.evaluate(len(samples)) == {}
     assert [*path.parent.iterdir()] == [path]
+    assert read_forecasts(path) == ((modes, 6, 0.25) if forecast else None)
     found = list(read_predictions(path, CLASSES))
     assert [(s['scenario'], s['frame'], s['ego']) for s in found] == [
         ('2023-03-17-16-12-12_3_0', 5 * num, -1) for num in (4, 0, 9)
@@ -90,6 +95,7 @@ def test_labels_are_names(tmp_path):
     path.write_text(f'{json.dumps(HEAD)}\n{json.dumps(LINE)}\n\n')
     (found,) = read_predictions(path, CLASSES)
     assert found['pred_instances_3d']['labels_3d'].tolist() == [1]
+    assert read_forecasts(path) == (1, 2, 0.5)
 
 
 def changed(**values):
@@ -121,6 +127,10 @@ def changed(**values):
         ),
         (None, json.dumps({k: v for k, v in LINE.items() if k != 'trajectories'}), 'line 2: traj'),
         (json.dumps(HEAD | dict(steps='2')), '', r"line 1: modes, steps: .*\(1, '2'\)"),
+        (json.dumps(HEAD | dict(steps=10**9)), '', r'line 1: modes, steps: .*1 to 1000, got'),
+        (json.dumps(HEAD | dict(step=0)), '', 'line 1: step: expected seconds .*, got 0'),
+        (json.dumps(HEAD | dict(step='1')), '', "line 1: step: expected seconds .*, got '1'"),
+        (json.dumps(HEAD | dict(step=10**400)), '', 'line 1: step: expected seconds .*, got'),
         pytest.param(
             None,
             f'{json.dumps(LINE)}\n\n{changed(scores=[0.2])}',

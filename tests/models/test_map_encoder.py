@@ -42,7 +42,7 @@ def road(lanes: int = 4) -> tuple[np.ndarray, np.ndarray]:
 
 def road_maps() -> VectorMaps:
     polylines, mask = road()
-    return VectorMaps(torch.from_numpy(polylines)[None], torch.from_numpy(mask)[None])
+    return VectorMaps(torch.from_numpy(polylines).float()[None], torch.from_numpy(mask)[None])
 
 
 def asked(count: int = 7, channels: int = 12) -> tuple[torch.Tensor, ...]:

@@ -62,8 +62,8 @@ def test_golden_centring():
 def test_moving_the_world_changes_nothing_seen_from_the_object():
     polylines, mask = polylines_of(golden_map())
     centres, headings = np.array([[3.0, 4.0], [20.0, -2.0]]), np.array([0.3, -2.0])
-    motion = pose_to_matrix([30, -20, 0, 0, 65, 0])
-    moved = polylines.astype(np.float64)
+    motion = pose_to_matrix([1e6, -4e6, 0, 0, 65, 0])
+    moved = polylines.copy()
     moved[..., :3] = polylines[..., :3] @ motion[:3, :3].T + motion[:3, 3]
     moved[..., 3:6] = polylines[..., 3:6] @ motion[:3, :3].T
     before = nearest_polylines(polylines, mask, centres, headings)

@@ -3,45 +3,49 @@
 P is a file as ``tools/test.py --predictions P`` writes it and as the package's
 ``evaluation/predictions.py`` describes it; I an info file of the data set. Ground truth is that of
 the predictions' egos and times, in one mode of collaboration; what the infos hold beyond them is
-not asked for. Metrics are those of ``tools/test.py``.
+not asked for. Metrics are those of ``tools/test.py``. What the command line does not say is as in
+the config of the data set in ``configs/_base_/datasets``.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, TruthIndex, V2XPnPDataset
+from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
+from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
 from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.evaluation import (
     PROTOCOLS,
-    CooperativeMetric,
     PredictionFileError,
     read_predictions,
 )
+from projects.TurboTrain.turbotrain.report.scoring import open_metric, open_truth
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Score saved predictions')
+    parser = argparse.ArgumentParser(
+        description='Score saved predictions. The defaults are those of the data set that the '
+        'infos are of, in configs/_base_/datasets.'
+    )
     parser.add_argument('--predictions', type=Path, required=True)
     parser.add_argument('--infos', type=Path, required=True)
-    parser.add_argument('--mode', default='vc', help='vc, ic, v2v or i2i: whose labels count')
-    parser.add_argument('--class-map', choices=[*CLASS_MAPS], default='v2xreal3')
-    parser.add_argument('--comm-range', type=float, default=50.0, help='m')
-    parser.add_argument('--max-agents', type=int, default=4)
-    parser.add_argument('--num-future', type=int, default=6, help='steps of a forecast')
-    parser.add_argument('--frame-interval', type=int, default=5, help='frames from step to step')
+    parser.add_argument('--mode', choices=['vc', 'ic', 'v2v', 'i2i'], help='whose labels count')
+    parser.add_argument('--class-map', choices=[*CLASS_MAPS])
+    parser.add_argument('--comm-range', type=float, help='m')
+    parser.add_argument('--max-agents', type=int)
     parser.add_argument(
         '--eval-range',
         type=float,
         nargs=4,
-        default=[-70.4, -40.0, 70.4, 40.0],
         metavar=('X_MIN', 'Y_MIN', 'X_MAX', 'Y_MAX'),
         help='m, ego frame',
     )
@@ -49,13 +53,10 @@ def parse_args() -> argparse.Namespace:
         '--z-range',
         type=float,
         nargs=2,
-        default=[-15.0, 15.0],  # V2XPnP's and V2X-Real's GT_RANGE
         metavar=('Z_MIN', 'Z_MAX'),
-        help='m, ego frame; with --min-corners, which objects count: the same as in the config',
+        help='m, ego frame; with --min-corners, which boxes count: the same as in the config',
     )
-    parser.add_argument(
-        '--min-corners', type=int, default=8, help="of an object's box inside the range"
-    )
+    parser.add_argument('--min-corners', type=int, help='of the eight of a box within the z range')
     parser.add_argument(
         '--protocol',
         nargs='+',
@@ -70,43 +71,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def open_truth(args: argparse.Namespace) -> TruthIndex:
-    """What was there, by scenario, frame and ego."""
-    x_min, y_min, x_max, y_max = args.eval_range
-    z_min, z_max = args.z_range
-    limits = [x_min, y_min, z_min, x_max, y_max, z_max]
-    return TruthIndex(
-        V2XPnPDataset(
-            args.infos.name,
-            str(args.infos.parent),
-            class_map=args.class_map,
-            mode=args.mode,
-            ego='every',
-            comm_range=args.comm_range,
-            max_agents=args.max_agents,
-            num_history=0,
-            num_future=args.num_future,
-            frame_interval=args.frame_interval,
-            test_mode=True,
-            pipeline=[
-                dict(
-                    type='CooperativeRangeFilter',
-                    point_cloud_range=limits,
-                    min_corners=args.min_corners,
-                )
-            ],
-        )
-    )
+def configure(args: argparse.Namespace) -> Config:
+    """The config of the infos' data set, with what the command line changes."""
+    cfg = dataset_config(args.infos)
+    cfg.test_dataloader.dataset.pipeline = []  # the metric alone says which boxes count
+    cfg.test_dataloader.dataset.update(given(args, 'mode', 'class_map', 'comm_range', 'max_agents'))
+    cfg.test_evaluator.update(given(args, 'eval_range', 'z_range', 'min_corners'))
+    return cfg
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of some arguments that the command line names."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Metrics by protocol."""
-    truth = open_truth(args)
+    cfg = configure(args)
+    truth = open_truth(args.predictions, cfg)
     names = truth.dataset.metainfo['classes']
     metrics = {
-        protocol: CooperativeMetric(
+        protocol: open_metric(
+            cfg,
             names,
-            eval_range=args.eval_range,
             protocol=protocol,
             forecasting_score_threshold=args.score_threshold,
         )

@@ -4,10 +4,7 @@ data_root = 'data/opv2v'
 class_map = 'vehicle1'
 class_names = ('vehicle',)
 point_cloud_range = [-140.8, -40.0, -3.0, 140.8, 40.0, 1.0]
-# Frame numbers count 50 ms: 10 of them are 0.5 s.
-family = dict(
-    data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=7, frame_interval=10
-)
+family = dict(data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=7)
 load = [dict(type='LoadCooperativePoints', zero_intensity=False)]
 train_pipeline = [
     *load,
@@ -35,5 +32,7 @@ val_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(**family, ann_file='opv2v_infos_test.npz', mode='v2v', pipeline=test_pipeline)
 )
-val_evaluator = dict(class_names=class_names, eval_range=(-140.0, -40.0, 140.0, 40.0))
+val_evaluator = dict(
+    class_names=class_names, eval_range=(-140.0, -40.0, 140.0, 40.0), z_range=(-3.0, 1.0)
+)
 test_evaluator = val_evaluator

@@ -36,5 +36,10 @@ val_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(**family, ann_file='v2v4real_infos_test.npz', pipeline=test_pipeline)
 )
-val_evaluator = dict(class_names=class_names, eval_range=(-100.0, -40.0, 100.0, 40.0))
+val_evaluator = dict(
+    class_names=class_names,
+    eval_range=(-100.0, -40.0, 100.0, 40.0),
+    z_range=(-5.0, 3.0),
+    min_corners=2,
+)
 test_evaluator = val_evaluator

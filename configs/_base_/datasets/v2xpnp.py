@@ -6,7 +6,7 @@ class_map = 'v2xreal3'  # our choice; V2XPnP's own merge of classes is not publi
 class_names = ('vehicle', 'pedestrian', 'truck')
 # x and y as in V2XPnP's GT_RANGE; z is our choice: it holds the road under a roadside LiDAR.
 point_cloud_range = [-70.4, -40.0, -5.0, 70.4, 40.0, 3.0]
-sequence = dict(num_history=4, num_future=6, frame_interval=5)  # 2 s and 3 s at 2 Hz
+sequence = dict(num_history=4, num_future=6, step=0.5)  # 2 s and 3 s at 2 Hz
 
 load = [dict(type='LoadCooperativePoints', zero_intensity=True)]
 train_pipeline = [
@@ -72,5 +72,7 @@ val_evaluator = dict(
     type='CooperativeMetric',
     class_names=class_names,
     eval_range=(-70.4, -40.0, 70.4, 40.0),
+    z_range=(-15.0, 15.0),
+    min_corners=8,
 )
 test_evaluator = val_evaluator

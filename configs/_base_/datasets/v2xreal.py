@@ -35,5 +35,5 @@ val_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(data_root=data_root, ann_file='v2xreal_infos_test.npz', pipeline=test_pipeline)
 )
-val_evaluator = dict(eval_range=(-100.0, -40.0, 100.0, 40.0))
+val_evaluator = dict(eval_range=(-100.0, -40.0, 100.0, 40.0), min_corners=2)
 test_evaluator = val_evaluator

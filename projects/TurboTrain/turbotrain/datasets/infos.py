@@ -8,7 +8,7 @@ not touch them as it would touch the reference counts of objects.
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from os.path import dirname
+from os.path import basename, dirname
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from .archives import read_archive, write_archive
 from .readers import DIALECTS, DataFileError, Dialect, resolve_dialect
 
-__all__ = ['INFO_VERSION', 'Infos', 'load_infos', 'save_infos']
+__all__ = ['INFO_VERSION', 'Infos', 'dataset_of', 'load_infos', 'making_of', 'save_infos']
 
 INFO_VERSION = 2
 _FORMAT = 'turbotrain-infos'
@@ -105,6 +105,36 @@ class Infos:
         arriving, leaving = np.concatenate([[np.nan], step]), np.concatenate([step, [np.nan]])
         speeds = np.where(np.isnan(arriving), leaving, arriving)
         return np.nan_to_num(speeds, nan=0.0).astype(np.float32)
+
+    def frames_in(self, seconds: float) -> int:
+        """How many frame numbers a time is.
+
+        Args:
+            seconds: the time, above 0.
+
+        Raises:
+            ValueError: no frames are that far apart: it is no whole number of frame numbers, or no
+                agent has two such frames although one has several. Its text goes behind the time.
+        """
+        rate = self.dialect.frame_rate
+        frames = round(seconds * rate)
+        keys, _, num_frames = self._row_keys
+        steps = np.diff(keys)[np.diff(keys // num_frames) == 0]  # of one agent in one scenario
+        if frames >= 1 and abs(frames - seconds * rate) < 1e-6:
+            # Beyond the last frame a key would be the next agent's.
+            later = keys[self.frame < num_frames - frames] + frames if frames < num_frames else []
+            if not len(steps) or (_find(keys, np.asarray(later)) >= 0).any():
+                return frames
+        if not len(steps):
+            raise ValueError(
+                f'asked for, but frame numbers count {1 / rate:g} s; choose a multiple of that'
+            )
+        usual = int(np.median(steps))
+        raise ValueError(
+            f'asked for, but no agent has frames that far apart: it is recorded every '
+            f'{usual / rate:g} s ({usual} frame numbers of {1 / rate:g} s); choose a multiple of '
+            'that which the recording is long enough for'
+        )
 
     def rows(
         self, scenario: int, agents: np.ndarray, frames: np.ndarray, within: int | np.ndarray = 1
@@ -223,6 +253,20 @@ def save_infos(path: str, infos: Infos) -> None:
     write_archive(path, _FORMAT, INFO_VERSION, arrays)
 
 
+def dataset_of(path: str) -> str | None:
+    """The dataset of an info file by its name, None if that begins with none's."""
+    dataset = basename(path).partition('_infos_')[0]
+    return dataset if dataset in DIALECTS else None
+
+
+def making_of(path: str) -> str:
+    """The command that makes an info file."""
+    dataset = dataset_of(path)
+    words = f'{dataset or "DATASET"} --root-path {dirname(path) or "."}'
+    known = '' if dataset else f', where DATASET is one of {", ".join(DIALECTS)}'
+    return f"'python tools/create_data.py {words}'{known}"
+
+
 def load_infos(path: str, backend_args: dict | None = None) -> Infos:
     """Read an info file.
 
@@ -233,10 +277,7 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
     Raises:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
-    remedy = (
-        "make it anew with 'python tools/create_data.py DATASET --root-path "
-        f"{dirname(path) or '.'}', where DATASET is one of {', '.join(DIALECTS)}"
-    )
+    remedy = f'make it anew with {making_of(path)}'
     keys = [f.name for f in fields(Infos)]
     infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, keys, remedy, backend_args))
     _check(path, infos, remedy)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lmdb
 
-from .infos import load_infos
+from .infos import load_infos, making_of
 from .readers import DataFileError, read_bytes
 
 __all__ = ['pack_dataset']
@@ -60,7 +60,9 @@ def pack_dataset(
 def _files_of(root: Path) -> list[str]:
     infos = sorted(root.glob('*_infos_*.npz'))
     if not infos:
-        raise DataFileError(str(root), 'has no info file; tools/create_data.py makes them')
+        raise DataFileError(
+            str(root), f'has no info file; make it with {making_of(f"{root}/infos.npz")}'
+        )
     names = {path.name for path in infos}
     for pattern in ('map/*.pkl', 'objects*.npz'):
         names |= {path.relative_to(root).as_posix() for path in root.glob(pattern)}

@@ -18,7 +18,8 @@ from ..structures import (
 )
 from .class_maps import resolve_class_map
 from .ground_truth import ground_truth
-from .infos import load_infos
+from .infos import dataset_of, load_infos, making_of
+from .readers import DataFileError
 
 __all__ = ['V2XPnPDataset']
 
@@ -71,7 +72,8 @@ class V2XPnPDataset(BaseDataset):
             which is that of the benchmarks: by kind, then by id as a string.
         num_history: past frames.
         num_future: future positions.
-        frame_interval: frame numbers from one step to the next; 5 of 10 Hz are 0.5 s.
+        step: seconds from one past frame or future position to the next. They become frames by
+            the recording's own rate.
         pad_history: where an agent has no cloud, repeat its next later one instead of leaving the
             place empty.
         drop_corridors: leave out the vehicle-to-vehicle corridor scenarios, as V2X-Real does at
@@ -80,10 +82,10 @@ class V2XPnPDataset(BaseDataset):
         backend_args: where mmengine's fileio finds infos, clouds and maps; local disk by default.
 
     Raises:
-        ValueError: an argument is not among the known ones, no scenario suits the mode, or the
-            class map knows none of the classes.
+        ValueError: an argument is not among the known ones.
         FileNotFoundError: there is no folder ``data_root``.
-        DataFileError: the info file is missing, damaged or of another version.
+        DataFileError: the info file is missing, damaged or of another version, has no frames that
+            are ``step`` apart, no scenario that suits the mode, or no class that the map knows.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class V2XPnPDataset(BaseDataset):
         max_agents: int = 4,
         num_history: int = 4,
         num_future: int = 6,
-        frame_interval: int = 5,
+        step: float = 0.5,
         pad_history: bool = False,
         drop_corridors: bool = False,
         seed: int = 0,
@@ -112,15 +114,15 @@ class V2XPnPDataset(BaseDataset):
             ('max_agents', max_agents, 1),
             ('num_history', num_history, 0),
             ('num_future', num_future, 0),
-            ('frame_interval', frame_interval, 1),
         ):
             if value < least:
                 raise ValueError(f'{name}: expected at least {least}, got {value}')
+        if not 0 < step < 1e6:
+            raise ValueError(f'step: expected seconds above 0 and below 1e6, got {step}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
-        self.past = np.arange(-num_history, 1) * frame_interval
-        self.future = np.arange(1, num_future + 1) * frame_interval
-        self.frame_interval, self.pad_history = frame_interval, pad_history
+        self.num_history, self.num_future, self.step = num_history, num_future, step
+        self.pad_history = pad_history
         self.drop_corridors = drop_corridors
         self.seed = seed
         self.backend_args = backend_args
@@ -128,7 +130,7 @@ class V2XPnPDataset(BaseDataset):
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            metainfo=dict(classes=tuple(self._class_map)),
+            metainfo=dict(classes=tuple(self._class_map), step=step),
             **kwargs,
         )
 
@@ -139,20 +141,32 @@ class V2XPnPDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """One entry per sample: the rows in the info file of those that may be its ego."""
         if self.backend_args is None and not os.path.isdir(self.data_root):
+            simulating = ''
+            if dataset_of(self.ann_file) in ('v2xpnp', None):
+                simulating = (
+                    f"; 'python tools/simulate.py --out {self.data_root}' makes a simulated one of "
+                    'v2xpnp'
+                )
             raise FileNotFoundError(
-                f"data_root {self.data_root!r} is not a folder. 'python tools/simulate.py --out "
-                f"{self.data_root}' makes a simulated set there; data/README.md says where the "
-                f"recorded one comes from. Then 'python tools/create_data.py v2xpnp --root-path "
-                f"{self.data_root}' makes the info files."
+                f'data_root {self.data_root!r} is not a folder. data/README.md says where the '
+                f'recorded set comes from and how it must lie{simulating}. Then make the info '
+                f'files with {making_of(self.ann_file)}'
             )
         self.infos = infos = load_infos(self.ann_file, self.backend_args)
         infos.index()
+        self._frames_of: dict[float, int] = {}
+        self._step_frames = max(round(self.step * infos.dialect.frame_rate), 1)
+        if self.num_history or self.num_future:
+            self._step_frames = self._frames_in('step', self.step)
+        self.past = np.arange(-self.num_history, 1) * self._step_frames
+        self.future = np.arange(1, self.num_future + 1) * self._step_frames
         label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
         self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
         if len(infos.class_names) and self._labels.max() < 0:
-            raise ValueError(
-                f'{self.ann_file}: class_map knows none of its classes '
-                f'{infos.class_names.tolist()}; it has {sorted(label_of)}'
+            raise DataFileError(
+                self.ann_file,
+                f'class_map knows none of its classes {infos.class_names.tolist()}; it has '
+                f'{sorted(label_of)}',
             )
         entries = []
         for scenario, name in enumerate(infos.scenarios):
@@ -170,12 +184,20 @@ class V2XPnPDataset(BaseDataset):
             else:
                 entries += [dict(rows=[int(row)]) for rows in per_ego for row in rows]
         if not entries:
-            raise ValueError(
-                f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
-                f'{self.mode!r}'
+            raise DataFileError(
+                self.ann_file, f'no scenario has an agent that can be the ego in mode {self.mode!r}'
             )
         self._seen = np.zeros(0 if self.test_mode else len(entries), dtype=bool)
         return entries
+
+    def _frames_in(self, name: str, seconds: float) -> int:
+        """The frame numbers of a time that an argument ``name`` asks for, looked up once."""
+        if seconds not in self._frames_of:
+            try:
+                self._frames_of[seconds] = self.infos.frames_in(seconds)
+            except ValueError as error:
+                raise DataFileError(self.ann_file, f'{name}: {seconds:g} s {error}') from None
+        return self._frames_of[seconds]
 
     def _by_moment(self, per_ego: list[np.ndarray]) -> list[dict]:
         moments: dict[int, list[int]] = {}
@@ -277,16 +299,22 @@ class V2XPnPDataset(BaseDataset):
             world_from_ego: (4, 4) the ego's pose now.
             delays: (N,) seconds, rounded down to frames, by which each agent's clouds come late.
                 The newest cloud counts that is old enough and less than one step older than that.
+                Below 0 it is the time from now to a future frame.
 
         Returns:
             The agents, and the paths of their N*T clouds, ``''`` where there is none.
+
+        Raises:
+            DataFileError: no frames are as far apart as a future frame would be from now.
         """
+        for offset in np.unique(-delays[delays < 0]).tolist():
+            self._frames_in('offset', offset)
         infos = self.infos
         rate = infos.dialect.frame_rate
         # A delay such as 0.3 s is a hair less than 3 frames in floating point.
         delay_frames = np.floor(delays * rate + 1e-6).astype(np.int64)
         frames = frame + self.past - delay_frames[:, None]
-        within = np.where(delay_frames > 0, self.frame_interval, 1)[:, None]
+        within = np.where(delay_frames > 0, self._step_frames, 1)[:, None]
         rows = infos.rows(scenario, ids, frames, within)
         valid = (rows >= 0) & (infos.cloud[rows] != '')
         there = rows[:, -1] >= 0

@@ -26,7 +26,13 @@ from .forecasting import (
     worst_errors,
 )
 from .precision_recall import average_precision, precision_recall
-from .predictions import PredictionFileError, PredictionWriter, read_predictions
+from .predictions import (
+    Forecasts,
+    PredictionFileError,
+    PredictionWriter,
+    read_forecasts,
+    read_predictions,
+)
 from .rotated_iou import paired_iou
 
 __all__ = [
@@ -36,6 +42,7 @@ __all__ = [
     'ForecastFrame',
     'ForecastMetrics',
     'ForecastProtocol',
+    'Forecasts',
     'Matches',
     'Overlaps',
     'PredictionFileError',
@@ -56,6 +63,7 @@ __all__ = [
     'match_overlaps',
     'paired_iou',
     'precision_recall',
+    'read_forecasts',
     'read_predictions',
     'standing_still',
     'worst_errors',

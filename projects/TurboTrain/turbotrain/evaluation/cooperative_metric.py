@@ -21,7 +21,7 @@ from .forecasting import (
     likeliest_mode,
     standing_still,
 )
-from .records import Record, record_of
+from .records import Record, Region, record_of
 
 __all__ = ['CooperativeMetric']
 
@@ -65,6 +65,10 @@ class CooperativeMetric(BaseMetric):
         eval_range: ``(x_min, y_min, x_max, y_max)`` in metres, ego frame. Only boxes with all four
             corners inside (borders included) count, ground truth and predictions alike. The
             default is V2XPnP's.
+        z_range: ``(z_min, z_max)`` in metres, ego frame, for the heights of the same boxes; that of
+            the labels in the test pipeline, so that what is no object there is no false alarm
+            either. OpenCOOD leaves such predictions out, too.
+        min_corners: corners of the eight that have to be within ``z_range``; as in the pipeline.
         range_bins: spans of distance from the ego (m) that average precision is also given for;
             the default is V2V4Real's.
         protocol: whose definition of the forecasting metrics, a name of
@@ -90,6 +94,8 @@ class CooperativeMetric(BaseMetric):
         class_names: Sequence[str],
         iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
         eval_range: Sequence[float] = (-70.4, -40.0, 70.4, 40.0),
+        z_range: Sequence[float] = (-15.0, 15.0),
+        min_corners: int = 8,
         range_bins: Sequence[tuple[float, float]] = ((0, 30), (30, 50), (50, 100)),
         protocol: str = 'vip3d',
         match_radius: float | None = None,
@@ -127,6 +133,11 @@ class CooperativeMetric(BaseMetric):
         low_high = self.eval_range.reshape(2, -1)
         if self.eval_range.shape != (4,) or not (low_high[0] < low_high[1]).all():
             raise ValueError(f'eval_range: expected (x_min, y_min, x_max, y_max), got {eval_range}')
+        if len(z_range) != 2 or not z_range[0] < z_range[1]:
+            raise ValueError(f'z_range: expected (z_min, z_max), got {z_range}')
+        if not 0 <= min_corners <= 8:
+            raise ValueError(f'min_corners: expected 0 to 8, got {min_corners}')
+        self._region = Region(self.eval_range, np.asarray(z_range, dtype=np.float64), min_corners)
         unknown = set(self.forecasting_classes) - set(self.class_names)
         if unknown:
             raise ValueError(
@@ -145,7 +156,7 @@ class CooperativeMetric(BaseMetric):
                 name = f'{sample["scenario"]}, frame {sample["frame"]}'
             else:
                 name = str(sample.get('sample_idx', f'number {len(self.results)}'))
-            self.results.append(record_of(name, sample, len(self.class_names), self.eval_range))
+            self.results.append(record_of(name, sample, len(self.class_names), self._region))
 
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
         """Compute all metrics of the dataset.

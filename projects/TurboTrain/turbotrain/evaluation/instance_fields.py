@@ -28,10 +28,14 @@ class InstanceFields:
         """Whether there is a field of that name."""
         return key in self.fields
 
-    def bev_boxes(self) -> np.ndarray:
-        """(N, 5) float32 boxes from above."""
-        bev = self._field('bboxes_3d').bev
-        return self._checked('bboxes_3d', bev, (len(bev), 5), np.float32)
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 5) float32 boxes from above, and (N, 2) z of their bottoms and tops."""
+        boxes = self._field('bboxes_3d')
+        heights = torch.stack([boxes.bottom_height, boxes.top_height], dim=1)
+        return (
+            self._checked('bboxes_3d', boxes.bev, (len(heights), 5), np.float32),
+            self._checked('bboxes_3d', heights, (len(heights), 2), np.float32),
+        )
 
     def labels(self, num_boxes: int, num_classes: int) -> np.ndarray:
         """(N,) int64 classes, each below ``num_classes``."""

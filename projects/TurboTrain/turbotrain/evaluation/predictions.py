@@ -5,7 +5,7 @@ for one ego at one time, each of which occurs once, in the order in which it was
 here on several lines::
 
     {"format": "turbotrain-predictions", "version": 1, "class_names": ["vehicle", "pedestrian"],
-     "modes": 1, "steps": 2}
+     "modes": 1, "steps": 2, "step": 0.5}
     {"scenario": "2023-03-17-16-12-12_3_0", "frame": 35, "ego": 1,
      "boxes": [[12.1, -3.4, -1.9, 4.4, 1.9, 1.6, 0.02]],
      "scores": [0.87], "labels": ["vehicle"],
@@ -14,15 +14,16 @@ here on several lines::
 
 ``boxes`` are P times x, y, z of the bottom's centre, length, width, height (m) and yaw (rad), in
 the LiDAR frame of the ego at that time. A model that forecasts says in the first line in how many
-``modes`` K and ``steps`` F: ``trajectories`` are P x K x F positions x, y in that frame at +0.5,
-+1.0, ... s, and ``trajectory_scores`` P x K probabilities. ``message_bytes``, if known, is what
-each of the others sent.
+``modes`` K and ``steps`` F, which are ``step`` seconds each, 0.5 if it does not say.
+``trajectories`` are P x K x F positions x, y in that frame at +0.5, +1.0, ... s, and
+``trajectory_scores`` P x K probabilities. ``message_bytes``, if known, is what each of the others
+sent.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,14 +31,30 @@ from mmdet3d.registry import METRICS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.evaluator import BaseMetric
 
-__all__ = ['PredictionFileError', 'PredictionWriter', 'read_predictions']
+__all__ = [
+    'Forecasts',
+    'PredictionFileError',
+    'PredictionWriter',
+    'read_forecasts',
+    'read_predictions',
+]
 
 _FORMAT, _VERSION = 'turbotrain-predictions', 1
+_STEP = 0.5  # seconds, of a file that does not say
+_MOST = 1000  # modes and steps: the truth of so many has to be found, too
 _KEYS = dict(scenario=str, frame=int, ego=int, boxes=list, scores=list, labels=list)
 
 
 class PredictionFileError(ValueError):
     """A prediction file that cannot be used; the text names the file, the line and the key."""
+
+
+class Forecasts(NamedTuple):
+    """What the first line of a file says of forecasts: ``steps`` of ``step`` seconds each."""
+
+    modes: int
+    steps: int
+    step: float
 
 
 @METRICS.register_module()
@@ -73,6 +90,8 @@ class PredictionWriter(BaseMetric):
         head = dict(format=_FORMAT, version=_VERSION, class_names=self.dataset_meta['classes'])
         if shapes[0] is not None:
             head |= dict(modes=shapes[0][0], steps=shapes[0][1])
+            if 'step' in self.dataset_meta:
+                head['step'] = self.dataset_meta['step']
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f'{self.path.name}.part')
         unfinished.write_text('\n'.join([json.dumps(head), *lines]) + '\n', encoding='utf-8')
@@ -99,6 +118,19 @@ class PredictionWriter(BaseMetric):
         return json.dumps(line), None if paths is None else tuple(paths.shape[1:3])
 
 
+def read_forecasts(path: str | Path) -> Forecasts | None:
+    """What a file's first line says of forecasts, None if it has none.
+
+    Raises:
+        PredictionFileError: the file is missing, or of another format or version.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return _check_head(path, _parsed(path, 1, file.readline()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PredictionFileError(f'{path}: cannot be read ({error})') from None
+
+
 def read_predictions(path: str | Path, class_names: Sequence[str]) -> Iterator[dict]:
     """Read a file, one line at a time.
 
@@ -117,7 +149,9 @@ def read_predictions(path: str | Path, class_names: Sequence[str]) -> Iterator[d
     label_of = {name: label for label, name in enumerate(class_names)}
     try:
         with open(path, encoding='utf-8') as file:
-            forecast = _check_head(path, _parsed(path, 1, file.readline()), label_of)
+            head = _parsed(path, 1, file.readline())
+            forecast = _check_head(path, head)
+            _check_names(path, head, label_of)
             lines: dict[tuple, int] = {}
             for number, line in enumerate(file, start=2):
                 if line.strip():
@@ -148,31 +182,38 @@ def _parsed(path: str | Path, number: int, line: str) -> dict:
     return found
 
 
-def _check_head(
-    path: str | Path, head: dict, label_of: Mapping[str, int]
-) -> tuple[int, int] | None:
-    """The modes and steps of forecasts, None if there are none."""
+def _check_head(path: str | Path, head: dict) -> Forecasts | None:
+    """What it says of forecasts, None if there are none."""
     expected = dict(format=_FORMAT, version=_VERSION)
     found = {key: head.get(key) for key in expected}
     if found != expected:
         raise PredictionFileError(f'{path}, line 1: expected {expected}, got {found!r:.120}')
-    names = head.get('class_names')
-    if not isinstance(names, list) or any(not _is_label(name, label_of) for name in names):
-        raise PredictionFileError(
-            f'{path}, line 1: class_names: expected some of {[*label_of]}, got {names!r:.60}'
-        )
     sizes = head.get('modes'), head.get('steps')
     if sizes == (None, None):
         return None
-    if not all(type(size) is int and size > 0 for size in sizes):
+    if not all(type(size) is int and 0 < size <= _MOST for size in sizes):
         raise PredictionFileError(
-            f'{path}, line 1: modes, steps: expected numbers, got {sizes!r:.60}'
+            f'{path}, line 1: modes, steps: expected numbers from 1 to {_MOST}, got {sizes!r:.60}'
         )
-    return sizes
+    step = head.get('step', _STEP)
+    if type(step) not in (int, float) or not 0 < step < 1e6:
+        raise PredictionFileError(
+            f'{path}, line 1: step: expected seconds above 0 and below 1e6, got {step!r:.60}'
+        )
+    return Forecasts(*sizes, float(step))
+
+
+def _check_names(path: str | Path, head: dict, label_of: Mapping[str, int]) -> None:
+    names = head.get('class_names')
+    if not isinstance(names, list) or any(not _is_label(name, label_of) for name in names):
+        raise PredictionFileError(
+            f'{path}, line 1: class_names: expected names of the class map, {[*label_of]}, got '
+            f'{names!r:.60}'
+        )
 
 
 def _prediction(
-    where: str, line: dict, label_of: Mapping[str, int], forecast: tuple[int, int] | None
+    where: str, line: dict, label_of: Mapping[str, int], forecast: Forecasts | None
 ) -> dict:
     paths = {} if forecast is None else dict(trajectories=list, trajectory_scores=list)
     for key, kind in (_KEYS | paths).items():
@@ -196,7 +237,7 @@ def _prediction(
         labels_3d=torch.tensor([label_of[label] for label in line['labels']], dtype=torch.int64),
     )
     if forecast is not None:
-        shape = (count, *forecast)
+        shape = (count, forecast.modes, forecast.steps)
         found['trajectories'] = _tensor(where, 'trajectories', line['trajectories'], (*shape, 2))
         scores = _tensor(where, 'trajectory_scores', line['trajectory_scores'], shape[:2])
         found['trajectory_scores'] = scores

@@ -8,7 +8,7 @@ import numpy as np
 from .average_precision import DetectionFrame
 from .instance_fields import InstanceFields
 
-__all__ = ['Record', 'record_of']
+__all__ = ['Record', 'Region', 'record_of']
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,41 @@ class Record:
     message_bytes: tuple[int, ...] | None = None
 
 
-def record_of(name: str, sample: Mapping, num_classes: int, eval_range: np.ndarray) -> Record:
-    """Check one sample and reduce it to boxes within the evaluation range.
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Which boxes count, predicted or not.
+
+    Attributes:
+        plane: (4,) ``(x_min, y_min, x_max, y_max)``, metres, ego frame; all four corners of a box
+            seen from above have to be inside.
+        z_range: (2,) lowest and highest z, metres, ego frame.
+        min_corners: corners of the eight that have to be within ``z_range``.
+    """
+
+    plane: np.ndarray
+    z_range: np.ndarray
+    min_corners: int
+
+    def holds(self, boxes: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        """(N,) bool of boxes (N, 5) from above with bottoms and tops (N, 2), borders included."""
+        cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+        forward = 0.5 * boxes[:, 2:3] * np.stack([cos, sin], axis=1)
+        left = 0.5 * boxes[:, 3:4] * np.stack([-sin, cos], axis=1)
+        reach = np.abs(forward) + np.abs(left)
+        low, high = boxes[:, :2] - reach, boxes[:, :2] + reach
+        inside = ((low >= self.plane[:2]) & (high <= self.plane[2:])).all(axis=1)
+        between = (heights >= self.z_range[0]) & (heights <= self.z_range[1])
+        return inside & (4 * between.sum(axis=1) >= self.min_corners)
+
+
+def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> Record:
+    """Check one sample and reduce it to the boxes that count.
 
     Args:
         name: how errors call it.
         sample: see :class:`~.cooperative_metric.CooperativeMetric`.
         num_classes: labels go from 0 to one less.
-        eval_range: ``(x_min, y_min, x_max, y_max)``, metres.
+        region: which boxes count.
 
     Raises:
         KeyError: something is missing.
@@ -44,8 +71,8 @@ def record_of(name: str, sample: Mapping, num_classes: int, eval_range: np.ndarr
     """
     truth = InstanceFields(name, 'gt_instances_3d', sample)
     predicted = InstanceFields(name, 'pred_instances_3d', sample)
-    gt_boxes, boxes = truth.bev_boxes(), predicted.bev_boxes()
-    gt_inside, inside = _inside(gt_boxes, eval_range), _inside(boxes, eval_range)
+    (gt_boxes, gt_heights), (boxes, heights) = truth.boxes(), predicted.boxes()
+    gt_inside, inside = region.holds(gt_boxes, gt_heights), region.holds(boxes, heights)
     detection = DetectionFrame(
         boxes=boxes[inside],
         scores=predicted.array('scores_3d', (len(boxes),), np.float32)[inside],
@@ -74,13 +101,3 @@ def record_of(name: str, sample: Mapping, num_classes: int, eval_range: np.ndarr
         scores,
         sent,
     )
-
-
-def _inside(boxes: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """(N,) bool: which of the boxes (N, 5) have all four corners within the range."""
-    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
-    forward = 0.5 * boxes[:, 2:3] * np.stack([cos, sin], axis=1)
-    left = 0.5 * boxes[:, 3:4] * np.stack([-sin, cos], axis=1)
-    reach = np.abs(forward) + np.abs(left)
-    low, high = boxes[:, :2] - reach, boxes[:, :2] + reach
-    return ((low >= limits[:2]) & (high <= limits[2:])).all(axis=1)

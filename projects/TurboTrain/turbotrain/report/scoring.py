@@ -11,6 +11,7 @@ from mmdet3d.registry import DATASETS, METRICS
 from mmengine.config import Config
 
 from ..datasets import TruthIndex
+from ..engine.dataset_config import dataset_config
 from ..engine.errors import UserError
 from ..evaluation import (
     CooperativeMetric,
@@ -18,10 +19,19 @@ from ..evaluation import (
     find_overlaps,
     global_sort_curves,
     match_overlaps,
+    read_forecasts,
     read_predictions,
 )
 
-__all__ = ['Missing', 'Scores', 'open_dataset', 'open_metric', 'read_all', 'score']
+__all__ = [
+    'Missing',
+    'Scores',
+    'open_dataset',
+    'open_metric',
+    'open_truth',
+    'read_all',
+    'score',
+]
 
 _SHARES = ('hits', 'misses', 'not_found', 'false_alarms')
 _POOLED = 'all classes'
@@ -51,20 +61,21 @@ class Scores:
     count: int
 
 
-def open_dataset(cfg: Config | None, infos: Path | None, keep: Callable[[dict], bool]) -> Any:
+def open_dataset(
+    cfg: Config, infos: Path | None, keep: Callable[[dict], bool], **changes: Any
+) -> Any:
     """The data set that predictions are of.
 
     Args:
-        cfg: of the test; None for the defaults of ``V2XPnPDataset``.
+        cfg: of the test.
         infos: info file to take instead of the config's.
         keep: which transforms of the pipeline to keep.
+        changes: of the data set's settings.
 
     Raises:
         Missing: the config has none of this project's, or its files aren't there.
     """
-    own = dict(type='V2XPnPDataset', ego='every', num_history=0, test_mode=True, pipeline=[])
-    if cfg is not None:
-        own = copy.deepcopy(dict((cfg.get('test_dataloader') or {}).get('dataset') or {}))
+    own = copy.deepcopy(dict((cfg.get('test_dataloader') or {}).get('dataset') or {})) | changes
     if own.get('type') != 'V2XPnPDataset':
         raise Missing('its config tests no data set of this project')
     if infos is not None:
@@ -78,16 +89,14 @@ def open_dataset(cfg: Config | None, infos: Path | None, keep: Callable[[dict], 
     return DATASETS.build(own)
 
 
-def open_metric(
-    cfg: Config | None, class_names: tuple[str, ...], **changes: Any
-) -> CooperativeMetric:
-    """The metric of the test, with some changes; that of all defaults without a config."""
-    evaluators = (cfg.get('test_evaluator') if cfg is not None else None) or []
+def open_metric(cfg: Config, class_names: tuple[str, ...], **changes: Any) -> CooperativeMetric:
+    """The metric of the test, with some changes."""
+    evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, Mapping):
         evaluators = [evaluators]
-    own = dict(type='CooperativeMetric', class_names=class_names)
+    own = dict(type='CooperativeMetric')
     own |= next((dict(e) for e in evaluators if e['type'] == own['type']), {})
-    return METRICS.build(own | changes)
+    return METRICS.build(own | dict(class_names=class_names) | changes)
 
 
 def read_all(path: Path, class_names: tuple[str, ...]) -> list[dict]:
@@ -105,11 +114,11 @@ def read_all(path: Path, class_names: tuple[str, ...]) -> list[dict]:
     return found
 
 
-def score(path: Path, cfg: Config | None, infos: Path | None) -> Scores:
-    """Score a file of predictions by the metric of its test.
+def open_truth(path: Path, cfg: Config, infos: Path | None = None) -> TruthIndex:
+    """What a file of predictions is compared with.
 
     Args:
-        path: the file.
+        path: the file. Its first line says at which times it forecasts.
         cfg: the config of the test.
         infos: info file to take instead of the config's.
 
@@ -117,8 +126,42 @@ def score(path: Path, cfg: Config | None, infos: Path | None) -> Scores:
         Missing: there is nothing to compare with.
         UserError: the file is damaged.
     """
-    # Nothing but the ranges decides which objects count; clouds needn't even be there.
-    truth = TruthIndex(open_dataset(cfg, infos, lambda t: t['type'] == 'CooperativeRangeFilter'))
+    try:
+        forecasts = read_forecasts(path)
+    except PredictionFileError as error:
+        raise UserError(error) from None
+    times = dict(num_future=0)
+    if forecasts is not None:
+        times = dict(num_future=forecasts.steps, step=forecasts.step)
+    dataset = open_dataset(
+        cfg,
+        infos,
+        # Nothing but the ranges decides which objects count; clouds needn't even be there.
+        keep=lambda transform: transform['type'] == 'CooperativeRangeFilter',
+        ego='every',
+        drop_corridors=False,
+        num_history=0,
+        **times,
+    )
+    return TruthIndex(dataset)
+
+
+def score(path: Path, cfg: Config | None, infos: Path | None) -> Scores:
+    """Score a file of predictions by the metric of its test.
+
+    Args:
+        path: the file.
+        cfg: the config of the test; None for that of the dataset that the infos are of.
+        infos: info file to take instead of the config's.
+
+    Raises:
+        Missing: there is nothing to compare with.
+        UserError: the file is damaged.
+    """
+    if cfg is None and infos is None:
+        raise Missing('it has no config that names an info file; name one with --infos')
+    cfg = cfg or dataset_config(infos)
+    truth = open_truth(path, cfg, infos)
     class_names = truth.dataset.metainfo['classes']
     metric = open_metric(cfg, class_names)
     for sample in read_all(path, class_names):

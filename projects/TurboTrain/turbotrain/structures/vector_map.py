@@ -65,8 +65,9 @@ def polylines_of(vector_map: Map) -> tuple[np.ndarray, np.ndarray]:
     used as stored, without resampling.
 
     Returns:
-        polylines: (L, 10, 7) float32 ``[x, y, z, dx, dy, dz, type]``, world frame; the direction
+        polylines: (L, 10, 7) float64 ``[x, y, z, dx, dy, dz, type]``, world frame; the direction
             is the unit vector from the previous point (the first point has the second one's).
+            float32 would be off by decimetres at a UTM northing.
         mask: (L, 10) bool.
     """
     runs = []
@@ -74,7 +75,7 @@ def polylines_of(vector_map: Map) -> tuple[np.ndarray, np.ndarray]:
         runs += _cut(lane.polyline, lane.type)
         if lane.type == _DRIVING:
             runs += _cut(lane.boundary, BOUNDARY_TYPE)
-    polylines = np.zeros((len(runs), POINTS_PER_POLYLINE, 7), dtype=np.float32)
+    polylines = np.zeros((len(runs), POINTS_PER_POLYLINE, 7))
     mask = np.zeros((len(runs), POINTS_PER_POLYLINE), dtype=bool)
     for i, run in enumerate(runs):
         polylines[i, : len(run)] = run
@@ -154,7 +155,7 @@ def nearest_polylines(
     middle = (polylines[..., :2] * mask[..., None]).sum(1) / mask.sum(1)[:, None]
     _, nearest = cKDTree(middle).query(centres, k=found)
     nearest = nearest.reshape(num_objects, found)
-    chosen, chosen_mask = polylines[nearest].astype(np.float64), mask[nearest]
+    chosen, chosen_mask = polylines[nearest], mask[nearest]
 
     cos, sin = np.cos(headings), np.sin(headings)
     object_from_map = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
