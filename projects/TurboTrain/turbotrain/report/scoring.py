@@ -60,13 +60,13 @@ def open_dataset(cfg: Config | None, infos: Path | None, keep: Callable[[dict], 
         keep: which transforms of the pipeline to keep.
 
     Raises:
-        Missing: the config has none of this project's, or its files aren't there.
+        Missing: the config tests no V2XPnPDataset, or its files aren't there.
     """
     own = dict(type='V2XPnPDataset', ego='every', num_history=0, test_mode=True, pipeline=[])
     if cfg is not None:
         own = copy.deepcopy(dict((cfg.get('test_dataloader') or {}).get('dataset') or {}))
     if own.get('type') != 'V2XPnPDataset':
-        raise Missing('its config tests no data set of this project')
+        raise Missing(f'its config tests a {own.get("type")}, not one V2XPnPDataset')
     if infos is not None:
         own |= dict(data_root=str(infos.parent), ann_file=infos.name)
     if 'ann_file' not in own:
