@@ -8,7 +8,7 @@ from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
 from .truth_index import TruthIndex
 from .v2xpnp_dataset import V2XPnPDataset
-from .wrappers import EpochIndexDataset, check_classes, innermost
+from .wrappers import EpochIndexDataset, check_metainfo, innermost
 
 __all__ = [
     'CLASS_MAPS',
@@ -19,7 +19,7 @@ __all__ = [
     'TruthIndex',
     'V2XPnPDataset',
     'build_infos',
-    'check_classes',
+    'check_metainfo',
     'innermost',
     'load_ignore_list',
     'load_infos',

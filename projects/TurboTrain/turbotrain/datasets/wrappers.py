@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from .v2xpnp_dataset import V2XPnPDataset, split_index
 
-__all__ = ['EpochIndexDataset', 'check_classes', 'innermost']
+__all__ = ['EpochIndexDataset', 'check_metainfo', 'innermost']
 
 
 @DATASETS.register_module()
@@ -25,7 +25,7 @@ class EpochIndexDataset:
 
     Raises:
         TypeError: it holds anything else than ``V2XPnPDataset``, whose draws would not follow.
-        ValueError: the data sets differ in their classes.
+        ValueError: the data sets differ in their metainfo, in their classes say.
 
     Example:
         >>> both = dict(type='ConcatDataset', datasets=[dict(type='V2XPnPDataset', ...), ...])
@@ -35,7 +35,7 @@ class EpochIndexDataset:
     """
 
     def __init__(self, dataset: Mapping | Dataset) -> None:
-        check_classes(dataset)
+        check_metainfo(dataset)
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
         self._own = innermost(self.dataset)
         for own in self._own:
@@ -81,8 +81,10 @@ def innermost(dataset: Any) -> list:
     return [own for each in inside for own in innermost(each)] or [dataset]
 
 
-def check_classes(dataset: Any) -> None:
-    """See that all :class:`V2XPnPDataset` in wrappers, or in their config, have the same classes.
+def check_metainfo(dataset: Any) -> None:
+    """See that all :class:`V2XPnPDataset` in wrappers, or in their config, have the same metainfo.
+
+    mmengine's wrappers say neither which data sets differ nor in what.
 
     Raises:
         ValueError: two differ; it names both.
@@ -93,12 +95,13 @@ def check_classes(dataset: Any) -> None:
         if _is_config(own) or isinstance(own, V2XPnPDataset)
     ] or [None]
     for other in others:
-        one, two = first.metainfo['classes'], other.metainfo['classes']
-        if one != two:
-            raise ValueError(
-                f'{first.ann_file} has the classes {one} and {other.ann_file} has {two}: data sets '
-                'in one need the same; give them the same class_map'
-            )
+        for key, one in first.metainfo.items():
+            two = other.metainfo[key]
+            if one != two:
+                raise ValueError(
+                    f'{first.ann_file} has {key} {one} and {other.ann_file} has {key} {two}: data '
+                    'sets in one need the same (class_map says which classes they have)'
+                )
 
 
 def _is_config(dataset: Any) -> bool:

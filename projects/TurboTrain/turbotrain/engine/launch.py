@@ -17,7 +17,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..datasets import check_classes, innermost
+from ..datasets import check_metainfo, innermost
 from ..datasets.readers import DataFileError, last_read
 from .errors import UserError
 from .process_watch import ProcessWatch
@@ -116,7 +116,7 @@ def _prepare_dataset(loader: ConfigDict, seed: int) -> None:
     if found == [loader.dataset]:
         return
     try:
-        check_classes(loader.dataset)
+        check_metainfo(loader.dataset)
     except ValueError as error:
         raise UserError(error) from None
     sampler = loader.get('sampler') or {}

@@ -66,7 +66,7 @@ def open_dataset(cfg: Config | None, infos: Path | None, keep: Callable[[dict], 
     if cfg is not None:
         own = copy.deepcopy(dict((cfg.get('test_dataloader') or {}).get('dataset') or {}))
     if own.get('type') != 'V2XPnPDataset':
-        raise Missing(f'its config tests a {own.get("type")}, not one V2XPnPDataset')
+        raise Missing(f'its config tests {own.get("type", "nothing")}, not one V2XPnPDataset')
     if infos is not None:
         own |= dict(data_root=str(infos.parent), ann_file=infos.name)
     if 'ann_file' not in own:
