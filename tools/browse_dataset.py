@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmdet3d.registry import DATASETS
 from mmengine.registry import init_default_scope
 
+from projects.TurboTrain.turbotrain.datasets import EpochIndexDataset
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
@@ -39,7 +40,8 @@ def main() -> None:
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:
         sys.exit(f'error: the config has no {args.split}_dataloader')
-    dataset = DATASETS.build(loader.dataset)
+    # As in training: the epoch reaches what is in wrappers, too.
+    dataset = EpochIndexDataset(DATASETS.build(loader.dataset))
     total = len(dataset)
     chosen = random.Random(0).sample(range(total), min(args.count, total))
     indices = args.index or sorted(chosen)
@@ -50,7 +52,7 @@ def main() -> None:
     for index in indices:
         if not 0 <= index < total:
             sys.exit(f'error: --index: the split has samples 0 to {total - 1}, got {index}')
-        data = dataset.prepare_data(args.epoch * total + index)
+        data = dataset[args.epoch * total + index]
         sample = data['data_samples']
         clouds = list(data['inputs']['points'].split(sample.num_points))
         figure = draw_bev(scene_of(sample, clouds), view_range=(x_min, y_min, x_max, y_max))

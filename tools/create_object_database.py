@@ -18,6 +18,7 @@ from projects.TurboTrain.turbotrain.datasets.object_database import (
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
+    only_dataset,
     run_tool,
 )
 
@@ -30,7 +31,7 @@ def main() -> None:
     out = args.out.resolve() if args.out else None
     cfg = load_config(args)
     init_default_scope(cfg.default_scope)
-    settings = cfg.train_dataloader.dataset
+    settings = only_dataset(cfg.train_dataloader)
     dataset = DATASETS.build({**settings, 'pipeline': []})
     # As in training, but that intensities stay: the transform that pastes knows what is wanted.
     own = [step for step in settings.pipeline if step['type'] == 'LoadCooperativePoints']

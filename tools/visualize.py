@@ -96,6 +96,11 @@ def main() -> None:
     data = dataset[args.index]
     out.parent.mkdir(parents=True, exist_ok=True)
     if video:
+        if not args.join and not isinstance(dataset, V2XPnPDataset):
+            sys.exit(
+                f'--out: a video of a scenario needs a V2XPnPDataset, the config tests a '
+                f'{type(dataset).__name__}; name a config of one data set'
+            )
         steps = joining(data, args.fps) if args.join else scenario(dataset, args.index)
         write_video(out, frames(model, steps, cfg, args), args.fps)
     else:

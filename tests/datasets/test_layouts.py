@@ -11,7 +11,12 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from projects.TurboTrain.turbotrain.datasets import (
+    EpochIndexDataset,
+    V2XPnPDataset,
+    build_infos,
+    save_infos,
+)
 from projects.TurboTrain.turbotrain.datasets.readers import (
     DIALECTS,
     DataFileError,
@@ -181,3 +186,25 @@ def test_matrices_that_are_no_poses(tmp_path, pose):
     with pytest.raises(DataFileError) as error:
         read_annotation(path, DIALECTS['v2v4real'])
     assert path in str(error.value)
+
+
+def test_all_five_in_one_training(layouts):
+    """As docs/data.md combines them; each sample is one of its own set's, of the same times."""
+    names = 'v2xpnp', 'v2xreal', 'opv2v', 'v2xset', 'v2v4real'
+    one = Config.fromfile(CONFIGS / 'v2v4real.py')
+    sets = [Config.fromfile(CONFIGS / f'{n}.py').train_dataloader.dataset for n in names]
+    for name, own in zip(names, sets, strict=True):
+        open_as(layouts[name], name, 'train')  # writes the info file
+        own.class_map, own.pipeline = one.class_map, one.train_pipeline
+        own.data_root = str(layouts[name])
+    dataset = EpochIndexDataset(dict(type='ConcatDataset', datasets=sets))
+    sizes = [len(own) for own in dataset.dataset.datasets]
+    assert len(dataset) == sum(sizes)
+    samples = [dataset[len(dataset) + sum(sizes[:i])] for i in range(len(sizes))]
+    batch = pseudo_collate(samples)
+    assert len(batch['inputs']['points']) == len(names)
+    for sample in samples:
+        np.testing.assert_allclose(
+            sample['data_samples'].agents.time_offsets, [-2, -1.5, -1, -0.5, 0]
+        )
+        assert len(sample['inputs']['points'])

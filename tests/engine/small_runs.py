@@ -104,6 +104,7 @@ def build(
     dataset: torch.utils.data.Dataset | None = None,
     launcher: str = 'none',
     collate: Callable | dict | None = None,
+    sampler: str = 'DefaultSampler',
     fault_hook: bool = True,
     **loader,
 ) -> Runner:
@@ -112,14 +113,14 @@ def build(
     default = dict(type='default_collate')
     train = dict(
         dataset=dataset or Numbers(), batch_size=BATCH, collate_fn=collate or default,
-        sampler=dict(type='DefaultSampler', shuffle=True), **loader,
+        sampler=dict(type=sampler, shuffle=True), **loader,
     )  # fmt: skip
     validation = {}
     if validate:
-        sampler = dict(type='DefaultSampler', shuffle=False)
+        in_order = dict(type='DefaultSampler', shuffle=False)
         validation = dict(
             val_dataloader=dict(dataset=Numbers(4), batch_size=2, collate_fn=default,
-                                sampler=sampler),
+                                sampler=in_order),
             val_cfg=dict(), val_evaluator=dict(type='GamblingMetric'),
         )  # fmt: skip
     own = [name for name in HOOK_TYPES if fault_hook or name != 'NumericalFaultHook']

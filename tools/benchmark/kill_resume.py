@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import torch
 from mmengine.config import Config, DictAction
 
+from projects.TurboTrain.turbotrain.engine.launch import only_dataset
 from tools.benchmark.budget import train_only
 from tools.benchmark.circumstances import circumstances
 
@@ -52,7 +53,7 @@ def write_config(args: argparse.Namespace, path: Path) -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     train_only(cfg, args.epochs, save_every=2)
-    cfg.train_dataloader.dataset.indices = args.samples
+    only_dataset(cfg.train_dataloader).indices = args.samples
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)
 

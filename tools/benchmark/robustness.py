@@ -32,6 +32,7 @@ from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
+    only_dataset,
     run_tool,
 )
 from tools.benchmark.pages import markdown_table, number
@@ -65,7 +66,7 @@ def disturb(cfg: Config, sweep: str, value: float) -> None:
         if value > 1:
             cfg.model.compression = compression(cfg, int(value))
         return
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = only_dataset(cfg.test_dataloader).pipeline
     if sweep == 'delay':
         pipeline.insert(0, dict(type='CooperativeDelay', delay=value / 1e3))
     elif sweep == 'dropout':
@@ -83,7 +84,8 @@ def types_of(pipeline: list[dict]) -> list[str]:
 def compression(cfg: Config, ratio: int) -> dict:
     """Fewer bits from 16x on: a quarter is then due to them."""
     # Where these are, no other agent's map is left to be compressed.
-    alone = {'EgoOnly', 'MergeAgentPoints'} & {*types_of(cfg.test_dataloader.dataset.pipeline)}
+    steps = types_of(only_dataset(cfg.test_dataloader).pipeline)
+    alone = {'EgoOnly', 'MergeAgentPoints'} & {*steps}
     if alone or cfg.model.get('compression') or not cfg.model.get('fusion_neck'):
         raise UserError(
             "--sweeps compression wants a detector that fuses the agents' maps and has no "
@@ -185,9 +187,10 @@ def main() -> None:
     if not checkpoint.is_file():
         raise UserError(f'there is no checkpoint {args.checkpoint!r}')
     out = out or ROOT / 'work_dirs/robustness' / Path(args.config).stem
+    dataset = only_dataset(cfg.test_dataloader)
     if args.samples:
-        cfg.test_dataloader.dataset.indices = args.samples
-    cfg.test_dataloader.dataset.seed = args.seed
+        dataset.indices = args.samples
+    dataset.seed = args.seed
     stamp = checkpoint.stat()
     results = Results(
         out,

@@ -8,15 +8,19 @@ from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
 from .truth_index import TruthIndex
 from .v2xpnp_dataset import V2XPnPDataset
+from .wrappers import EpochIndexDataset, check_metainfo, innermost
 
 __all__ = [
     'CLASS_MAPS',
+    'EpochIndexDataset',
     'EpochIndexSampler',
     'IgnoreList',
     'Infos',
     'TruthIndex',
     'V2XPnPDataset',
     'build_infos',
+    'check_metainfo',
+    'innermost',
     'load_ignore_list',
     'load_infos',
     'save_ignore_list',

@@ -5,7 +5,7 @@ import numpy as np
 from ..structures import boxes_from_world, invert_rigid, transform_points
 from .infos import Infos
 
-__all__ = ['ground_truth']
+__all__ = ['ground_truth', 'labelled_objects']
 
 
 def ground_truth(
@@ -31,14 +31,8 @@ def ground_truth(
         ``gt_history_trajectories`` (M, T, 2) and ``gt_future_trajectories`` (M, F, 2), metres, 0
         where ``gt_history_valid`` and ``gt_future_valid`` are false.
     """
-    scenario, frame = int(infos.scenario[ego_row]), int(infos.frame[ego_row])
     world_from_ego = infos.world_from_agent[ego_row]
-    rows = infos.rows(scenario, agents, [frame])[:, 0]
-    seen = np.concatenate([np.arange(*infos.object_begin[row : row + 2]) for row in rows])
-    seen = seen[label_of_class[infos.object_class[seen]] >= 0]
-    _, first = np.unique(infos.object_id[seen], return_index=True)
-    seen = seen[np.sort(first)]
-
+    seen = labelled_objects(infos, label_of_class, ego_row, agents)
     ids = infos.object_id[seen]
     found = dict(
         gt_bboxes_3d=boxes_from_world(
@@ -50,6 +44,7 @@ def ground_truth(
         gt_labels_3d=label_of_class[infos.object_class[seen]],
         gt_track_ids=ids,
     )
+    scenario = int(infos.scenario[ego_row])
     positions, known = infos.track(scenario, ids, np.concatenate([past, future]), agents)
     in_ego = transform_points(invert_rigid(world_from_ego), positions)[..., :2] * known[..., None]
     now = len(past)
@@ -57,3 +52,18 @@ def ground_truth(
         found[f'gt_{name}_trajectories'] = in_ego[part]
         found[f'gt_{name}_valid'] = known[part]
     return found
+
+
+def labelled_objects(
+    infos: Infos, label_of_class: np.ndarray, ego_row: int, agents: np.ndarray
+) -> np.ndarray:
+    """(M,) rows of the objects that the agents see now, each as the first agent labels it.
+
+    Args are those of :func:`ground_truth`.
+    """
+    scenario, frame = int(infos.scenario[ego_row]), int(infos.frame[ego_row])
+    rows = infos.rows(scenario, agents, [frame])[:, 0]
+    seen = np.concatenate([np.arange(*infos.object_begin[row : row + 2]) for row in rows])
+    seen = seen[label_of_class[infos.object_class[seen]] >= 0]
+    _, first = np.unique(infos.object_id[seen], return_index=True)
+    return seen[np.sort(first)]

@@ -7,6 +7,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
 from .v2xpnp_dataset import V2XPnPDataset
+from .wrappers import EpochIndexDataset
 
 __all__ = ['EpochIndexSampler']
 
@@ -20,11 +21,13 @@ class EpochIndexSampler(DefaultSampler):
     the samples, on the number of workers, or on whether the run was resumed.
     """
 
-    def __init__(self, dataset: V2XPnPDataset, **kwargs: Any) -> None:
-        if not isinstance(dataset, V2XPnPDataset):
+    def __init__(self, dataset: V2XPnPDataset | EpochIndexDataset, **kwargs: Any) -> None:
+        if not isinstance(dataset, (V2XPnPDataset, EpochIndexDataset)):
+            name = type(dataset).__name__
             raise TypeError(
-                f'EpochIndexSampler needs a V2XPnPDataset, which understands its indices; got '
-                f'{type(dataset).__name__} (wrappers of datasets want DefaultSampler)'
+                'EpochIndexSampler needs a V2XPnPDataset, which understands its indices; got '
+                f'{name}. Put a wrapper of V2XPnPDatasets into '
+                f"dict(type='EpochIndexDataset', dataset=dict(type='{name}', ...))"
             )
         super().__init__(dataset, **kwargs)
 

@@ -17,11 +17,11 @@ from ..structures import (
     invert_rigid,
 )
 from .class_maps import resolve_class_map
-from .ground_truth import ground_truth
+from .ground_truth import ground_truth, labelled_objects
 from .infos import dataset_of, load_infos, making_of
 from .readers import DataFileError
 
-__all__ = ['V2XPnPDataset']
+__all__ = ['V2XPnPDataset', 'split_index']
 
 _CORRIDOR_PREFIX = '2023-04-07'
 _MAP_FILES = dict(
@@ -53,7 +53,8 @@ class V2XPnPDataset(BaseDataset):
       ``left_handed_clouds``, ``classes``, ``future_offsets`` (F,) s;
     * ``observe``, which looks the same agents up at another time (see :meth:`observe`);
     * ``rng``, a generator seeded by the dataset's seed, the epoch and the sample alone, so that
-      random transforms draw the same with any number of workers.
+      random transforms draw the same with any number of workers. In wrappers of datasets the
+      sample is its place in the outermost one: copies of one sample draw differently.
 
     Args:
         ann_file: info file, relative to ``data_root``. It says which of the datasets it is of.
@@ -125,6 +126,7 @@ class V2XPnPDataset(BaseDataset):
         self.pad_history = pad_history
         self.drop_corridors = drop_corridors
         self.seed = seed
+        self.place: tuple[int, int] | None = None  # (epoch, index) in the wrapper, if in one
         self.backend_args = backend_args
         self._class_map = resolve_class_map(class_map)
         super().__init__(
@@ -220,10 +222,11 @@ class V2XPnPDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """Everything the annotations say of one sample, in the ego's frame."""
-        epoch, index = divmod(idx, len(self)) if idx >= 0 else (0, idx + len(self))
-        self._notice(epoch, index)
+        epoch, index = split_index(idx, len(self))
+        if self.place is None:
+            self._notice(epoch, index)
         results = super().get_data_info(index)
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([self.seed, *(self.place or (epoch, index))])
         egos = results.pop('rows')
         row = egos[rng.integers(len(egos))] if len(egos) > 1 else egos[0]
 
@@ -255,6 +258,17 @@ class V2XPnPDataset(BaseDataset):
         )
         return results
 
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Labels of the objects round any ego of a sample, for ``ClassBalancedDataset``.
+
+        No transform has been applied: objects out of range count.
+        """
+        infos, found = self.infos, set()
+        for row in super().get_data_info(idx)['rows']:
+            seen = labelled_objects(infos, self._labels, row, self._heard(row))
+            found |= set(self._labels[infos.object_class[seen]].tolist())
+        return sorted(found)
+
     def _notice(self, epoch: int, index: int) -> None:
         """Warn, once in a process, where training sees the first epoch's draws again."""
         if epoch or not len(self._seen):
@@ -262,7 +276,9 @@ class V2XPnPDataset(BaseDataset):
         if self._seen[index]:
             warnings.warn(
                 'a training sample was asked for twice in epoch 0: its random draws repeat. Train '
-                "with sampler=dict(type='EpochIndexSampler'), which tells the dataset the epoch",
+                "with sampler=dict(type='EpochIndexSampler'), which tells the dataset the epoch; "
+                "in RepeatDataset and the like, put the outermost into dict(type='"
+                "EpochIndexDataset', dataset=...), which passes it on",
                 stacklevel=2,
             )
             self._seen = self._seen[:0]
@@ -340,6 +356,11 @@ class V2XPnPDataset(BaseDataset):
             for path, ok in zip(infos.cloud[rows].ravel(), valid.ravel(), strict=True)
         ]
         return agents, paths
+
+
+def split_index(idx: int, length: int) -> tuple[int, int]:
+    """The epoch and the index that an index of ``EpochIndexSampler`` carries."""
+    return divmod(idx, length) if idx >= 0 else (0, idx + length)
 
 
 def _kind(agent: int) -> int:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import get_world_size
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..datasets import check_metainfo, innermost
 from ..datasets.readers import DataFileError, last_read
 from .errors import UserError
 from .process_watch import ProcessWatch
@@ -28,6 +29,7 @@ __all__ = [
     'explain',
     'launch',
     'load_config',
+    'only_dataset',
     'run_tool',
 ]
 
@@ -63,11 +65,12 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config that the command line names, and change to the project's root.
 
     Paths on the command line are relative to where it was typed; paths inside configs are relative
-    to the project's root, so that every command works from anywhere. The data set's random
+    to the project's root, so that every command works from anywhere. The data sets' random
     transforms follow ``randomness.seed``, and checkpoints can be read by any torch.
 
     Raises:
-        UserError: there is no such config, or an option of it that has no effect.
+        UserError: there is no such config, an option of it has no effect, or data sets in one
+            differ in their classes.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = Path(args.config).resolve()
@@ -98,11 +101,40 @@ def load_config(args: argparse.Namespace) -> Config:
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False
-        if loader.dataset.type == 'V2XPnPDataset':
-            loader.dataset.setdefault('seed', cfg.randomness.seed)
+        _prepare_dataset(loader, cfg.randomness.seed)
     # Bit-equal runs are promised on the CPU; on a GPU some layers have no deterministic kernel.
     cfg.randomness.setdefault('deterministic', not torch.cuda.is_available())
     return cfg
+
+
+def _prepare_dataset(loader: ConfigDict, seed: int) -> None:
+    """Have random transforms follow the seed and the epoch, in wrappers of data sets, too."""
+    found = innermost(loader.dataset)
+    for own in found:
+        if own.type == 'V2XPnPDataset':
+            own.setdefault('seed', seed)
+    if found == [loader.dataset]:
+        return
+    try:
+        check_metainfo(loader.dataset)
+    except ValueError as error:
+        raise UserError(error) from None
+    sampler = loader.get('sampler') or {}
+    if sampler.get('type') == 'EpochIndexSampler' and loader.dataset.type != 'EpochIndexDataset':
+        loader.dataset = dict(type='EpochIndexDataset', dataset=loader.dataset)
+
+
+def only_dataset(loader: ConfigDict) -> ConfigDict:
+    """The config of the one data set of a loader, in wrappers or not.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = innermost(loader.dataset)
+    if len(found) > 1:
+        names = [own.get('ann_file', own.type) for own in found]
+        raise UserError(f'this works on one data set, the config has {names}; name a config of one')
+    return found[0]
 
 
 def enable_amp(cfg: Config) -> None:

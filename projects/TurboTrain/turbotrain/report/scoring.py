@@ -73,11 +73,11 @@ def open_dataset(
         changes: of the data set's settings.
 
     Raises:
-        Missing: the config has none of this project's, or its files aren't there.
+        Missing: the config tests no V2XPnPDataset, or its files aren't there.
     """
     own = copy.deepcopy(dict((cfg.get('test_dataloader') or {}).get('dataset') or {})) | changes
     if own.get('type') != 'V2XPnPDataset':
-        raise Missing('its config tests no data set of this project')
+        raise Missing(f'its config tests {own.get("type", "nothing")}, not one V2XPnPDataset')
     if infos is not None:
         own |= dict(data_root=str(infos.parent), ann_file=infos.name)
     if 'ann_file' not in own:

@@ -8,7 +8,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
-from ..datasets import TruthIndex
+from ..datasets import TruthIndex, innermost
 from ..visualization import (
     BEVAnimation,
     BEVScene,
@@ -159,11 +159,11 @@ def _reconstructed(run: Run, name: str, count: int) -> dict[str, Still]:
     if cfg is None or cfg.get('model', {}).get('type') != 'MaskedPretrainer':
         return {}
     own = cfg.train_dataloader.dataset
-    if (
-        not run.checkpoints
-        or own.get('type') != 'V2XPnPDataset'
-        or not Path(own.data_root, own.ann_file).is_file()
-    ):
+    there = all(
+        each.get('type') == 'V2XPnPDataset' and Path(each.data_root, each.ann_file).is_file()
+        for each in innermost(own)
+    )
+    if not run.checkpoints or not there:
         return {}
     dataset = DATASETS.build(own)
     model = MODELS.build(cfg.model).eval()
