@@ -75,6 +75,13 @@ def test_weights_from_the_gram_matrix_equal_torchjds_on_the_gradients(name):
         )
 
 
+@pytest.mark.parametrize('name', ['RandomOrderPCGrad', 'ConFIG', 'GradVac', 'GradDrop'])
+def test_what_sums_has_no_mean(name):
+    build(name, reduction='sum')
+    with pytest.raises(ValueError, match=f'{name} sums'):
+        build(name, reduction='mean')
+
+
 def test_config_equals_torchjds_on_the_gradients():
     for matrix in matrices(4):
         torch.testing.assert_close(aggregate(build('ConFIG'), matrix), torchjd.ConFIG()(matrix))

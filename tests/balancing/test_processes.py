@@ -45,6 +45,20 @@ def test_the_plain_sum_equals_stock_ddp(results, case, way):
         torch.testing.assert_close(result[f'{case}/{way}'], expected, rtol=1e-6, atol=1e-6)
 
 
+def test_what_goes_around_the_cut_equals_stock_ddp(results):
+    for result in results:
+        expected = results[0]['plain/stock']
+        torch.testing.assert_close(result['around'], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_task_is_missed_on_all_processes_at_once(results):
+    for result in results:
+        step, message = result['missed']
+        assert step == 3
+        assert "task 'lanes' (loss_lane) after 4 forward passes" in message
+        assert "'mapping'" not in message
+
+
 def test_replicas_are_bit_equal(results):
     names = [name for name in results[0] if isinstance(results[0][name], torch.Tensor)]
     assert sum(name.startswith('equal/') for name in names) == (

@@ -150,6 +150,22 @@ def main(rank: int, store: str, out: str) -> None:
             parameters, *_ = run(rank, settings, kind, without=without, **unused)
             note(f'{case}/{name}', parameters)
 
+    around = dict(level='features', features='box')  # the other task goes around it
+    note('around', run(rank, dict(tasks=TASKS, **MEASURED, **around))[0])
+
+    # The second process never has the third task, and neither has the misspelt one.
+    alone = lambda step: 'mapping' if rank else ''  # noqa: E731
+    run(rank, dict(tasks=THREE, tasks_within=3, **free), ThreeTasks, without=alone)
+    model, misspelt = ThreeTasks(), TASKS | dict(mapping=['loss_m*'], lanes=['loss_lane'])
+    parallel = replica(model)
+    optim_wrapper = wrapper(model, tasks=misspelt, tasks_within=4, **free)
+    for step in range(6):
+        try:
+            train(parallel, optim_wrapper, 1, without=alone)
+        except ValueError as error:
+            results['missed'] = [step, str(error)]
+            break
+
     for name in AGGREGATORS.module_dict:
         for level in ({}, FEATURES):
             settings = dict(tasks=THREE, schedule=ALWAYS, aggregator=dict(type=name), **level)

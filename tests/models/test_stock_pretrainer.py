@@ -2,16 +2,19 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from mmdet3d.models import MVXTwoStageDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
 from projects.TurboTrain.turbotrain.models import PortableSparseEncoder
 from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
-from projects.TurboTrain.turbotrain.models.detectors.stock import first_map, range_of
+from projects.TurboTrain.turbotrain.models.detectors.stock import first_map
 from tests.engine.test_stock_pretraining import DETECTORS, MIXED
+from tests.stock_models import mvxnet, pv_rcnn, stock
 
 
 def build(name: str, **changes) -> torch.nn.Module:
@@ -112,15 +115,82 @@ def test_the_portable_sparse_encoder_is_mmdet3ds():
 
 def test_what_detectors_return_and_what_they_must_say():
     bev = torch.zeros(1, 4, 2, 2)
-    for features in (bev, [bev], (None, [bev]), dict(neck_feats=[bev])):
-        assert first_map(features) is bev
-    with pytest.raises(ValueError, match='no bird'):
-        first_map((None, None))
-    with pytest.raises(ValueError, match='VoteNet: the config has neither'):
-        range_of(dict(type='VoteNet'))
+    for features in (bev, [bev], dict(neck_feats=[bev])):
+        assert first_map(features, torch.nn.Identity()) is bev
+    for images in (None, [torch.zeros(1, 8, 3, 3)]):
+        assert first_map((images, [bev]), MVXTwoStageDetector()) is bev
+    for features in ((None, None), [], dict(points=bev), bev[0]):
+        with pytest.raises(ValueError, match="Identity is not a detector on a bird's-eye-view map"):
+            first_map(features, torch.nn.Identity())
     with pytest.raises(ValueError, match='none of .* has in_channels'):
         model = Config.fromfile(MIXED / 'second_kitti_pretrain.py').model
         model.detector.bbox_head.in_channels = None
         MODELS.build(model)
     with pytest.raises(ValueError, match="'merged' is its own cloud"):
         build('second_kitti', targets=['own'])
+
+
+@pytest.mark.parametrize(
+    ('package', 'path'),
+    [
+        ('mmdet3d', '_base_/models/cylinder3d.py'),
+        ('mmdet3d', '_base_/models/minkunet.py'),
+        ('mmdet3d', '_base_/models/pointnet2_ssg.py'),
+        ('mmdet3d', '_base_/models/votenet.py'),
+        ('mmdet3d', '_base_/models/fcos3d.py'),
+        ('mmdet', '_base_/models/retinanet_r50_fpn.py'),
+        ('mmdet', 'yolox/yolox_tiny_8xb8-300e_coco.py'),
+    ],
+)
+def test_what_has_no_map_is_refused_by_name(package, path):
+    detector = stock(package, path)
+    for name in {detector.type, f'{package}.{detector.type}'}:
+        model = dict(type='MaskedPretrainer', detector={**detector, 'type': name})
+        with pytest.raises(ValueError, match=f"{name} is not a detector on a bird's-eye-view map"):
+            MODELS.build(model)
+
+
+def test_a_two_stage_detector_is_pretrained_without_its_second_stage():
+    model = MODELS.build(dict(type='MaskedPretrainer', detector=pv_rcnn()))
+    losses_of(model, batch_for(model, 600, 400, 0))
+    idle = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
+
+
+def test_cameras_go_along_and_the_map_is_that_of_the_points():
+    model = MODELS.build(dict(type='MaskedPretrainer', detector=mvxnet()))
+    data = batch_for(model, 600, 0, 400)
+    data['inputs']['img'] = [torch.rand(3, 64, 96) for _ in range(3)]
+    lidar2img = np.array([[48, -40, 0, 0], [32, 0, -40, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(lidar2img=lidar2img, img_shape=(64, 96), scale_factor=np.ones(4)))
+    losses_of(model, model.data_preprocessor(data, training=True))
+    assert model.reconstruction_head['merged'].convs[0].conv.in_channels == 32
+    idle = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle
+    assert model.detector.img_backbone.conv1.weight.grad.any()
+
+
+def test_voxels_of_unmasked_points_are_refused():
+    cfg = Config.fromfile(MIXED / 'second_kitti_pretrain.py').model
+    with pytest.raises(ValueError, match='voxelized after masking'):
+        MODELS.build({**cfg, 'data_preprocessor': cfg.detector.data_preprocessor})
+
+
+def test_the_portable_sparse_encoder_gives_its_stages_where_they_are_wanted():
+    cfg = pv_rcnn().middle_encoder
+    torch.manual_seed(0)
+    both = MODELS.build(cfg).eval()
+    alone = MODELS.build({**cfg, 'return_middle_feats': False}).eval()
+    alone.load_state_dict(both.state_dict())
+    voxels, coors = torch.randn(2, 4), torch.tensor([[0, 20, 33, 17], [1, 8, 40, 4]])
+    bev, stages = both(voxels, coors, 2)
+    assert torch.equal(bev, alone(voxels, coors, 2))
+    assert [stage.spatial_shape[1:] for stage in stages] == [[64, 64], [32, 32], [16, 16], [8, 8]]
+    assert stages[0].indices.tolist() == coors.tolist()
+    # Each stage says something of either sample, at about the voxel's place.
+    for sample, row, column in ((0, 33, 17), (1, 40, 4)):
+        for stage in stages:
+            own = stage.indices[stage.indices[:, 0] == sample].float()
+            scale = 64 / stage.spatial_shape[1]
+            assert (own[:, 2:] - torch.tensor([row, column]) / scale).abs().max() <= 1.01

@@ -41,7 +41,7 @@ from projects.TurboTrain.turbotrain.balancing import (
     PeriodicSchedule,
     task_losses,
 )
-from projects.TurboTrain.turbotrain.balancing.task_gradients import reached_parameters
+from projects.TurboTrain.turbotrain.balancing.autograd_graph import reached_parameters
 from tools.benchmark.memory import peak_megabytes
 
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .aggregators import Aggregator
+from .autograd_graph import graph_nodes, inner_nodes
 from .gram import combine_rows, gram_matrix
 from .processes import average
 
@@ -33,11 +34,13 @@ class FeatureGradients:
 
     Above the cut each task goes backward through its own part, once; what they leave at the cut
     (one gradient each) is aggregated there, and the trunk below is walked once with the result.
-    Parameters above the cut, or reached around it, get their plain gradient.
+    Parameters above the cut get their plain gradient. What a loss reaches around the cut, be it the
+    trunk itself, gets its plain gradient from there too.
 
     The features of all processes together are the tasks' common ground: processes add up their Gram
     matrices, so that all weigh alike. A tensor that one task alone uses, on this process in this
-    step, is no common ground: it neither counts nor changes.
+    step, is no common ground: it neither counts nor changes. Where the module runs on what it has
+    given before, an earlier output gets from a later one what was mixed there.
 
     Args:
         num_tasks: K.
@@ -81,9 +84,15 @@ class FeatureGradients:
                 'computed and whose parameters are trained'
             )
         live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
+        # A loss that goes around the cut walks part of the trunk, which has to be there still.
+        below = graph_nodes(output for output, _ in self._cuts)
+        keep = not inner_nodes(below).isdisjoint(graph_nodes(losses[k] for k in live))
+        self._chained = not below.isdisjoint(
+            graph_nodes(leaf.view_as(leaf) for _, leaf in self._cuts)
+        )
         self._gradients: list[list[Tensor | None]] = [[None] * self.num_tasks for _ in self._cuts]
         for k in live:
-            torch.autograd.backward(losses[k], retain_graph=k != live[-1])
+            torch.autograd.backward(losses[k], retain_graph=keep or k != live[-1])
             for (_, leaf), gradients in zip(self._cuts, self._gradients, strict=True):
                 gradients[k], leaf.grad = leaf.grad, None
 
@@ -124,6 +133,11 @@ class FeatureGradients:
             if single:
                 outputs.append(output)
                 combined.append(single[0])
-        self._cuts, self._gradients, self._rows = [], [], []
-        if outputs:
-            torch.autograd.backward(outputs, combined)
+        cuts, self._cuts, self._gradients, self._rows = self._cuts, [], [], []
+        while outputs:
+            torch.autograd.backward(outputs, combined, retain_graph=self._chained)
+            # Where the module ran on its own output, that is as far as the walk came.
+            late = [(output, leaf) for output, leaf in cuts if leaf.grad is not None]
+            outputs, combined = [o for o, _ in late], [leaf.grad for _, leaf in late]
+            for _, leaf in late:
+                leaf.grad = None

@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 import torch
 from mmengine.model import BaseModel
 
+from .autograd_graph import reached_parameters
 from .gram import cosines
 from .losses import task_losses
-from .task_gradients import reached_parameters
 
 __all__ = ['layer_conflict']
 

@@ -6,11 +6,17 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-__all__ = ['refuse_other_totals', 'task_losses']
+__all__ = ['refuse_other_totals', 'task_losses', 'task_patterns']
+
+
+def task_patterns(tasks: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Task -> names of its losses, of which a config may give one without a list around it."""
+    # A string is a sequence too: of letters, of which ``*`` would match every loss.
+    return {task: (p,) if isinstance(p, str) else tuple(p) for task, p in tasks.items()}
 
 
 def task_losses(
-    losses: Mapping[str, Tensor | list[Tensor]], tasks: Mapping[str, Sequence[str]]
+    losses: Mapping[str, Tensor | list[Tensor]], tasks: Mapping[str, str | Sequence[str]]
 ) -> dict[str, Tensor]:
     """Sum a model's losses by task, as mmengine's ``parse_losses`` sums them all.
 
@@ -25,6 +31,7 @@ def task_losses(
     Raises:
         ValueError: a loss belongs to no task or to more than one.
     """
+    tasks = task_patterns(tasks)
     sums: dict[str, Tensor] = {}
     for name, value in losses.items():
         if 'loss' not in name:

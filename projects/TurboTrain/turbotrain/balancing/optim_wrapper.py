@@ -14,7 +14,7 @@ from .aggregators import AGGREGATORS
 from .faults import faulty_tasks
 from .feature_gradients import FeatureGradients, find_module
 from .loss_balancers import LOSS_BALANCERS
-from .losses import refuse_other_totals, task_losses
+from .losses import refuse_other_totals, task_losses, task_patterns
 from .monitor import report_conflict
 from .processes import (
     average_gradients,
@@ -25,6 +25,7 @@ from .processes import (
 )
 from .schedule import SCHEDULES
 from .task_gradients import TaskGradients
+from .task_watch import TaskWatch
 
 __all__ = ['AmpConflictSuppressingOptimWrapper', 'ConflictSuppressingOptimWrapper']
 
@@ -63,6 +64,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             trunk is walked once; with gradient accumulation every pass is aggregated by itself.
         features: the module's name in the model, e.g. ``'fusion_neck'``.
         balancer: config of a loss balancer, a factor on each task's loss.
+        tasks_within: forward passes in which every task has to have had a loss, and suppressing
+            updates in which two have to have met; 50 is our choice, 0 does not look.
         overlap_free_steps: with several processes, leave the averaging in free steps to
             DistributedDataParallel, which overlaps it with the backward pass and needs every
             parameter to be used on every process, or its ``find_unused_parameters``. By default
@@ -80,18 +83,20 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         ...                prediction=['loss_trajectory']))
 
     Raises:
-        ValueError: fewer than two tasks, an unknown level, or ``features`` without its level.
+        ValueError: fewer than two tasks, an unknown level, or ``features`` without its level; in
+            training, see :class:`TaskWatch`.
     """
 
     def __init__(
         self,
         *,
-        tasks: Mapping[str, Sequence[str]],
+        tasks: Mapping[str, str | Sequence[str]],
         aggregator: dict | None = None,
         schedule: dict | None = None,
         level: Literal['parameters', 'features'] = 'parameters',
         features: str | None = None,
         balancer: dict | None = None,
+        tasks_within: int = 50,
         overlap_free_steps: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -103,7 +108,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
                 "level is 'parameters', or 'features' together with features='name of a module'; "
                 f'got {level=}, {features=}'
             )
-        self.tasks = {task: tuple(patterns) for task, patterns in tasks.items()}
+        self.tasks = task_patterns(tasks)
         self.aggregator = _build(AGGREGATORS, aggregator or dict(type='PCGrad'))
         self.schedule = _build(SCHEDULES, schedule or dict(type='PeriodicSchedule'))
         self.balancer = (
@@ -111,7 +116,9 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         )
         self.features = features
         self.overlap_free_steps = overlap_free_steps
+        self._watch = TaskWatch(self.tasks, tasks_within)
         self._losses: dict[str, Tensor] | None = None
+        self._loss_names: list[str] = []
         self._gradients: TaskGradients | FeatureGradients | None = None
         self._layout: Tensor | None = None  # of a checkpoint's TaskGradients
         self._model: nn.Module | None = None
@@ -172,6 +179,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
                 'conflict suppression needs a dictionary of losses'
             )
         self._losses = task_losses(output, self.tasks)
+        self._loss_names = [name for name in output if 'loss' in name]
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Backward pass of a free or of a suppressing step; counts it.
@@ -189,7 +197,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if losses and not self._total_is_checked:
             scaled = {task: self.scale_loss(value) for task, value in losses.items()}
             refuse_other_totals(scaled, loss)
-            self._total_is_checked = True
+            # Of infinite losses nothing can be told.
+            self._total_is_checked = bool(loss.detach().isfinite())
+        if losses is not None:
+            self._watch.note_losses(losses, self._loss_names, self._parameters[0].device)
         if self.balancer:
             losses = self.balancer.weigh(losses)
             loss = self.scale_loss(sum(losses.values())) if losses else loss
@@ -223,6 +234,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
     def _parameters(self) -> list[nn.Parameter]:
         groups = self.optimizer.param_groups
         return [p for group in groups for p in group['params'] if p.requires_grad]
+
+    @property
+    def _place(self) -> str:
+        return f'the output of {self.features!r}' if self.features else 'parameters of the model'
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss
@@ -259,6 +274,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if finite:
             # A task without a gradient here is no task: some methods would let it win.
             tasks = (gram.diagonal() > 0).nonzero().flatten().tolist()
+            self._watch.note_meeting(tasks, self._place)
             weights = gram.new_ones(len(tasks))
             if len(tasks) > 1:
                 weights = self.aggregator(gram[tasks][:, tasks], tasks)
@@ -292,6 +308,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             schedule=self.schedule.state_dict(),
             aggregator=self.aggregator.state_dict(),
             balancer=self.balancer.state_dict() if self.balancer else {},
+            watch=self._watch.state_dict(),
         )
         return state
 
@@ -307,6 +324,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if own is None:
             return
         self._inner_count, self._decision = own['inner_count'], None
+        if 'watch' in own:  # not in checkpoints of earlier versions
+            self._watch.load_state_dict(own['watch'])
         if own['tasks'] != list(self.tasks):
             return
         # mmengine loads checkpoints to the device it trains on.

@@ -6,45 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .aggregators import Aggregator
+from .autograd_graph import reached_parameters
 from .gram import combine_rows, gram_matrix
 from .processes import average, cut_like, gradient_dtype, num_processes
 
-__all__ = ['TaskGradients', 'reached_parameters']
-
-
-def reached_parameters(loss: Tensor, index: dict[nn.Parameter, int]) -> set[int]:
-    """Which parameters a loss depends on, from its autograd graph.
-
-    Args:
-        loss: scalar with a graph.
-        index: the parameters in question and their numbers.
-
-    Returns:
-        The numbers of those that the graph leads to.
-
-    Raises:
-        RuntimeError: the graph goes through a re-entrant activation checkpoint.
-    """
-    found: set[int] = set()
-    seen = {loss.grad_fn}
-    stack = [] if loss.grad_fn is None else [loss.grad_fn]
-    while stack:
-        node = stack.pop()
-        name = node.name()
-        if name == 'torch::autograd::AccumulateGrad':
-            if node.variable in index:
-                found.add(index[node.variable])
-        elif name == 'CheckpointFunctionBackward':
-            raise RuntimeError(
-                'the gradient of a single task cannot be taken through a re-entrant activation '
-                'checkpoint: call torch.utils.checkpoint.checkpoint with use_reentrant=False, or '
-                "suppress conflicts with level='features'"
-            )
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                stack.append(following)
-    return found
+__all__ = ['TaskGradients']
 
 
 class TaskGradients:

@@ -21,6 +21,7 @@ from ..datasets import check_metainfo, innermost
 from ..datasets.readers import DataFileError, last_read
 from .errors import UserError
 from .process_watch import ProcessWatch
+from .ranges import check_ranges
 
 __all__ = [
     'ROOT',
@@ -156,8 +157,8 @@ def launch(cfg: Config, task: str) -> Any:
         What the runner's method returns.
 
     Raises:
-        UserError: the checkpoint to start from is missing, the launcher needs GPUs, the disk is
-            full, or a data worker died.
+        UserError: the checkpoint to start from is missing, model and data are of different ranges,
+            the launcher needs GPUs, the disk is full, or a data worker died.
     """
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
@@ -167,6 +168,7 @@ def launch(cfg: Config, task: str) -> Any:
         )
         fresh_start = task == 'train' and not cfg.get('resume')
         raise UserError(f'there is no checkpoint {source!r}.{hint if fresh_start else ""}')
+    check_ranges(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own set-up would pick a CUDA device for each process.
         if cfg.launcher != 'pytorch':

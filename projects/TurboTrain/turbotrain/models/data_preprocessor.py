@@ -1,5 +1,7 @@
 """From a collated batch to the clouds that cooperative models take."""
 
+from typing import Any
+
 from mmdet3d.models import Det3DDataPreprocessor
 from mmdet3d.registry import MODELS
 
@@ -13,7 +15,21 @@ class CooperativeDataPreprocessor(Det3DDataPreprocessor):
     A sample travels from worker to model as one tensor (see ``PackCooperativeInputs``); models get
     ``inputs['points']``, for each sample N*T tensors (P, 4), agent-major, and
     ``inputs['future_points']`` (P, 4), if the pipeline has loaded them.
+
+    Args:
+        args: of mmdet3d's preprocessor.
+        kwargs: of mmdet3d's preprocessor.
+
+    Raises:
+        ValueError: ``voxel`` is asked for; cooperative models encode points.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.voxel:
+            raise ValueError(
+                'CooperativeDataPreprocessor: voxel=True would go unused; leave it out'
+            )
 
     def simple_process(self, data: dict, training: bool = False) -> dict:
         """Move to the device and cut."""

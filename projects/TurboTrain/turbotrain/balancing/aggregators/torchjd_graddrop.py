@@ -18,8 +18,8 @@ class GradDrop(TorchJDAggregator):
 
     Every value of the gradient keeps the tasks' positive parts with probability
     :math:`P = \frac12 (1 + \sum_i g_i / \sum_i |g_i|)`, and the negative ones otherwise; what is
-    kept is summed. The one method here that needs the gradients themselves. ``reduction`` has no
-    effect.
+    kept is summed: there is no ``reduction='mean'``. The one method here that needs the gradients
+    themselves.
     """
 
     source, averages, elementwise = 'GradDrop', False, True

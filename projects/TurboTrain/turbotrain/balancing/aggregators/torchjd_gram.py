@@ -48,6 +48,10 @@ class TorchJDAggregator(Aggregator):
     ) -> None:
         if reduction not in ('sum', 'mean'):
             raise ValueError(f"reduction is 'sum' or 'mean', not {reduction!r}")
+        if reduction == 'mean' and not self.averages:
+            raise ValueError(
+                f"{type(self).__name__} sums in its paper: there is no reduction='mean'"
+            )
         self.reduction, self.seed, self._calls = reduction, seed, 0
         self.inner = self._load(**kwargs)
 
@@ -100,7 +104,7 @@ def square_root(gram: Tensor) -> Tensor:
 class RandomOrderPCGrad(TorchJDAggregator):
     """:class:`PCGrad` that visits the other tasks in random order, as the paper does.
 
-    Yu et al., NeurIPS 2020. ``reduction`` has no effect: it sums.
+    Yu et al., NeurIPS 2020. It sums: there is no ``reduction='mean'``.
     """
 
     source, averages = 'PCGrad', False
@@ -190,7 +194,8 @@ class ConFIG(TorchJDAggregator):
     .. math:: u = \frac{\hat G^+ \mathbf{1}}{|\hat G^+ \mathbf{1}|}, \quad
               d = \left(\sum_i g_i \cdot u\right) u
 
-    with :math:`\hat G` the task gradients at unit length. ``reduction`` has no effect: it sums.
+    with :math:`\hat G` the task gradients at unit length. It sums: there is no
+    ``reduction='mean'``.
     """
 
     source, averages = 'ConFIG', False

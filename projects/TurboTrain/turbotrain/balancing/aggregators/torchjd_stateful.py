@@ -22,8 +22,8 @@ class GradVac(TorchJDAggregator):
     .. math:: g_i \leftarrow g_i + \frac{|g_i| (\hat\phi \sqrt{1 - \phi^2}
               - \phi \sqrt{1 - \hat\phi^2})}{|g_j| \sqrt{1 - \hat\phi^2}} g_j
 
-    and the results are summed: ``reduction`` has no effect. The running means of tasks that are
-    missing in a step wait for them.
+    and the results are summed: there is no ``reduction='mean'``. The running means of tasks that
+    are missing in a step wait for them.
 
     Args:
         beta: share of the newest cosine in the mean.
@@ -67,7 +67,7 @@ class NashMTL(TorchJDAggregator):
 
     solved from the last solution on, for each set of tasks that take part by itself. The bound that
     the paper's code puts on the result's norm is left to the optimiser wrapper's ``clip_grad`` (our
-    choice), and so ``reduction`` has no effect.
+    choice), and so there is no ``reduction``.
 
     Args:
         optim_niter: iterations of the solver.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...structures import Agents
 from ..map_encoder import VectorMaps, stack_maps
+from ..ranges import refuse_other_ranges
 
 __all__ = ['AgentBatch', 'CooperativeDetector']
 
@@ -45,6 +46,11 @@ class CooperativeDetector(Base3DDetector):
         test_cfg: the detection head's.
         data_preprocessor: mmdet3d's.
         init_cfg: mmengine's.
+
+    Raises:
+        ValueError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
+            ``multi_step`` goes without a temporal neck; a frozen module does not exist; or the
+            detection head has a ``train_cfg`` or ``test_cfg`` of its own.
     """
 
     def __init__(
@@ -67,6 +73,25 @@ class CooperativeDetector(Base3DDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        refuse_other_ranges(
+            'encoder.point_cloud_range',
+            encoder.get('point_cloud_range'),
+            dict(
+                data_preprocessor=data_preprocessor,
+                temporal_neck=temporal_neck,
+                fusion_neck=fusion_neck,
+                map_neck=map_neck,
+                bbox_head=bbox_head,
+                trajectory_head=trajectory_head,
+                train_cfg=train_cfg,
+                test_cfg=test_cfg,
+            ),
+        )
+        for name in ('train_cfg', 'test_cfg'):
+            if bbox_head.get(name) is not None:
+                raise ValueError(
+                    f'bbox_head.{name} would go unused: give it as {name} of the model'
+                )
         self.encoder = MODELS.build(encoder)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)

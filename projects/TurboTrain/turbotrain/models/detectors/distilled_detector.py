@@ -11,6 +11,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..ranges import refuse_other_ranges
 from .cooperative_detector import CooperativeDetector
 
 __all__ = ['DistilledCooperativeDetector']
@@ -41,7 +42,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
 
     Raises:
         FileNotFoundError: at the first step, a file of the teacher is missing.
-        ValueError: ``teacher`` is neither of the two, or its map has another shape.
+        ValueError: ``teacher`` is neither of the two, or its map has another range or shape.
     """
 
     def __init__(self, *, teacher: dict, distill_weight: float = 1e4, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
                 f'model, got keys {sorted(teacher)}'
             )
         self.teacher_cfg = teacher
+        self._range = kwargs['encoder'].get('point_cloud_range')
         self.distill_weight = distill_weight
         # In a list, where torch does not look for modules.
         self._teacher: list[nn.Module] = []
@@ -61,7 +63,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
         if not self._teacher:
             # The student's random numbers are those it has without a teacher.
             with torch.random.fork_rng(devices=[]):
-                self._teacher.append(_build(self.teacher_cfg))
+                self._teacher.append(_build(self.teacher_cfg, self._range))
         return self._teacher[0].to(device)
 
     def loss(
@@ -84,9 +86,10 @@ class DistilledCooperativeDetector(CooperativeDetector):
         return losses | dict(loss_distill=self.distill_weight * divergence.mean())
 
 
-def _build(cfg: dict) -> nn.Module:
-    """A frozen teacher, in evaluation mode."""
+def _build(cfg: dict, limits: list[float] | None) -> nn.Module:
+    """A frozen teacher, in evaluation mode, whose map covers the student's range."""
     if 'type' in cfg:
+        refuse_other_ranges('encoder.point_cloud_range', limits, dict(teacher=cfg))
         teacher = MODELS.build(cfg)
         teacher.init_weights()
     else:
@@ -96,7 +99,9 @@ def _build(cfg: dict) -> nn.Module:
                 f'there is no checkpoint {checkpoint!r} of the teacher; train {cfg["config"]} '
                 'first, or name another with --cfg-options model.teacher.checkpoint=FILE'
             )
-        teacher = MODELS.build(Config.fromfile(cfg['config']).model)
+        model = Config.fromfile(cfg['config']).model
+        refuse_other_ranges('encoder.point_cloud_range', limits, {cfg['config']: model})
+        teacher = MODELS.build(model)
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
     return teacher.requires_grad_(False).eval()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...structures import invert_rigid
 from ..box_motion import advance, move_boxes, move_paths
 from ..map_encoder import VectorMaps
+from ..ranges import refuse_other_ranges
 from .cooperative_detector import AgentBatch, CooperativeDetector
 
 __all__ = ['LateFusionDetector']
@@ -51,7 +52,7 @@ class LateFusionDetector(CooperativeDetector):
             ``multi_step`` or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
 
     Raises:
-        ValueError: one of these four is given.
+        ValueError: one of these four is given, or the range is not the encoder's.
     """
 
     def __init__(
@@ -68,6 +69,9 @@ class LateFusionDetector(CooperativeDetector):
             if kwargs.get(name):
                 raise ValueError(f'LateFusionDetector shares boxes and takes no {name}')
         super().__init__(**kwargs | dict(fusion_neck=None))
+        own = dict(point_cloud_range=point_cloud_range)
+        encoder = kwargs['encoder'].get('point_cloud_range')
+        refuse_other_ranges('encoder.point_cloud_range', encoder, own)
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
         self.decoupled = decoupled

@@ -10,9 +10,17 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
+from ..ranges import refuse_other_ranges
 from .late_fusion_detector import LateFusionDetector
 from .masked_batch import MaskedBatch
-from .stock import first_map, map_backbone, map_channels, range_of, trunk_channels
+from .stock import (
+    first_map,
+    map_backbone,
+    map_channels,
+    range_of,
+    refuse_other_models,
+    trunk_channels,
+)
 
 __all__ = ['MaskedPretrainer', 'Reconstruction']
 
@@ -67,8 +75,9 @@ class MaskedPretrainer(Base3DDetector):
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: a target or way of hiding is not among the known ones or does not suit the
-            detector, or the detector's config does not say what another part needs.
+        ValueError: the detector is none on a bird's-eye-view map; a target or way of hiding is not
+            among the known ones or does not suit the detector; its config does not say what another
+            part needs; or the head's range is another one.
     """
 
     def __init__(
@@ -81,8 +90,14 @@ class MaskedPretrainer(Base3DDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        refuse_other_models(detector)
         if data_preprocessor is None:
             data_preprocessor = {**detector['data_preprocessor'], 'voxel': False}
+        elif data_preprocessor.get('voxel'):
+            raise ValueError(
+                'data_preprocessor.voxel: points are voxelized after masking, by the '
+                "detector's own preprocessor; leave it out"
+            )
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if not targets or not set(targets) <= set(_TARGETS):
             raise ValueError(f'targets must be some of {_TARGETS}, got {tuple(targets)}')
@@ -93,6 +108,7 @@ class MaskedPretrainer(Base3DDetector):
         masking = {'type': 'BEVCellMasking', 'point_cloud_range': limits, **(masking or {})}
         head = {'type': 'MaskedReconstructionHead', **(reconstruction_head or {})}
         head.setdefault('point_cloud_range', limits)
+        refuse_other_ranges("the detector's range", limits, dict(reconstruction_head=head))
         if 'in_channels' not in head:
             head['in_channels'] = trunk_channels(detector)
         self.mask_token = _MaskToken(map_channels(detector)) if hiding == 'token' else None
@@ -162,11 +178,14 @@ class MaskedPretrainer(Base3DDetector):
         if getattr(preprocessor, 'voxel', False):
             points = [_not_empty(cloud, self.limits) for cloud in batch_inputs_dict['points']]
             voxels = preprocessor.voxelize(points, batch_data_samples)
-            batch_inputs_dict = {**batch_inputs_dict, 'voxels': voxels}
+            batch_inputs_dict = {**batch_inputs_dict, 'points': points, 'voxels': voxels}
         extract = self.detector.extract_feat
-        # mmdet3d's single-stage detectors take the inputs alone.
-        if len(inspect.signature(extract).parameters) == 1:
+        wanted = [*inspect.signature(extract).parameters.values()][1:]
+        # mmdet3d's single-stage detectors take the inputs alone, those with cameras metainfos.
+        if not wanted or wanted[0].default is not inspect.Parameter.empty:
             return extract(batch_inputs_dict)
+        if wanted[0].name == 'batch_input_metas':
+            return extract(batch_inputs_dict, [sample.metainfo for sample in batch_data_samples])
         return extract(batch_inputs_dict, batch_data_samples)
 
     def predict(self, *args: Any, **kwargs: Any) -> list[Det3DDataSample]:
@@ -192,7 +211,8 @@ class MaskedPretrainer(Base3DDetector):
         if 'own' in self.reconstruction_head:
             hooks.append(self.detector.temporal_neck.register_forward_hook(keep))
         try:
-            fused = first_map(self.extract_feat(batch.visible_inputs(), batch.samples))
+            found = self.extract_feat(batch.visible_inputs(), batch.samples)
+            fused = first_map(found, self.detector)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -213,7 +233,8 @@ class _MaskToken(nn.Module):
 
 def _without_heads(detector: nn.Module) -> nn.Module:
     for name, _ in list(detector.named_children()):
-        if name.endswith('head'):
+        # The encoder of points is the second stage's, and reads what the first one has proposed.
+        if name.endswith('head') or name == 'points_encoder':
             # Not None: MVXTwoStageDetector encodes nothing where there is no head for it.
             setattr(detector, name, nn.Identity())
     return detector

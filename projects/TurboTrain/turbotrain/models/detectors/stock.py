@@ -2,12 +2,35 @@
 
 from typing import Any
 
+from mmdet3d.models import Base3DDetector, MVXTwoStageDetector
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-__all__ = ['first_map', 'map_backbone', 'map_channels', 'range_of', 'trunk_channels']
+__all__ = [
+    'first_map',
+    'map_backbone',
+    'map_channels',
+    'range_of',
+    'refuse_other_models',
+    'trunk_channels',
+]
 
 _BACKBONES = ('backbone', 'pts_backbone')
 _HEADS = ('bbox_head', 'pts_bbox_head', 'rpn_head')
+
+
+def refuse_other_models(detector: dict) -> None:
+    """Stop where a config is not one of a detector that lays points out on a map.
+
+    Raises:
+        ValueError: it is a segmentor's, one of images alone, or one of a detector that encodes
+            neither voxels nor pillars.
+    """
+    name = detector.get('type')
+    kind = MODELS.get(name) if isinstance(name, str) else name
+    if isinstance(kind, type) and not issubclass(kind, Base3DDetector):
+        raise ValueError(_no_map(name, f'it is no {Base3DDetector.__name__} of mmdet3d'))
+    range_of(detector)
 
 
 def range_of(detector: dict) -> list[float]:
@@ -22,9 +45,18 @@ def range_of(detector: dict) -> list[float]:
         if value is not None:
             return list(value)
     raise ValueError(
-        f'{detector.get("type")}: the config has neither encoder.point_cloud_range nor '
-        'data_preprocessor.voxel_layer.point_cloud_range; MaskedPretrainer pretrains detectors '
-        'that encode voxels or pillars'
+        _no_map(
+            detector.get('type'),
+            'its config has neither encoder.point_cloud_range nor '
+            'data_preprocessor.voxel_layer.point_cloud_range',
+        )
+    )
+
+
+def _no_map(name: Any, reason: str) -> str:
+    return (
+        f"{name} is not a detector on a bird's-eye-view map, which MaskedPretrainer pretrains: "
+        f'{reason}'
     )
 
 
@@ -56,19 +88,26 @@ def map_backbone(detector: nn.Module) -> nn.Module:
     raise ValueError(f'{type(detector).__name__} has none of {_BACKBONES}')
 
 
-def first_map(features: Any) -> Tensor:
-    """The first map in what mmdet3d's detectors return from ``extract_feat``.
+def first_map(features: Any, detector: nn.Module) -> Tensor:
+    """The first map (B, C, H, W) in what mmdet3d's detectors return from ``extract_feat``.
 
-    These are a tensor, a list of maps, the features of images (none) and of points, or a dictionary
-    with ``neck_feats``.
+    These are a tensor, a list of maps, the features of images and of points, or a dictionary with
+    ``neck_feats``.
+
+    Args:
+        features: what was returned.
+        detector: by whom.
 
     Raises:
         ValueError: there is none.
     """
-    if isinstance(features, dict):
-        features = features['neck_feats']
-    while isinstance(features, (list, tuple)):
-        features = next((part for part in features if part is not None), None)
-    if not isinstance(features, Tensor):
-        raise ValueError("the detector's extract_feat gives no bird's-eye-view map")
-    return features
+    found = features[1] if isinstance(detector, MVXTwoStageDetector) else features
+    if isinstance(found, dict):
+        found = found.get('neck_feats')
+    while isinstance(found, (list, tuple)):
+        found = found[0] if found else None
+    if not isinstance(found, Tensor) or found.ndim != 4:
+        raise ValueError(
+            _no_map(type(detector).__name__, 'its extract_feat gives no map (B, C, H, W)')
+        )
+    return found

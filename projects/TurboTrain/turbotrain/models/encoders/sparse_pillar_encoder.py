@@ -41,7 +41,7 @@ class SparsePillarEncoder(BaseModule):
 
     Raises:
         ValueError: the range is no multiple of the pillar size, or the grid no multiple of the
-            stride.
+            stride; or there are no blocks.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class SparsePillarEncoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.points = PillarPoints(point_cloud_range, pillar_size, stage_channels[0])
+        if depth < 1:
+            raise ValueError(f'depth must be at least 1, got {depth}')
         stride = 2 ** (len(stage_channels) - 1)
         if any(cells % stride for cells in self.points.grid):
             raise ValueError(

@@ -37,6 +37,8 @@ class V2VNetFusion(BaseFusionNeck):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
+        if num_rounds < 1:
+            raise ValueError(f'num_rounds must be at least 1, got {num_rounds}')
         self.num_rounds = num_rounds
         self.from_sender = nn.Conv2d(channels, channels, 3, padding=1)
         self.from_receiver = nn.Conv2d(channels, channels, 3, padding=1, bias=False)

@@ -52,6 +52,8 @@ class V2XViTFusion(BaseFusionNeck):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
+        if depth < 1:
+            raise ValueError(f'depth must be at least 1, got {depth}')
         periods = _LONGEST * 0.5 ** torch.arange(_PERIODS)
         self.register_buffer('frequencies', 2 * torch.pi / periods, persistent=False)
         self.delay_embedding = nn.Linear(2 * _PERIODS, channels)

@@ -60,7 +60,7 @@ class MaskedReconstructionHead(BaseModule):
         norm_cfg: normalisation.
 
     Raises:
-        ValueError: the norm is not among the known ones.
+        ValueError: the norm is not among the known ones, or a number is below 1.
     """
 
     def __init__(
@@ -81,6 +81,11 @@ class MaskedReconstructionHead(BaseModule):
         super().__init__(init_cfg)
         if norm not in NORMS:
             raise ValueError(f'norm must be one of {NORMS}, got {norm!r}')
+        if min(num_convs, num_points, max_targets) < 1:
+            raise ValueError(
+                'num_convs, num_points and max_targets must be at least 1, got '
+                f'{num_convs}, {num_points} and {max_targets}'
+            )
         self.num_points = num_points
         self.max_targets = max_targets
         self.norm = norm

@@ -54,6 +54,9 @@ class TrajectoryHead(BaseModule):
             nearest to it; None looks at no map.
         loss_weight: of ``loss_trajectory``.
         mode_weight: w, of ``loss_trajectory_mode``, which several modes have.
+
+    Raises:
+        ValueError: there are no steps or modes, or the probability is none.
     """
 
     def __init__(
@@ -75,6 +78,11 @@ class TrajectoryHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if min(num_steps, num_modes) < 1 or not 0 <= reversal_probability <= 1:
+            raise ValueError(
+                'expected num_steps and num_modes of at least 1 and a reversal_probability from 0 '
+                f'to 1, got {num_steps}, {num_modes} and {reversal_probability}'
+            )
         self.num_classes = num_classes
         self.num_steps = num_steps
         self.num_modes = num_modes
