@@ -236,7 +236,7 @@ def test_nothing_predicted_and_nothing_there():
 def test_detection_only():
     metrics = evaluate([make_sample(i, forecast=False) for i in range(2)])
     assert metrics['mAP@0.7'] == 100
-    assert all(name.startswith(('AP', 'mAP')) for name in metrics)
+    assert all(name.startswith(('AP', 'mAP', 'yaw_')) for name in metrics)
     with pytest.raises(ValueError, match=r"scenario_1.*'trajectories'"):
         evaluate([make_sample(0), make_sample(1, forecast=False)])
 

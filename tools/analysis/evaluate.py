@@ -93,7 +93,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     metrics = {
         protocol: open_metric(
             cfg,
-            names,
+            truth.dataset.metainfo,
             protocol=protocol,
             forecasting_score_threshold=args.score_threshold,
         )

@@ -7,6 +7,7 @@ import torch
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.dataset import BaseDataset
 
+from ..structures import last_velocity
 from .readers import DataFileError
 from .v2xpnp_dataset import V2XPnPDataset
 
@@ -54,9 +55,16 @@ class TruthIndex:
     def of(self, prediction: Mapping) -> dict:
         """The instances that a prediction is compared with, as ``CooperativeMetric`` takes them."""
         found = self.dataset[self.find(prediction)]
+        velocity, known = last_velocity(
+            found['gt_history_trajectories'],
+            found['gt_history_valid'],
+            found['agents'].time_offsets,
+        )
         return dict(
             bboxes_3d=LiDARInstance3DBoxes(torch.from_numpy(np.float32(found['gt_bboxes_3d']))),
             labels_3d=found['gt_labels_3d'],
             future_trajectories=found['gt_future_trajectories'],
             future_valid=found['gt_future_valid'],
+            velocity=velocity,
+            velocity_valid=known,
         )

@@ -11,6 +11,7 @@ from .average_precision import (
     match_detections,
     match_overlaps,
 )
+from .baselines import constant_velocity, standing_still, true_velocity
 from .center_matching import match_centers, match_greedily
 from .cooperative_metric import CooperativeMetric
 from .forecast_protocols import PROTOCOLS, ForecastProtocol
@@ -22,9 +23,9 @@ from .forecasting import (
     evaluate_forecasts,
     final_times,
     likeliest_mode,
-    standing_still,
     worst_errors,
 )
+from .orientation import heading_errors
 from .precision_recall import average_precision, precision_recall
 from .predictions import (
     Forecasts,
@@ -49,6 +50,7 @@ __all__ = [
     'PredictionWriter',
     'average_precision',
     'brier_final_errors',
+    'constant_velocity',
     'displacement_errors',
     'evaluate_forecasts',
     'final_times',
@@ -56,6 +58,7 @@ __all__ = [
     'frame_order_ap',
     'global_sort_ap',
     'global_sort_curves',
+    'heading_errors',
     'likeliest_mode',
     'match_centers',
     'match_greedily',
@@ -66,5 +69,6 @@ __all__ = [
     'read_forecasts',
     'read_predictions',
     'standing_still',
+    'true_velocity',
     'worst_errors',
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,25 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from .average_precision import (
+    DetectionFrame,
     find_overlaps,
     frame_order_ap,
     global_sort_ap,
     match_overlaps,
 )
+from .baselines import constant_velocity, standing_still, true_velocity
 from .forecast_protocols import PROTOCOLS
 from .forecasting import (
     ForecastFrame,
     evaluate_forecasts,
     likeliest_mode,
-    standing_still,
 )
+from .orientation import heading_errors
 from .records import Record, Region, record_of
 
 __all__ = ['CooperativeMetric']
+
+_STEP = 0.5  # seconds between positions of a path, of data that do not say
 
 
 @METRICS.register_module()
@@ -34,10 +39,11 @@ class CooperativeMetric(BaseMetric):
 
     * ``gt_instances_3d``: ``bboxes_3d`` (LiDARInstance3DBoxes (M, 7), ego frame), ``labels_3d``
       (M,) and, for forecasting, ``future_trajectories`` (M, F, 2) in metres, absolute positions in
-      the ego frame, and ``future_valid`` (M, F) bool;
+      the ego frame, and ``future_valid`` (M, F) bool; ``velocity`` (M, 2) in m/s with
+      ``velocity_valid`` (M,) bool, if they are known;
     * ``pred_instances_3d``: ``bboxes_3d``, ``scores_3d``, ``labels_3d`` and, from a model that
       forecasts, ``trajectories`` (P, K, F, 2) and, if K > 1, ``trajectory_scores`` (P, K),
-      probabilities.
+      probabilities; ``velocity`` (P, 2), if it tells them.
 
     The result holds, **in percent**, with NaN for what nothing defines,
 
@@ -50,7 +56,14 @@ class CooperativeMetric(BaseMetric):
       but the forecast is wrong), ``EPA_not_found``, and ``EPA_false_alarms``. EPA is hits minus
       ``false_positive_weight`` times false alarms;
     * ``EPA_stationary``, ``EPA_stationary/vehicle``, ...: the same detections, forecast to stand
-      still;
+      still; ``EPA_constant_velocity``, ... the same at the velocity that was detected, if the model
+      tells it; and ``EPA_true_velocity``, ..., a mark from above, at the velocity of the matched
+      object, if the data tell it. ADE and FDE have the same baselines;
+    * ``yaw_reversed/vehicle``, ...: share of the matched detections whose rear was taken for the
+      front;
+
+    **in degrees** ``yaw_error/vehicle``, ..., the median angle between the axes of matched
+    detections and their objects;
 
     **in metres**, ``ADE`` and ``FDE``, pooled and ``ADE/vehicle``, ...; of a model with K > 1 modes
     these two are of its likeliest mode, MR and EPA of the best one, as in ViP3D, and there are
@@ -176,10 +189,25 @@ class CooperativeMetric(BaseMetric):
                 overlaps.within(low, high), self.iou_thresholds, len(self.class_names)
             )
             metrics |= self._named('AP', global_sort_ap(within), f'/{low:g}-{high:g}m')
+        metrics |= self._headings([record.detection for record in results])
         sent = [size for record in results for size in record.message_bytes or ()]
         if any(record.message_bytes is not None for record in results):
             metrics['message_bytes'] = float(np.mean(sent)) if sent else 0.0
         return metrics | self._forecasting_metrics(results)
+
+    def _headings(self, frames: list[DetectionFrame]) -> dict[str, float]:
+        """How well each class's headings are told."""
+        metrics = {}
+        for label, class_name in enumerate(self.class_names):
+            axis, turned = heading_errors(
+                frames, label, self.protocol.match_radius, self.protocol.score_threshold
+            )
+            some = len(axis) > 0
+            metrics[f'yaw_error/{class_name}'] = (
+                float(np.degrees(np.median(axis))) if some else float('nan')
+            )
+            metrics[f'yaw_reversed/{class_name}'] = 100.0 * _mean(turned.astype(np.float64))
+        return metrics
 
     def _named(self, kind: str, values: np.ndarray, suffix: str = '') -> dict[str, float]:
         """Average precisions (T, C) in percent under their names, and their means over classes."""
@@ -227,14 +255,24 @@ class CooperativeMetric(BaseMetric):
         best = single = evaluate_forecasts(frames, self.protocol)
         if several:
             single = evaluate_forecasts(map(likeliest_mode, frames), self.protocol)
-        still = evaluate_forecasts(map(standing_still, frames), self.protocol)
-        return dict(
-            ADE=single.ade,
-            FDE=single.fde,
-            MR=100.0 * best.miss_rate,
-            EPA=100.0 * best.epa,
-            EPA_stationary=100.0 * still.epa,
+        metrics = dict(
+            ADE=single.ade, FDE=single.fde, MR=100.0 * best.miss_rate, EPA=100.0 * best.epa
         )
+        step = (self.dataset_meta or {}).get('step', _STEP)
+        baselines = dict(stationary=standing_still)
+        if all(frame.velocities is not None for frame in frames):
+            baselines['constant_velocity'] = partial(constant_velocity, step=step)
+        if all(frame.gt_velocities is not None for frame in frames):
+            radius = self.protocol.match_radius
+            baselines['true_velocity'] = partial(true_velocity, step=step, radius=radius)
+        for name, forecast in baselines.items():
+            found = evaluate_forecasts(map(forecast, frames), self.protocol)
+            metrics |= {
+                f'ADE_{name}': found.ade,
+                f'FDE_{name}': found.fde,
+                f'EPA_{name}': 100.0 * found.epa,
+            }
+        return metrics
 
     def _forecast_frames(
         self, results: Sequence[Record], class_names: Sequence[str]
@@ -255,6 +293,10 @@ class CooperativeMetric(BaseMetric):
                     gt_valid=record.gt_valid[gt_keep],
                     mode_scores=None if record.mode_scores is None else record.mode_scores[keep],
                     scores=detection.scores[keep],
+                    velocities=None if record.velocities is None else record.velocities[keep],
+                    gt_velocities=(
+                        None if record.gt_velocities is None else record.gt_velocities[gt_keep]
+                    ),
                 )
             )
         return frames

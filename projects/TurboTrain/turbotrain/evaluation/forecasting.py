@@ -31,7 +31,6 @@ __all__ = [
     'evaluate_forecasts',
     'final_times',
     'likeliest_mode',
-    'standing_still',
     'worst_errors',
 ]
 
@@ -48,6 +47,8 @@ class ForecastFrame:
         gt_valid: (G, F) bool, where that is known.
         mode_scores: (P, K) probabilities of the modes; None where nobody needs them.
         scores: (P,) confidences of the detections; None where the protocol needs none.
+        velocities: (P, 2) of the predicted objects, m/s; None if the model does not tell them.
+        gt_velocities: (G, 2) of the objects, NaN where unknown; None if the data do not tell them.
     """
 
     centers: np.ndarray
@@ -57,6 +58,8 @@ class ForecastFrame:
     gt_valid: np.ndarray
     mode_scores: np.ndarray | None = None
     scores: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+    gt_velocities: np.ndarray | None = None
 
     def only(self, keep: np.ndarray) -> 'ForecastFrame':
         """The same frame with some of its predictions, ``keep`` (P,) or their rows."""
@@ -66,6 +69,7 @@ class ForecastFrame:
             trajectories=self.trajectories[keep],
             mode_scores=None if self.mode_scores is None else self.mode_scores[keep],
             scores=None if self.scores is None else self.scores[keep],
+            velocities=None if self.velocities is None else self.velocities[keep],
         )
 
 
@@ -280,13 +284,6 @@ def likeliest_mode(frame: ForecastFrame) -> ForecastFrame:
     best = frame.mode_scores.argmax(axis=1)[:, None, None, None]
     paths = np.take_along_axis(frame.trajectories, best, axis=1)
     return replace(frame, trajectories=paths, mode_scores=None)
-
-
-def standing_still(frame: ForecastFrame) -> ForecastFrame:
-    """The same detections with the forecast that none of them moves: the baseline of EPA."""
-    num_steps = frame.gt_trajectories.shape[1]
-    still = np.repeat(frame.centers[:, None, None], num_steps, axis=2)
-    return replace(frame, trajectories=still, mode_scores=None)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -10,14 +10,15 @@ here on several lines::
      "boxes": [[12.1, -3.4, -1.9, 4.4, 1.9, 1.6, 0.02]],
      "scores": [0.87], "labels": ["vehicle"],
      "trajectories": [[[[14.1, -3.4], [16.0, -3.3]]]], "trajectory_scores": [[1.0]],
+     "velocity": [[4.0, 0.0]],
      "message_bytes": [70400]}
 
 ``boxes`` are P times x, y, z of the bottom's centre, length, width, height (m) and yaw (rad), in
 the LiDAR frame of the ego at that time. A model that forecasts says in the first line in how many
 ``modes`` K and ``steps`` F, which are ``step`` seconds each, 0.5 if it does not say.
 ``trajectories`` are P x K x F positions x, y in that frame at +0.5, +1.0, ... s, and
-``trajectory_scores`` P x K probabilities. ``message_bytes``, if known, is what each of the others
-sent.
+``trajectory_scores`` P x K probabilities. ``velocity``, from a model that tells it, is P x 2 m/s
+along that frame's axes. ``message_bytes``, if known, is what each of the others sent.
 """
 
 import json
@@ -109,7 +110,7 @@ class PredictionWriter(BaseMetric):
             scores=_shortest(found['scores_3d']),
             labels=[names[label] for label in found['labels_3d'].tolist()],
         )
-        for key in ('trajectories', 'trajectory_scores'):
+        for key in ('velocity', 'trajectories', 'trajectory_scores'):
             if key in found:
                 line[key] = _shortest(found[key])
         if 'message_bytes' in sample:
@@ -236,6 +237,8 @@ def _prediction(
         scores_3d=_tensor(where, 'scores', line['scores'], (count,)),
         labels_3d=torch.tensor([label_of[label] for label in line['labels']], dtype=torch.int64),
     )
+    if 'velocity' in line:
+        found['velocity'] = _tensor(where, 'velocity', line['velocity'], (count, 2))
     if forecast is not None:
         shape = (count, forecast.modes, forecast.steps)
         found['trajectories'] = _tensor(where, 'trajectories', line['trajectories'], (*shape, 2))

@@ -17,7 +17,8 @@ class Record:
 
     ``trajectories`` (P, K, F, 2), ``gt_trajectories`` (G, F, 2) and ``gt_valid`` (G, F) belong to
     the rows of ``detection``; all three are None if the model doesn't forecast. ``mode_scores``
-    (P, K) are there if K > 1.
+    (P, K) are there if K > 1, ``velocities`` (P, 2) and ``gt_velocities`` (G, 2), m/s and NaN where
+    unknown, if the model and the data tell them.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Record:
     gt_trajectories: np.ndarray | None = None
     gt_valid: np.ndarray | None = None
     mode_scores: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+    gt_velocities: np.ndarray | None = None
     message_bytes: tuple[int, ...] | None = None
 
 
@@ -89,9 +92,15 @@ def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> R
         'future_trajectories', (len(gt_boxes), num_steps, 2), np.float32, used=valid
     )
     trajectories = predicted.array('trajectories', (len(boxes), None, num_steps, 2), np.float32)
-    scores = None
+    scores = velocities = gt_velocities = None
     if trajectories.shape[1] > 1:
         scores = predicted.array('trajectory_scores', trajectories.shape[:2], np.float32)[inside]
+    if 'velocity' in predicted:
+        velocities = predicted.array('velocity', (len(boxes), 2), np.float32)[inside]
+    if 'velocity' in truth:
+        known = truth.array('velocity_valid', (len(gt_boxes),), bool)
+        gt_velocities = truth.array('velocity', (len(gt_boxes), 2), np.float32, used=known)
+        gt_velocities = np.where(known[:, None], gt_velocities, np.nan)[gt_inside]
     return Record(
         name,
         detection,
@@ -99,5 +108,7 @@ def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> R
         futures[gt_inside],
         valid[gt_inside],
         scores,
+        velocities,
+        gt_velocities,
         sent,
     )

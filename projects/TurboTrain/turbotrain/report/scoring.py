@@ -89,14 +89,16 @@ def open_dataset(
     return DATASETS.build(own)
 
 
-def open_metric(cfg: Config, class_names: tuple[str, ...], **changes: Any) -> CooperativeMetric:
-    """The metric of the test, with some changes."""
+def open_metric(cfg: Config, metainfo: Mapping[str, Any], **changes: Any) -> CooperativeMetric:
+    """The metric of the test, for a data set of such meta information, with some changes."""
     evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, Mapping):
         evaluators = [evaluators]
     own = dict(type='CooperativeMetric')
     own |= next((dict(e) for e in evaluators if e['type'] == own['type']), {})
-    return METRICS.build(own | dict(class_names=class_names) | changes)
+    metric = METRICS.build(own | dict(class_names=metainfo['classes']) | changes)
+    metric.dataset_meta = metainfo
+    return metric
 
 
 def read_all(path: Path, class_names: tuple[str, ...]) -> list[dict]:
@@ -130,9 +132,10 @@ def open_truth(path: Path, cfg: Config, infos: Path | None = None) -> TruthIndex
         forecasts = read_forecasts(path)
     except PredictionFileError as error:
         raise UserError(error) from None
-    times = dict(num_future=0)
+    times = dict(num_history=0, num_future=0)
     if forecasts is not None:
-        times = dict(num_future=forecasts.steps, step=forecasts.step)
+        # One past position, for velocities.
+        times = dict(num_history=1, num_future=forecasts.steps, step=forecasts.step)
     dataset = open_dataset(
         cfg,
         infos,
@@ -140,7 +143,6 @@ def open_truth(path: Path, cfg: Config, infos: Path | None = None) -> TruthIndex
         keep=lambda transform: transform['type'] == 'CooperativeRangeFilter',
         ego='every',
         drop_corridors=False,
-        num_history=0,
         **times,
     )
     return TruthIndex(dataset)
@@ -162,8 +164,9 @@ def score(path: Path, cfg: Config | None, infos: Path | None) -> Scores:
         raise Missing('it has no config that names an info file; name one with --infos')
     cfg = cfg or dataset_config(infos)
     truth = open_truth(path, cfg, infos)
-    class_names = truth.dataset.metainfo['classes']
-    metric = open_metric(cfg, class_names)
+    metainfo = truth.dataset.metainfo
+    class_names = metainfo['classes']
+    metric = open_metric(cfg, metainfo)
     for sample in read_all(path, class_names):
         metric.process(None, [sample | dict(gt_instances_3d=truth.of(sample))])
     metrics = metric.compute_metrics(metric.results)
@@ -171,7 +174,7 @@ def score(path: Path, cfg: Config | None, infos: Path | None) -> Scores:
     if 'EPA_hits' in metrics:
         epa[_POOLED] = metrics
         for name in metric.forecasting_classes:
-            own = open_metric(cfg, class_names, forecasting_classes=[name])
+            own = open_metric(cfg, metainfo, forecasting_classes=[name])
             epa[name] = own.compute_metrics(metric.results)
     return Scores(
         metrics=metrics,

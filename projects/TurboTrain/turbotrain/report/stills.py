@@ -91,7 +91,7 @@ class _Drawer:
             (found['scenario'], found['ego'], found['frame']): found
             for found in read_all(run.predictions, classes)
         }
-        limits = open_metric(cfg, classes).eval_range
+        limits = open_metric(cfg, self._dataset.metainfo).eval_range
         if 'point_cloud_range' in cfg:
             limits = np.asarray(cfg.point_cloud_range)[[0, 1, 3, 4]]
         self._animation = BEVAnimation(limits, _SIZE)

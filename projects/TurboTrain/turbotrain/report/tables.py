@@ -15,11 +15,15 @@ _HEADLINES = (
 # By the name up to the first slash.
 _LOWER_IS_BETTER = frozenset((
     'MR', 'ADE', 'FDE', 'minADE', 'minFDE', 'Brier_minFDE', 'EPA_misses', 'EPA_not_found',
-    'EPA_false_alarms', 'message_bytes',
+    'EPA_false_alarms', 'message_bytes', 'yaw_error', 'yaw_reversed',
 ))  # fmt: skip
-_NEITHER = frozenset(('EPA_stationary',))  # a yardstick
+_YARDSTICKS = ('_stationary', '_constant_velocity', '_true_velocity')  # neither is better
 _DISTANCE = re.compile(r'/[\d.]+-[\d.]+m$')
-_METRES = frozenset(('ADE', 'FDE', 'minADE', 'minFDE', 'Brier_minFDE'))
+# By the whole name or its first word; percent otherwise.
+_UNITS = {
+    'ADE': 'm', 'FDE': 'm', 'minADE': 'm', 'minFDE': 'm', 'Brier': 'm', 'yaw_error': '°',
+    'message_bytes': 'B',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,15 @@ def _group(name: str) -> str:
         return 'Average precision, frame after frame'
     if kind in ('AP', 'mAP'):
         return 'Average precision by distance' if _DISTANCE.search(name) else 'Average precision'
+    if kind.startswith('yaw_'):
+        return 'Headings'
     return 'Forecasts by class' if '/' in name else 'Forecasts'
 
 
 def _row(name: str, values: Sequence[float | None]) -> Row:
     stem = name.partition('/')[0]
-    lower, judged = stem in _LOWER_IS_BETTER, stem not in _NEITHER
-    unit = 'm' if stem in _METRES else 'B' if stem == 'message_bytes' else '%'
+    lower, judged = stem in _LOWER_IS_BETTER, not stem.endswith(_YARDSTICKS)
+    unit = _UNITS.get(stem) or _UNITS.get(stem.partition('_')[0], '%')
     known = [value for value in values if value is not None and math.isfinite(value)]
     top = (min if lower else max)(known) if len(set(known)) > 1 and judged else None
     first, cells = values[0], []

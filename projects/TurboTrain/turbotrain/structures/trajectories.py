@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ['interpolate_missing_points']
+__all__ = ['interpolate_missing_points', 'last_velocity']
 
 
 def interpolate_missing_points(trajectories: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -24,3 +24,24 @@ def interpolate_missing_points(trajectories: np.ndarray, mask: np.ndarray) -> np
             for d in range(row.shape[1]):
                 row[:, d] = np.interp(time, time[seen], row[seen, d])
     return filled
+
+
+def last_velocity(
+    history: np.ndarray, valid: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Velocities over the last step of past positions.
+
+    Args:
+        history: (M, T, 2) positions, metres, the current one last.
+        valid: (M, T) bool, which of them are known.
+        times: (T,) seconds.
+
+    Returns:
+        velocity: (M, 2) m/s, 0 where it is not known.
+        known: (M,) bool.
+    """
+    if len(times) < 2:
+        return np.zeros((len(history), 2)), np.zeros(len(history), dtype=bool)
+    known = valid[:, -2] & valid[:, -1]
+    velocity = (history[:, -1] - history[:, -2]) / (times[-1] - times[-2])
+    return velocity * known[:, None], known

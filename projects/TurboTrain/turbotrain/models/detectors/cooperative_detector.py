@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...structures import Agents
+from ..duplicates import demote_duplicates
 from ..map_encoder import VectorMaps, stack_maps
 from ..ranges import refuse_other_ranges
 
@@ -40,6 +41,8 @@ class CooperativeDetector(Base3DDetector):
         map_neck: has the fused map attend to the vector map, e.g. ``VectorMapNeck``; None does not.
         bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
             leaves the map as the agents sent theirs.
+        duplicates: settings of :func:`~..duplicates.demote_duplicates`, which lowers the scores of
+            detections that overlap a better one; None leaves them as the detection head gives them.
         frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
             norms' statistics included.
         train_cfg: the detection head's.
@@ -66,6 +69,7 @@ class CooperativeDetector(Base3DDetector):
         multi_step: bool = False,
         map_neck: dict | None = None,
         bev_neck: dict | None = None,
+        duplicates: dict | None = None,
         frozen: Sequence[str] = (),
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -105,6 +109,7 @@ class CooperativeDetector(Base3DDetector):
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
         if multi_step and temporal_neck is None:
             raise ValueError('multi_step: maps of several frames need a temporal_neck')
+        self.duplicates = duplicates
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
@@ -281,7 +286,14 @@ class CooperativeDetector(Base3DDetector):
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
         vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
         results = self._detect(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
-        return self.add_pred_to_datasample(batch_data_samples, results)
+        return self._with_results(batch_data_samples, results)
+
+    def _with_results(
+        self, samples: list[Det3DDataSample], results: list[InstanceData]
+    ) -> list[Det3DDataSample]:
+        if self.duplicates is not None:
+            results = [demote_duplicates(result, **self.duplicates) for result in results]
+        return self.add_pred_to_datasample(samples, results)
 
     def _detect(
         self,

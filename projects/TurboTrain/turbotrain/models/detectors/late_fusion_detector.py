@@ -182,7 +182,7 @@ class LateFusionDetector(CooperativeDetector):
         found = self._detect(bev, forecasting, metas, vector_maps, **kwargs)
         self._note_sent(batch_data_samples, found)
         merged = self._merge(batch_data_samples, found, batch)
-        return self.add_pred_to_datasample(batch_data_samples, merged)
+        return self._with_results(batch_data_samples, merged)
 
     def _note_sent(self, samples: list[Det3DDataSample], found: list[InstanceData]) -> None:
         values = _BOX_VALUES

@@ -1,0 +1,41 @@
+import torch
+from mmdet3d.structures import LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
+
+from projects.TurboTrain.turbotrain.models.duplicates import demote_duplicates
+
+
+def found(places: list[float], scores: list[float]) -> InstanceData:
+    """Boxes of 4 x 2 m along x, each with a number that goes along."""
+    boxes = torch.tensor([[x, 0.0, -1.0, 4.0, 2.0, 1.5, 0.0] for x in places]).view(-1, 7)
+    return InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(boxes),
+        scores_3d=torch.tensor(scores),
+        labels_3d=torch.arange(len(places)) % 3,
+        trajectories=torch.arange(float(len(places))),
+    )
+
+
+def test_what_overlaps_a_better_one_of_any_class_is_believed_less():
+    """The second box overlaps the first by a ninth, the third one neither."""
+    result = demote_duplicates(found([0.0, 3.2, 10.0], [0.9, 0.8, 0.5]), iou_thr=0.02, factor=0.5)
+    torch.testing.assert_close(result.scores_3d, torch.tensor([0.9, 0.5, 0.4]))
+    assert result.trajectories.tolist() == [0, 2, 1]
+    assert result.bboxes_3d.tensor[:, 0].tolist() == [0.0, 10.0, torch.tensor(3.2).item()]
+    apart = demote_duplicates(found([0.0, 3.2, 10.0], [0.9, 0.8, 0.5]), iou_thr=0.2, factor=0.5)
+    torch.testing.assert_close(apart.scores_3d, torch.tensor([0.9, 0.8, 0.5]))
+
+
+def test_a_demoted_one_demotes_nothing():
+    """The third overlaps the second alone, which is itself a duplicate of the first."""
+    result = demote_duplicates(found([0.0, 3.0, 6.0], [0.9, 0.8, 0.7]), iou_thr=0.02, factor=0.1)
+    torch.testing.assert_close(result.scores_3d, torch.tensor([0.9, 0.7, 0.08]))
+
+
+def test_order_does_not_matter_and_nothing_stays_nothing():
+    given = found([0.0, 3.0, 20.0, 0.5, 21.0], [0.6, 0.8, 0.5, 0.7, 0.4])
+    one = demote_duplicates(given[torch.arange(5)], 0.02, 0.5)
+    two = demote_duplicates(given[torch.tensor([3, 0, 4, 2, 1])], 0.02, 0.5)
+    torch.testing.assert_close(one.scores_3d, two.scores_3d)
+    torch.testing.assert_close(one.bboxes_3d.tensor, two.bboxes_3d.tensor)
+    assert len(demote_duplicates(found([], []), 0.02, 0.5)) == 0
