@@ -17,12 +17,11 @@ sys.path.insert(0, str(ROOT))
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, TruthIndex, V2XPnPDataset
-from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation import (
     PROTOCOLS,
     CooperativeMetric,
-    PredictionFileError,
     read_predictions,
 )
 
@@ -129,10 +128,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main() -> None:
     args = parse_args()
     init_default_scope('mmdet3d')
-    try:
-        found = evaluate(args)
-    except PredictionFileError as error:
-        raise UserError(error) from None
+    found = evaluate(args)
     width = max(len(name) for name in next(iter(found.values())))
     print(f'{"":<{width}}' + ''.join(f'{protocol:>10}' for protocol in found))
     for name in next(iter(found.values())):

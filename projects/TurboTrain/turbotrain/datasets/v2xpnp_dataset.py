@@ -10,6 +10,7 @@ import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
+from ..errors import SettingError
 from ..structures import (
     INFRASTRUCTURE,
     VEHICLE,
@@ -105,9 +106,9 @@ class V2XPnPDataset(BaseDataset):
         **kwargs: Any,
     ) -> None:
         if mode not in _MODES:
-            raise ValueError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
+            raise SettingError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
         if ego not in _EGOS:
-            raise ValueError(f'ego must be one of {_EGOS}, got {ego!r}')
+            raise SettingError(f'ego must be one of {_EGOS}, got {ego!r}')
         for name, value, least in (
             ('max_agents', max_agents, 1),
             ('num_history', num_history, 0),
@@ -115,7 +116,7 @@ class V2XPnPDataset(BaseDataset):
             ('frame_interval', frame_interval, 1),
         ):
             if value < least:
-                raise ValueError(f'{name}: expected at least {least}, got {value}')
+                raise SettingError(f'{name}: expected at least {least}, got {value}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
         self.past = np.arange(-num_history, 1) * frame_interval
@@ -150,7 +151,7 @@ class V2XPnPDataset(BaseDataset):
         label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
         self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
         if len(infos.class_names) and self._labels.max() < 0:
-            raise ValueError(
+            raise SettingError(
                 f'{self.ann_file}: class_map knows none of its classes '
                 f'{infos.class_names.tolist()}; it has {sorted(label_of)}'
             )
@@ -170,7 +171,7 @@ class V2XPnPDataset(BaseDataset):
             else:
                 entries += [dict(rows=[int(row)]) for rows in per_ego for row in rows]
         if not entries:
-            raise ValueError(
+            raise SettingError(
                 f'{self.ann_file}: no scenario has an agent that can be the ego in mode '
                 f'{self.mode!r}'
             )

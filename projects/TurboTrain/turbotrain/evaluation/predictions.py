@@ -30,13 +30,15 @@ from mmdet3d.registry import METRICS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.evaluator import BaseMetric
 
+from ..errors import UserError
+
 __all__ = ['PredictionFileError', 'PredictionWriter', 'read_predictions']
 
 _FORMAT, _VERSION = 'turbotrain-predictions', 1
 _KEYS = dict(scenario=str, frame=int, ego=int, boxes=list, scores=list, labels=list)
 
 
-class PredictionFileError(ValueError):
+class PredictionFileError(UserError, ValueError):
     """A prediction file that cannot be used; the text names the file, the line and the key."""
 
 

@@ -11,7 +11,7 @@ from mmdet3d.registry import DATASETS, METRICS
 from mmengine.config import Config
 
 from ..datasets import TruthIndex
-from ..engine.errors import UserError
+from ..errors import UserError
 from ..evaluation import (
     CooperativeMetric,
     PredictionFileError,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ...errors import SettingError
 from .base import AGGREGATORS, Aggregator
 
 __all__ = [
@@ -47,7 +48,7 @@ class TorchJDAggregator(Aggregator):
         self, reduction: Literal['sum', 'mean'] = 'sum', seed: int = 0, **kwargs: Any
     ) -> None:
         if reduction not in ('sum', 'mean'):
-            raise ValueError(f"reduction is 'sum' or 'mean', not {reduction!r}")
+            raise SettingError(f"reduction is 'sum' or 'mean', not {reduction!r}")
         self.reduction, self.seed, self._calls = reduction, seed, 0
         self.inner = self._load(**kwargs)
 
