@@ -22,8 +22,9 @@ import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 
 SAMPLES, BATCH = 14, 2
 HOOK_TYPES = (
-    'PlainCheckpointHook', 'ExactResumeHook', 'SyncNormStatisticsHook', 'NumericalFaultHook',
+    'PlainCheckpointHook', 'SyncNormStatisticsHook', 'NumericalFaultHook', 'TrainedPartsHook',
 )  # fmt: skip
+WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9)
 TASKS = dict(detection=['loss_box'], prediction=['loss_path'])
 
 
@@ -105,6 +106,9 @@ def build(
     launcher: str = 'none',
     collate: Callable | dict | None = None,
     fault_hook: bool = True,
+    param_scheduler: dict | list[dict] = WARM_UP,
+    follow: str = 'checkpoint',
+    seed: int = 0,
     **loader,
 ) -> Runner:
     """A runner; unless told otherwise it saves every second iteration, in mid-epoch too."""
@@ -112,8 +116,8 @@ def build(
     default = dict(type='default_collate')
     train = dict(
         dataset=dataset or Numbers(), batch_size=BATCH, collate_fn=collate or default,
-        sampler=dict(type='DefaultSampler', shuffle=True), **loader,
-    )  # fmt: skip
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    ) | loader  # fmt: skip
     validation = {}
     if validate:
         sampler = dict(type='DefaultSampler', shuffle=False)
@@ -122,7 +126,8 @@ def build(
                                 sampler=sampler),
             val_cfg=dict(), val_evaluator=dict(type='GamblingMetric'),
         )  # fmt: skip
-    own = [name for name in HOOK_TYPES if fault_hook or name != 'NumericalFaultHook']
+    own = [dict(type=n) for n in HOOK_TYPES if fault_hook or n != 'NumericalFaultHook']
+    own.append(dict(type='ExactResumeHook', schedule=follow))
     build.number = getattr(build, 'number', 0) + 1
     return Runner(
         model=model or dict(type='Gambler'), work_dir=str(work_dir), train_dataloader=train,
@@ -131,13 +136,13 @@ def build(
             type='ConflictSuppressingOptimWrapper', optimizer=dict(type='Adam', lr=0.01),
             tasks=TASKS,
         ),
-        param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9),
+        param_scheduler=param_scheduler,
         default_hooks=dict(
             checkpoint=dict(type='DurableCheckpointHook', by_epoch=False, interval=2)
             | (checkpoint or {})
         ),
-        custom_hooks=[*(dict(type=name) for name in own), *interruption, *hooks],
-        randomness=dict(seed=0), resume=resume, load_from=load_from, launcher=launcher,
+        custom_hooks=[*own, *interruption, *hooks],
+        randomness=dict(seed=seed), resume=resume, load_from=load_from, launcher=launcher,
         cfg=dict(model_wrapper_cfg=dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )),
