@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-
 from projects.TurboTrain.turbotrain.engine.errors import UserError
+
 from projects.TurboTrain.turbotrain.engine.launch import launch
 from projects.TurboTrain.turbotrain.engine.ranges import check_ranges
 

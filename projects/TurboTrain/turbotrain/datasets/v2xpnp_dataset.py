@@ -10,6 +10,7 @@ import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
+from ..errors import SettingError
 from ..structures import (
     INFRASTRUCTURE,
     VEHICLE,
@@ -108,18 +109,18 @@ class V2XPnPDataset(BaseDataset):
         **kwargs: Any,
     ) -> None:
         if mode not in _MODES:
-            raise ValueError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
+            raise SettingError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
         if ego not in _EGOS:
-            raise ValueError(f'ego must be one of {_EGOS}, got {ego!r}')
+            raise SettingError(f'ego must be one of {_EGOS}, got {ego!r}')
         for name, value, least in (
             ('max_agents', max_agents, 1),
             ('num_history', num_history, 0),
             ('num_future', num_future, 0),
         ):
             if value < least:
-                raise ValueError(f'{name}: expected at least {least}, got {value}')
+                raise SettingError(f'{name}: expected at least {least}, got {value}')
         if not 0 < step < 1e6:
-            raise ValueError(f'step: expected seconds above 0 and below 1e6, got {step}')
+            raise SettingError(f'step: expected seconds above 0 and below 1e6, got {step}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
         self.num_history, self.num_future, self.step = num_history, num_future, step

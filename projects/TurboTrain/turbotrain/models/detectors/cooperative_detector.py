@@ -11,6 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ...structures import Agents
 from ..map_encoder import VectorMaps, stack_maps
 from ..ranges import refuse_other_ranges
@@ -152,7 +153,7 @@ class CooperativeDetector(Base3DDetector):
         frames = {record.num_frames for record in agents}
         in_ego = {record.points_in_ego for record in agents}
         if len(frames) > 1 or len(in_ego) > 1:
-            raise ValueError(
+            raise SettingError(
                 f'samples of one batch differ in their number of frames {sorted(frames)} or in '
                 f'points_in_ego {sorted(in_ego)}'
             )
@@ -164,7 +165,7 @@ class CooperativeDetector(Base3DDetector):
         """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
         if self.temporal_neck is None:
             if maps.shape[1] > 1:
-                raise ValueError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
+                raise SettingError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
             return maps[:, 0]
         return self.temporal_neck(
             maps,

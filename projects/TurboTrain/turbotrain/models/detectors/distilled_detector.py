@@ -11,6 +11,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import SettingError
 from ..ranges import refuse_other_ranges
 from .cooperative_detector import CooperativeDetector
 
@@ -112,7 +113,7 @@ def _merged(inputs: dict, samples: list[Det3DDataSample]) -> tuple[dict, list[De
     for points, sample in zip(inputs['points'], samples, strict=True):
         agents = sample.agents
         if not agents.points_in_ego:
-            raise ValueError(
+            raise SettingError(
                 'the teacher wants all points in the frame of the ego: put ProjectPointsToEgo '
                 'into the pipeline'
             )
