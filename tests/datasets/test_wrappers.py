@@ -189,10 +189,12 @@ def test_messages_lead_to_what_works(one):
     with pytest.warns(UserWarning, match="EpochIndexSampler'.*type='EpochIndexDataset'"):
         for index in DefaultSampler(dataset, shuffle=True, seed=0):
             dataset[index]
-    with pytest.raises(TypeError, match=r"dict\(type='EpochIndexDataset', dataset=dict\(type='Rep"):
+    with pytest.raises(
+        ValueError, match=r"dict\(type='EpochIndexDataset', dataset=dict\(type='Rep"
+    ):
         EpochIndexSampler(dataset)
     assert len(list(EpochIndexSampler(EpochIndexDataset(dataset)))) == 2 * FRAMES
-    with pytest.raises(TypeError, match='Subset holds a list'):
+    with pytest.raises(ValueError, match='Subset holds a list'):
         EpochIndexDataset(Subset([1, 2], [0]))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 from mmengine.config import Config
-from projects.TurboTrain.turbotrain.engine.errors import UserError
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.report.scoring import score
 from tests.layouts import DATASETS, matrix, rewrite
 from tests.scenes import write_scenario

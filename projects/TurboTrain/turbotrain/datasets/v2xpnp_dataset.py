@@ -133,7 +133,12 @@ class V2XPnPDataset(BaseDataset):
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            metainfo=dict(classes=tuple(self._class_map), step=step),
+            metainfo=dict(
+                classes=tuple(self._class_map),
+                num_history=num_history,
+                num_future=num_future,
+                step=step,
+            ),
             **kwargs,
         )
 

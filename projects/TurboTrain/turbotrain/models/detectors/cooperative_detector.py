@@ -90,7 +90,7 @@ class CooperativeDetector(Base3DDetector):
         )
         for name in ('train_cfg', 'test_cfg'):
             if bbox_head.get(name) is not None:
-                raise ValueError(
+                raise SettingError(
                     f'bbox_head.{name} would go unused: give it as {name} of the model'
                 )
         self.encoder = MODELS.build(encoder)
@@ -105,11 +105,11 @@ class CooperativeDetector(Base3DDetector):
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
         if multi_step and temporal_neck is None:
-            raise ValueError('multi_step: maps of several frames need a temporal_neck')
+            raise SettingError('multi_step: maps of several frames need a temporal_neck')
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
-                raise ValueError(f'frozen: the detector has no module {name!r}')
+                raise SettingError(f'frozen: the detector has no module {name!r}')
             getattr(self, name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'CooperativeDetector':

@@ -49,7 +49,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
     def __init__(self, *, teacher: dict, distill_weight: float = 1e4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if 'type' not in teacher and set(teacher) != {'config', 'checkpoint'}:
-            raise ValueError(
+            raise SettingError(
                 "teacher: expected dict(config='file', checkpoint='file') or the config of a "
                 f'model, got keys {sorted(teacher)}'
             )
@@ -78,7 +78,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
             teacher = self.teacher(bev[0].device)
             target = teacher.extract_feat(*_merged(batch_inputs_dict, batch_data_samples))[0]
         if target.shape != bev[0].shape:
-            raise ValueError(
+            raise SettingError(
                 f"the teacher's map has shape {tuple(target.shape)}, the student's "
                 f'{tuple(bev[0].shape)}'
             )

@@ -68,7 +68,7 @@ class LateFusionDetector(CooperativeDetector):
     ) -> None:
         for name in ('fusion_neck', 'compression', 'multi_step', 'map_neck'):
             if kwargs.get(name):
-                raise ValueError(f'LateFusionDetector shares boxes and takes no {name}')
+                raise SettingError(f'LateFusionDetector shares boxes and takes no {name}')
         super().__init__(**kwargs | dict(fusion_neck=None))
         own = dict(point_cloud_range=point_cloud_range)
         encoder = kwargs['encoder'].get('point_cloud_range')
