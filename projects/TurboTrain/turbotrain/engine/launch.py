@@ -146,7 +146,9 @@ def only_dataset(loader: ConfigDict) -> ConfigDict:
     """
     found = innermost(loader.dataset)
     if len(found) > 1:
-        names = [own.get('ann_file', own.type) for own in found]
+        names = [
+            os.path.join(own.get('data_root', ''), own.get('ann_file', own.type)) for own in found
+        ]
         raise UserError(f'this works on one data set, the config has {names}; name a config of one')
     return found[0]
 
