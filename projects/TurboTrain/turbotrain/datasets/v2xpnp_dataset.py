@@ -19,6 +19,7 @@ from ..structures import (
 from .class_maps import resolve_class_map
 from .ground_truth import ground_truth
 from .infos import load_infos
+from .readers import DataFileError
 
 __all__ = ['V2XPnPDataset']
 
@@ -83,7 +84,7 @@ class V2XPnPDataset(BaseDataset):
         ValueError: an argument is not among the known ones, no scenario suits the mode, or the
             class map knows none of the classes.
         FileNotFoundError: there is no folder ``data_root``.
-        DataFileError: the info file is missing, damaged or of another version.
+        DataFileError: the info file is missing, damaged, of another version or without labels.
     """
 
     def __init__(
@@ -146,6 +147,11 @@ class V2XPnPDataset(BaseDataset):
                 f"{self.data_root}' makes the info files."
             )
         self.infos = infos = load_infos(self.ann_file, self.backend_args)
+        if not len(infos.object_id):
+            raise DataFileError(
+                self.ann_file,
+                f'holds no label; python tools/check_dataset.py {self.data_root} says why',
+            )
         infos.index()
         label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
         self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])

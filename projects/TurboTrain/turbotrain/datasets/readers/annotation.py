@@ -26,6 +26,7 @@ class Annotation:
 
     Attributes:
         world_from_agent: (4, 4) float64 pose of the LiDAR.
+        keys: the M objects' keys in the file.
         ids: (M,) int64 object ids, shared by all agents and frames of a scenario.
         types: M raw class names.
         centres: (M, 3) box centres, metres.
@@ -34,6 +35,7 @@ class Annotation:
     """
 
     world_from_agent: np.ndarray
+    keys: list[str]
     ids: np.ndarray
     types: list[str]
     centres: np.ndarray
@@ -79,7 +81,7 @@ def read_annotation(
         found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
-    ids, types, rows = [], [], []
+    keys, ids, types, rows = [], [], [], []
     for key, entry in vehicles.items():
         if str(key) in skip:
             continue
@@ -90,6 +92,7 @@ def read_annotation(
                 raise
             bad[str(key)] = error.problem
         else:
+            keys.append(str(key))
             for column, value in zip((ids, types, rows), found, strict=True):
                 column.append(value)
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
@@ -102,6 +105,7 @@ def read_annotation(
         poses = poses * [1, -1, 1, -1, -1, 1]
     return Annotation(
         world_from_agent=world_from_agent,
+        keys=keys,
         ids=np.array(ids, dtype=np.int64),
         types=types,
         centres=poses[:, :3],
