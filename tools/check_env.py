@@ -67,7 +67,7 @@ PACKAGES = (
     Package('scipy', ('scipy',), '1.10', '1.16'),
     Package('shapely', ('shapely',), '2.0', '2.1'),
     Package('numba', ('numba',), '0.57', '1'),
-    Package('pypcd4', ('pypcd4',), '1.4', '2'),
+    Package('lzf', ('python-lzf',), '0.2.4', '0.3'),
     Package('imageio_ffmpeg', ('imageio-ffmpeg',), '0.5', '1'),
     Package(
         'spconv.pytorch',

@@ -121,7 +121,7 @@ def clouds(folder: Path) -> list[tuple[str, bytes, str]]:
         write_pcd(folder / 'good.pcd', POINTS, encoding)
         good = (folder / 'good.pcd').read_bytes()
         add('.pcd', 'empty', b'')
-        for key in (b'FIELDS', b'SIZE', b'TYPE', b'WIDTH', b'HEIGHT', b'POINTS', b'DATA'):
+        for key in (b'FIELDS', b'SIZE', b'TYPE', b'DATA'):
             without = b'\n'.join(line for line in good.split(b'\n') if not line.startswith(key))
             add('.pcd', key.decode(), without)
         for old, new, word in (

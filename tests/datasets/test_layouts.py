@@ -137,7 +137,7 @@ def test_association_ids(tmp_path):
     for changes, expected in (
         (dict(), 3),
         (dict(ass_id=17), 17),
-        (dict(ass_id=-1), 103),
+        (dict(ass_id=-1), 2**62 + 2**31 + 3),
         (dict(ass_id=np.int64(9)), 9),
     ):
         path = write(tmp_path / 'a.yaml', car=changes)

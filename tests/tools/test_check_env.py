@@ -96,6 +96,6 @@ for name, module in list(sys.modules.items()):
     )
     assert found.returncode == 0, found.stderr
     imported = {line.split('.')[0] for line in found.stdout.split()} - sys.stdlib_module_names
-    assert {'torch', 'mmdet3d', 'pypcd4'} <= imported
+    assert {'torch', 'mmdet3d', 'lzf'} <= imported
     needed = {p.module.split('.')[0] for p in check_env.PACKAGES if p.needed_for == 'training'}
     assert imported - {'spconv'} <= needed

@@ -1,6 +1,7 @@
 """One file per thing on disk."""
 
 from .annotation import Annotation, read_annotation
+from .cloud_layout import CloudLayout, guess_layout
 from .dialects import DIALECTS, Dialect, resolve_dialect
 from .errors import DataFileError, MissingFileError, said, shown
 from .files import list_folder, read_bytes
@@ -15,9 +16,11 @@ __all__ = [
     'DIALECTS',
     'AgentFrame',
     'Annotation',
+    'CloudLayout',
     'DataFileError',
     'Dialect',
     'MissingFileError',
+    'guess_layout',
     'last_read',
     'list_folder',
     'list_scenarios',

@@ -17,6 +17,10 @@ __all__ = ['Annotation', 'read_annotation']
 
 _HUGE = 1e12  # what no place or angle is; false for NaN as well
 _INTEGER = re.compile('-?[0-9]{1,18}')
+_MAX_ID = 2**60
+# Objects that one agent alone sees: a range of ids for each agent (of 9 digits at most), all of
+# them within int64 and beyond every other id.
+_LONE_IDS, _MAX_LONE_ID = 2**62, 2**30
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
@@ -56,7 +60,7 @@ def read_annotation(
     Args:
         path: the file.
         dialect: how the dataset writes poses and objects.
-        agent: id of the agent whose file it is.
+        agent: id of the agent whose file it is, below 2^30.
         backend_args: where mmengine's fileio finds it; local disk by default.
         skip: keys of objects to leave unread.
         bad: gets the problem of each object that is not as it must be, by its key, and the object
@@ -81,12 +85,21 @@ def read_annotation(
         found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
+    _check_texts(path, vehicles)
     keys, ids, types, rows = [], [], [], []
+    known: dict[int, Any] = {}
     for key, entry in vehicles.items():
         if str(key) in skip:
             continue
         try:
             found = _object(path, key, entry, dialect, agent)
+            other = known.setdefault(found[0], key)
+            if other is not key:
+                raise DataFileError(
+                    path,
+                    f"key 'vehicles.{key!s:.60}': stands for object {found[0]}, as key "
+                    f"'vehicles.{other!s:.60}' does; expected an id of its own",
+                )
         except DataFileError as error:
             if bad is None:
                 raise
@@ -115,6 +128,17 @@ def read_annotation(
 
 
 _MISSING = object()
+
+
+def _check_texts(path: str, vehicles: dict) -> None:
+    """Refuse keys such as 7 and '7', which neither an id nor a list of what to skip tells apart."""
+    texts: dict[str, Any] = {}
+    for key in vehicles:
+        other = texts.setdefault(str(key), key)
+        if other is not key:
+            raise DataFileError(
+                path, f"key 'vehicles': {shown(other)} and {shown(key)} are the same object id"
+            )
 
 
 def _pose(path: str, content: dict) -> np.ndarray:
@@ -164,18 +188,24 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -> int:
+    """The id that tells an object apart from all others that the scenario's agents see."""
     where = f'vehicles.{key!s:.60}'
     if isinstance(key, bool) or not (isinstance(key, int) or _INTEGER.fullmatch(str(key))):
         raise DataFileError(path, f'key {where!r}: an object id must be an integer')
-    own = int(key)
-    if abs(own) >= 2**62:
+    found, limit = int(key), _MAX_ID
+    if dialect.association_ids and 'ass_id' in entry:
+        shared = entry['ass_id']
+        if not _is_number(shared, int):
+            raise DataFileError(
+                path, f"key '{where}.ass_id': expected an integer, got {shown(shared)}"
+            )
+        if shared == -1:
+            limit = _MAX_LONE_ID
+        else:
+            found = shared
+    if abs(found) >= limit:
         raise DataFileError(path, f'key {where!r}: an object id of that size is no id')
-    if not dialect.association_ids or 'ass_id' not in entry:
-        return own
-    shared = entry['ass_id']
-    if not _is_number(shared, int) or abs(shared) >= 2**62:
-        raise DataFileError(path, f"key '{where}.ass_id': expected an integer, got {shown(shared)}")
-    return own + 100 * agent if shared == -1 else shared
+    return found if limit == _MAX_ID else _LONE_IDS + 2 * _MAX_LONE_ID * agent + found
 
 
 def _is_number(value: Any, kind: type | tuple = (int, float)) -> bool:

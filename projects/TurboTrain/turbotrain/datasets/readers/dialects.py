@@ -17,7 +17,8 @@ class Dialect:
         objects_in_agent: objects are given in the agent's own LiDAR frame, not in the world.
         default_type: class of an object that names none; None makes ``obj_type`` a required key.
         association_ids: ``ass_id`` tells objects apart across agents. Where it is -1 an agent saw
-            the object alone, and ``object id + 100 * agent id`` stands for it, as in V2V4Real.
+            the object alone, and an id that no other object of the scenario has stands for it.
+            V2V4Real's own loader takes ``object id + 100 * agent id``, which can be another's.
         frame_rate: the unit of frame numbers, Hz. OPV2V and V2XSet count simulation steps of 50 ms
             and record every second of them.
     """

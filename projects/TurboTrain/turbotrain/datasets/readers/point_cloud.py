@@ -6,6 +6,7 @@ import string
 import numpy as np
 
 from ..point_kernels import keep_finite
+from .cloud_layout import misread_layout
 from .errors import DataFileError
 from .files import read_bytes
 from .pcd import parse_pcd
@@ -28,16 +29,16 @@ def read_point_cloud(path: str, backend_args: dict | None = None) -> np.ndarray:
 
     Args:
         path: the file: ``.bin``, little-endian float32 x, y, z (m), intensity; or ``.pcd``, ascii,
-            binary or binary_compressed, with its intensity in a field of that name, or in the red
-            byte of a packed ``rgb`` (as 0 to 1), or none (0).
+            binary or binary_compressed, with its intensity in a field of that or a like name, or
+            in the red byte of a packed ``rgb`` (as 0 to 1), or none (0, with a warning).
         backend_args: where mmengine's fileio finds it; local disk by default.
 
     Returns:
         (P, 4) float32, a new and writable array.
 
     Raises:
-        DataFileError: the file is missing, empty, truncated, of another format, or has coordinates
-            beyond 100 km.
+        DataFileError: the file is missing, empty, truncated, of another format, clearly has other
+            columns than these, or has coordinates beyond 100 km.
     """
     suffix = os.path.splitext(path)[1]
     if suffix not in CLOUD_SUFFIXES:
@@ -55,6 +56,11 @@ def read_point_cloud(path: str, backend_args: dict | None = None) -> np.ndarray:
 def _parse_bin(path: str, content: memoryview) -> np.ndarray:
     if not bytes(content[:64]).translate(None, _TEXT):
         raise DataFileError(path, f'holds text, {bytes(content[:40])!r}; {_EXPECTED}')
+    layout = misread_layout(content)
+    if layout:
+        raise DataFileError(
+            path, f'holds {layout}, as its numbers show; {_EXPECTED}: convert the clouds to these'
+        )
     if len(content) % _BYTES_PER_POINT:
         raise DataFileError(
             path,

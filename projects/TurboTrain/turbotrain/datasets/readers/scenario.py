@@ -49,11 +49,16 @@ def scan_scenario(scenario_dir: str, backend_args: dict | None = None) -> list[A
     """List what every agent recorded, sorted by agent id and frame.
 
     Raises:
-        DataFileError: there is no agent, or an annotation's name is not a frame number.
+        DataFileError: there is no agent, two folders are the same agent, or an annotation's name is
+            not a frame number.
     """
     found = []
+    folders: dict[int, str] = {}
     for agent in filter(AGENT.fullmatch, list_folder(scenario_dir, backend_args).folders):
         folder = os.path.join(scenario_dir, agent)
+        other = folders.setdefault(int(agent), agent)
+        if other != agent:
+            raise DataFileError(folder, f'expected one folder per agent; {other!r} is the same')
         names = set(list_folder(folder, backend_args).files)
         for name in names:
             stem, suffix = os.path.splitext(name)

@@ -1,5 +1,9 @@
 """A YAML loader that runs nothing, for files some of which were dumped with NumPy arrays in them.
 
+Plain scalars are read by the core schema of YAML 1.2, in which ``000022`` is 22 and ``1:30``,
+``1_000`` and ``yes`` are text; PyYAML's own, of YAML 1.1, makes numbers and truth values of all of
+them. A key that a mapping repeats is an error, where PyYAML would keep the last.
+
 A file that nests without end, or that stands for far more than it holds, is refused before it is
 built.
 
@@ -9,10 +13,13 @@ in a few fixed words; those words are read here as data, and every other Python 
 
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
+
+from .errors import shown
 
 __all__ = ['SafeArrayLoader', 'load_yaml']
 
@@ -31,22 +38,49 @@ _DEEP = re.compile(
 
 
 class SafeArrayLoader(_Base):
-    """PyYAML's safe loader, with floats such as ``1e-05`` read as floats, and NumPy arrays."""
+    """PyYAML's safe loader with YAML 1.2's core schema, unique keys, and NumPy arrays."""
+
+    # Empty, not PyYAML's; what each plain scalar is tried for is added below.
+    yaml_implicit_resolvers: ClassVar[dict] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Build a mapping of unique keys, without YAML 1.1's merge keys."""
+        mapping = yaml.constructor.BaseConstructor.construct_mapping(self, node, deep=deep)
+        if '<<' in mapping:
+            raise _problem("merge keys ('<<') are not part of YAML 1.2: write the keys out", node)
+        if len(mapping) < len(node.value):
+            seen = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise _problem(f'key {shown(key)} stands twice in one mapping', key_node)
+                seen.add(key)
+        return mapping
 
 
-SafeArrayLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float',
-    re.compile(r'^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)$|^[-+]?\d[\d_]*\.[\d_]*$'),
-    list('-+0123456789.'),
-)
+for _kind, _first, _pattern in (
+    ('null', ['', *'~nN'], r'~|null|Null|NULL|'),
+    ('bool', [*'tTfF'], r'true|True|TRUE|false|False|FALSE'),
+    ('int', [*'-+0123456789'], r'[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+'),
+    (
+        'float',
+        [*'-+.0123456789'],
+        r'[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?'
+        r'|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)',
+    ),
+):
+    SafeArrayLoader.add_implicit_resolver(
+        f'tag:yaml.org,2002:{_kind}', re.compile(rf'(?:{_pattern})\Z'), _first
+    )
 
 
 def load_yaml(text: bytes) -> Any:
     """Read one YAML document.
 
     Raises:
-        YAMLError: it is none, has tags of Python other than NumPy's arrays, nests too deep, or its
-            aliases stand for too much. What PyYAML raises for damaged scalars passes too.
+        YAMLError: it is none, repeats a key, has tags of Python other than NumPy's arrays, nests
+            too deep, or its aliases stand for too much. What PyYAML raises for damaged scalars
+            passes too.
     """
     if len(text) > _MAX_BYTES:
         raise yaml.YAMLError(f'{len(text)} bytes are more than {_MAX_BYTES}')
@@ -133,29 +167,37 @@ def _checked(construct: Any) -> Any:
         try:
             return construct(loader, node)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
-            raise yaml.constructor.ConstructorError(
-                None, None, f'{node.tag} does not describe an array ({error})', node.start_mark
-            ) from error
+            raise _problem(f'{node.tag} does not describe an array ({error})', node) from error
 
     return constructor
 
 
-def _short(construct: Any) -> Any:
-    """Refuse numbers of absurd length."""
+def _number(read: Callable[[str], float]) -> Any:
+    """Read a number, and refuse one of absurd length."""
 
-    def constructor(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-        if len(node.value) > _MAX_DIGITS:
-            raise yaml.constructor.ConstructorError(
-                None, None, f'a number of {len(node.value)} digits', node.start_mark
-            )
-        return construct(loader, node)
+    def constructor(loader: yaml.SafeLoader, node: yaml.Node) -> float:
+        text = loader.construct_scalar(node)
+        if len(text) > _MAX_DIGITS:
+            raise _problem(f'a number of {len(text)} digits', node)
+        return read(text)
 
     return constructor
 
 
-for _kind in ('int', 'float'):
-    _construct = getattr(_Base, f'construct_yaml_{_kind}')
-    SafeArrayLoader.add_constructor(f'tag:yaml.org,2002:{_kind}', _short(_construct))
+def _integer(text: str) -> int:
+    return int(text, {'0o': 8, '0x': 16}.get(text[:2], 10))
+
+
+def _float(text: str) -> float:
+    return float(text.replace('.', '') if text[-1:] in 'fFnN' else text)  # .inf and .nan
+
+
+def _problem(text: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+
+
+SafeArrayLoader.add_constructor('tag:yaml.org,2002:int', _number(_integer))
+SafeArrayLoader.add_constructor('tag:yaml.org,2002:float', _number(_float))
 for _core in _CORES:
     SafeArrayLoader.add_constructor(f'{_APPLY}{_core}._reconstruct', _checked(_array))
     SafeArrayLoader.add_constructor(f'{_APPLY}{_core}.scalar', _checked(_scalar))
