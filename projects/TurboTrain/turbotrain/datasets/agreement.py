@@ -8,6 +8,7 @@ that stands still for a minute is one witness. All limits are our choice.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,17 @@ from ..structures import (
 )
 from .readers import Annotation
 
-__all__ = ['NEAR', 'Boxes', 'Fit', 'Sight', 'best_pose', 'fit_of', 'heights_of', 'other_readings']
+__all__ = [
+    'NEAR',
+    'BestPose',
+    'Boxes',
+    'Fit',
+    'Sight',
+    'best_pose',
+    'fit_of',
+    'heights_of',
+    'other_readings',
+]
 
 NEAR = 30.0  # m; further away, sparse LiDARs leave objects without points
 _OWN_BODY = 3.0  # m; a box that close is the agent itself, seen by another
@@ -33,6 +44,8 @@ _RISES = (0.4, 4.0)  # m above the ground
 _LOOSE, _AROUND = 0.2, (0.5, 1.1)  # m outside a box: what still counts as in it, and as around it
 _SHIFTS = np.arange(-8.0, 9.0)  # m
 _TURNS = np.arange(-180.0, 180.0, 4.0)  # degrees
+_FINE_TURNS = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0)
+_TURNS_AWAY = np.cos(np.deg2rad(10.0))
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
@@ -65,6 +78,22 @@ class Fit:
     def share(self) -> float:
         """The mean over the objects, 0 if there is none."""
         return float(self.shares.mean()) if len(self.shares) else 0.0
+
+
+class BestPose(NamedTuple):
+    """What a search for one agent's poses found.
+
+    Attributes:
+        correction: (3,) ``[dx, dy, yaw]``, metres and degrees, to add to the poses.
+        in_world: whether these metres are along the world's axes, not along the agent's.
+        fit: what the corrected poses give.
+        chance: the median share of poses that are more than 4 m off, whatever they are.
+    """
+
+    correction: np.ndarray
+    in_world: bool
+    fit: Fit
+    chance: float
 
 
 class Sight:
@@ -151,30 +180,32 @@ def fit_of(views: list[tuple[Sight, Boxes]]) -> Fit:
     return Fit(ids, shares[0])
 
 
-def best_pose(views: list[tuple[Sight, Boxes]], in_world: bool) -> tuple[np.ndarray, Fit]:
+def best_pose(views: list[tuple[Sight, Boxes]]) -> BestPose:
     """Search for the correction of one agent's poses that makes the boxes fit best.
 
-    Shifts of up to 8 m and all headings are tried, first by themselves, then around the best.
-
-    Args:
-        views: of one agent.
-        in_world: whether the poses are off by the same in the world's axes (as a wrong position
-            is) or in the agent's own (as a wrong mounting is).
-
-    Returns:
-        ``[dx, dy, yaw]``, metres and degrees, to add to the poses, and the fit that it gives.
+    Shifts of up to 8 m and all headings are tried, first by themselves, then around the best; of an
+    agent that turns, shifts both in the world (a wrong position) and along its axes (a wrong
+    mounting).
     """
+    x_axes = np.array([sight.world_from_level[:2, 0] for sight, _ in views])
+    turns = len(x_axes) > 0 and (x_axes @ x_axes[0]).min() < _TURNS_AWAY
+    found = [_search(views, in_world) for in_world in ((True, False) if turns else (True,))]
+    return max(found, key=lambda item: item.fit.share)
+
+
+def _search(views: list[tuple[Sight, Boxes]], in_world: bool) -> BestPose:
     x, y = np.meshgrid(_SHIFTS, _SHIFTS, indexing='ij')
-    none = np.zeros(x.size)
-    shifts = np.column_stack([x.ravel(), y.ravel(), none])
-    turns = np.column_stack([0 * _TURNS, 0 * _TURNS, _TURNS])
+    shifts = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    turns = np.column_stack([np.zeros((len(_TURNS), 2)), _TURNS])
     coarse = np.concatenate([shifts, turns])
-    best = coarse[_best(_fits(views, coarse, in_world)[1], coarse)]
-    near = np.linalg.norm(shifts, axis=1) < 3
-    fine = np.concatenate([best + shifts[near] + [0, 0, turn] for turn in (-8, -4, -2, 0, 2, 4, 8)])
-    ids, shares = _fits(views, fine, in_world)
-    chosen = _best(shares, fine)
-    return fine[chosen], Fit(ids, shares[chosen])
+    shares = _fits(views, coarse, in_world)[1]
+    best = coarse[_best(shares, coarse)]
+    size = np.linalg.norm(shifts, axis=1)
+    fine = np.concatenate([best + shifts[size < 3] + [0, 0, turn] for turn in _FINE_TURNS])
+    ids, fine_shares = _fits(views, fine, in_world)
+    chosen = _best(fine_shares, fine)
+    chance = float(np.median(shares[: len(shifts)][size > 4].mean(axis=1)))
+    return BestPose(fine[chosen], in_world, Fit(ids, fine_shares[chosen]), chance)
 
 
 def heights_of(views: list[tuple[Sight, Boxes]]) -> tuple[np.ndarray, np.ndarray]:
@@ -182,18 +213,22 @@ def heights_of(views: list[tuple[Sight, Boxes]]) -> tuple[np.ndarray, np.ndarray
 
     Returns:
         ids: (n,) int64.
-        heights: (n,) metres, the median over its moments.
+        heights: (n, 2) metres, medians over its moments: above the ground of the cloud, and above
+            where the boxes around the agent usually begin.
     """
-    ids, heights = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+    ids, heights = [np.zeros(0, dtype=np.int64)], [np.zeros((0, 2))]
     for sight, labels in views:
+        bottom = labels.boxes[:, 2]
         block = tuple(((labels.boxes[:, :2] + _REACH) / _BLOCK).astype(np.int64).T)
-        height = labels.boxes[:, 2] - sight.ground[block]
+        height = bottom - sight.ground[block]
         seen = np.isfinite(height)
-        ids.append(labels.ids[seen])
-        heights.append(height[seen])
+        if seen.any():
+            ids.append(labels.ids[seen])
+            heights.append(np.column_stack([height, bottom - np.median(bottom)])[seen])
     every, values = np.concatenate(ids), np.concatenate(heights)
     found = np.unique(every)
-    return found, np.array([np.median(values[every == key]) for key in found])
+    medians = [np.median(values[every == key], axis=0) for key in found]
+    return found, np.reshape(medians, (-1, 2))
 
 
 def _levelled(world_from_agent: np.ndarray) -> np.ndarray:
@@ -214,7 +249,7 @@ def _ground(block: tuple[np.ndarray, ...], z: np.ndarray) -> np.ndarray:
 
 def _cells(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The raster's cells at (..., 2) places; those outside it count as its border."""
-    cells = ((xy + _REACH) / _CELL).clip(0, 2 * _REACH / _CELL - 1).astype(np.int64)
+    cells = ((xy + _REACH) / _CELL).astype(np.int32).clip(0, round(2 * _REACH / _CELL) - 1)
     return cells[..., 0], cells[..., 1]
 
 
@@ -259,11 +294,11 @@ def _fits(
             shift = shift @ sight.world_from_level[:2, :2]
         places, begin = _samples(labels.boxes)
         hits = sight.raised[_cells((places - shift[:, None]) @ back)]
-        counts = np.add.reduceat(hits, begin, axis=1, dtype=np.int64)
+        counts = np.add.reduceat(hits, begin, axis=1, dtype=np.int32)
         inside, around = counts[:, ::2], counts[:, 1::2]
-        which = np.searchsorted(ids, labels.ids)
-        np.add.at(fitting, (slice(None), which), (inside > 0) & (inside >= around))
-        np.add.at(moments, which, 1)
+        which = np.searchsorted(ids, labels.ids)  # each object has one label at a moment
+        fitting[:, which] += (inside > 0) & (inside >= around)
+        moments[which] += 1
     return ids, fitting / moments.clip(min=1)
 
 

@@ -291,9 +291,7 @@ def _check_scenario(
         return [Finding('bad scenario', 'error', path, text)], scenario.counts
     skip = options.ignore.keys_by_annotation()
     frames = [
-        row
-        for row in every
-        if scenario.relative(row.annotation) not in options.ignore.annotations
+        row for row in every if scenario.relative(row.annotation) not in options.ignore.annotations
     ]
     chosen = _chosen(frames, _MOMENTS)
     findings = []

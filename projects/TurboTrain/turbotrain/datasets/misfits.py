@@ -5,23 +5,34 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .agreement import NEAR, Boxes, Fit, Sight, best_pose, fit_of, heights_of, other_readings
+from .agreement import (
+    NEAR,
+    BestPose,
+    Boxes,
+    Fit,
+    Sight,
+    best_pose,
+    fit_of,
+    heights_of,
+    other_readings,
+)
 from .plausibility import Found, Good
-from .readers import DIALECTS, Dialect, resolve_dialect
+from .readers import DIALECTS, Annotation, Dialect, resolve_dialect
 
 __all__ = ['check_fit', 'spread']
 
 # All our choice. A share of fitting boxes is about 0.9 in simulated and 0.3 in unrelated clouds.
-_LEAST_OBJECTS, _LEAST_GAINED = 5, 4  # fewer tell nothing
+_LEAST_OBJECTS, _LEAST_GAINED = 5, 3  # fewer tell nothing
 _GAIN = 0.25  # by which another reading must fit more objects
 _GOOD = 0.5  # share that another reading must reach
-_POOR, _MANY = 0.15, 8  # share below which that many labels do not fit, even if nothing fits better
+_MANY, _BEYOND_CHANCE = 10, 0.1  # so many labels have to fit better than by chance
 _SHIFT, _TURN = 1.5, 4.0  # m and degrees; smaller errors of a pose are noise
 _OUT_OF_SIGHT = 150.0  # m
-_AGENT_HEIGHT, _OBJECT_HEIGHT = 1.0, 2.0  # m off the ground, of most of an agent's labels and of one
+_AGENT_HEIGHT, _OBJECT_HEIGHT = 1.0, 2.0  # m off the ground: of most of an agent's labels, of one
 
 Sights = Mapping[tuple[int, int], Sight]
 Views = list[tuple[Sight, Boxes]]
+Moments = list[tuple[Sight, int, Annotation]]
 
 
 def spread(items: list, count: int) -> list:
@@ -47,43 +58,52 @@ def check_fit(good: Good, sights: Sights, dataset: str) -> Found:
         by_frame[row.frame].append((row.agent, annotation))
     for agent, moments in by_agent.items():
         own = [(sight, sight.labels(annotation)) for sight, _, annotation in moments]
-        fit = fit_of(own)
-        readings: dict[str, Views] = defaultdict(list)
-        if fit.share < 1 - _GAIN:
-            for sight, _, annotation in moments:
-                other = other_readings(sight, annotation, dialect.objects_in_agent)
-                for name, boxes in other.items():
-                    readings[name].append((sight, boxes))
-        problem = _misfit(own, fit, readings, dialect)
-        if not problem and _out_of_sight(moments):
-            problem = f'none of its labels lies within {_OUT_OF_SIGHT:.0f} m of it'
-        if not problem:
-            others = [
-                (sight, _labels_of_others(sight, agent, by_frame[frame]))
-                for sight, frame, _ in moments
-            ]
-            found = fit_of(others)
-            problem = _pose_error(others, found)
-            if problem:
-                problem = (
-                    f"its own labels fit its points, the other agents' do not: {problem}. One of "
-                    'these agents has wrong poses'
-                )
+        others = [
+            (sight, _labels_of_others(sight, agent, by_frame[frame])) for sight, frame, _ in moments
+        ]
+        problem = _against_own(moments, own, dialect) or _against_others(others)
         if problem:
             yield 'labels off the points', 'error', str(agent), problem
         else:
             yield from _heights(agent, own)
 
 
-def _misfit(own: Views, fit: Fit, readings: Mapping[str, Views], dialect: Dialect) -> str:
+def _against_own(moments: Moments, own: Views, dialect: Dialect) -> str:
     """What an agent's own labels say against how they were read; empty if nothing."""
-    best, remedy = fit.share + _GAIN, ''
-    for name, views in readings.items():
-        other = fit_of(views)
-        if len(other.ids) >= _LEAST_OBJECTS and other.share >= max(best, _GOOD):
-            best = other.share + 0.05  # a later one has to be clearly better
-            remedy = _fits_better(fit, other, _meaning(name, dialect))
-    return remedy or _pose_error(own, fit) or _nothing_fits(fit)
+    fit = fit_of(own)
+    if len(fit.ids) and fit.share > 1 - _GAIN:
+        return ''
+    readings: dict[str, Views] = defaultdict(list)
+    for sight, _, annotation in moments:
+        for name, boxes in other_readings(sight, annotation, dialect.objects_in_agent).items():
+            readings[name].append((sight, boxes))
+    fits = {name: fit_of(views) for name, views in readings.items()}
+    known = {name: other for name, other in fits.items() if len(other.ids) >= _LEAST_OBJECTS}
+    if known:
+        name, other = max(known.items(), key=lambda item: item[1].share)
+        if other.share >= max(_GOOD, fit.share + _GAIN):
+            return _fits_better(fit, other, _meaning(name, dialect))
+    if len(fit.ids) >= _LEAST_OBJECTS:
+        best = best_pose(own)
+        return _pose_error(fit, best) or _chance_hits(fit, best)
+    if _out_of_sight(moments):
+        return f'none of its labels lies within {_OUT_OF_SIGHT:.0f} m of it'
+    return ''
+
+
+def _against_others(others: Views) -> str:
+    """What the other agents' labels say against an agent's poses; empty if nothing."""
+    fit = fit_of(others)
+    # What others see is often hidden from this agent.
+    if len(fit.ids) < _LEAST_OBJECTS or fit.share > _GOOD:
+        return ''
+    problem = _pose_error(fit, best_pose(others))
+    if not problem:
+        return ''
+    return (
+        f"its own labels fit its points, the other agents' do not: {problem}. One of these agents "
+        'has wrong poses'
+    )
 
 
 def _meaning(name: str, dialect: Dialect) -> str:
@@ -91,12 +111,7 @@ def _meaning(name: str, dialect: Dialect) -> str:
         wanted = [k for k, d in DIALECTS.items() if d.objects_in_agent != dialect.objects_in_agent]
         where = 'the world' if dialect.objects_in_agent else "the agent's own frame"
         return f'with objects given in {where}, as --dataset {" or ".join(wanted)} reads them'
-    wanted = [k for k, d in DIALECTS.items() if d.left_handed != dialect.left_handed]
-    hand = 'right' if dialect.left_handed else 'left'
-    return (
-        f'with the y of the {name} mirrored: they are {hand}-handed (all of the files are in '
-        f'{", ".join(wanted)})'
-    )
+    return f'with the y of the {name} mirrored: the files are not all of one handedness'
 
 
 def _fits_better(fit: Fit, other: Fit, how: str) -> str:
@@ -106,22 +121,9 @@ def _fits_better(fit: Fit, other: Fit, how: str) -> str:
     )
 
 
-def _nothing_fits(fit: Fit) -> str:
-    if len(fit.ids) < _MANY or fit.share >= _POOR:
-        return ''
-    return (
-        f'of {len(fit.ids)} labelled objects within {NEAR:.0f} m, {fit.share:.0%} have their points '
-        'in their boxes, and no other pose, handedness or frame fits better: the clouds may have '
-        'other columns, or be of another moment'
-    )
-
-
-def _pose_error(views: Views, fit: Fit) -> str:
+def _pose_error(fit: Fit, best: BestPose) -> str:
     """Which other poses fit clearly more objects; empty if none."""
-    if len(fit.ids) < _LEAST_OBJECTS or fit.share > 1 - _GAIN:
-        return ''
-    found = [(in_world, *best_pose(views, in_world)) for in_world in (False, True)]
-    in_world, (dx, dy, turn), other = max(found, key=lambda item: item[2].share)
+    (dx, dy, turn), other = best.correction, best.fit
     turn = (turn + 180) % 360 - 180
     change = other.shares - fit.shares
     # A pose that is merely lucky gains few objects, and loses about as many.
@@ -133,13 +135,20 @@ def _pose_error(views: Views, fit: Fit) -> str:
     if abs(turn) >= _TURN:
         parts.append(f'turned by {turn:.0f} degrees')
     if np.hypot(dx, dy) >= _SHIFT:
-        parts.append(f'moved by ({dx:.1f}, {dy:.1f}) m {_AXES[in_world]}')
-    if not parts:
+        axes = 'in the world' if best.in_world else 'along its own axes'
+        parts.append(f'moved by ({dx:.1f}, {dy:.1f}) m {axes}')
+    return _fits_better(fit, other, f'with its pose {" and ".join(parts)}') if parts else ''
+
+
+def _chance_hits(fit: Fit, best: BestPose) -> str:
+    """Whether labels and points have nothing in common; empty if they have."""
+    if len(fit.ids) < _MANY or fit.share > min(_GOOD, best.chance + _BEYOND_CHANCE):
         return ''
-    return _fits_better(fit, other, f'with its pose {" and ".join(parts)}')
-
-
-_AXES = {False: 'along its own axes', True: 'in the world'}
+    return (
+        f'of {len(fit.ids)} labelled objects within {NEAR:.0f} m, {fit.share:.0%} have their '
+        f'points in their boxes, {best.chance:.0%} have at wrong poses, and no other pose, '
+        'handedness or frame fits: the clouds may have other columns, or be of other moments'
+    )
 
 
 def _labels_of_others(sight: Sight, agent: int, moment: Iterable) -> Boxes:
@@ -154,7 +163,7 @@ def _labels_of_others(sight: Sight, agent: int, moment: Iterable) -> Boxes:
     return Boxes(np.concatenate(ids), np.concatenate(boxes))
 
 
-def _out_of_sight(moments: list) -> bool:
+def _out_of_sight(moments: Moments) -> bool:
     """Whether there are labels, and all of them lie far away."""
     offsets = [
         annotation.centres[:, :2] - annotation.world_from_agent[:2, 3]
@@ -167,16 +176,18 @@ def _out_of_sight(moments: list) -> bool:
 def _heights(agent: int, own: Views) -> Found:
     """Boxes that float or are buried: all of an agent's, or single ones."""
     ids, heights = heights_of(own)
-    middle = float(np.median(heights)) if len(ids) >= _LEAST_OBJECTS else 0.0
+    middle = float(np.median(heights[:, 0])) if len(ids) >= _LEAST_OBJECTS else 0.0
     if abs(middle) > _AGENT_HEIGHT:
+        side = 'above' if middle > 0 else 'below'
         text = (
-            f'its labelled boxes begin {abs(middle):.1f} m {"above" if middle > 0 else "below"} the '
-            f'ground (median of {len(ids)} objects): the z of its poses or of its labels is off'
+            f'its labelled boxes begin {abs(middle):.1f} m {side} the ground (median of {len(ids)} '
+            'objects): the z of its poses or of its labels is off'
         )
         yield 'labels off the ground', 'error', str(agent), text
         return
-    for key, height in zip(ids.tolist(), heights.tolist(), strict=True):
-        if abs(height) > _OBJECT_HEIGHT:
-            side = 'above' if height > 0 else 'below'
-            text = f'object {key} begins {abs(height):.1f} m {side} the ground'
+    # What seems to be the ground may be the top of something that hides it, and a road may climb.
+    for sign, side in ((1, 'above'), (-1, 'below')):
+        off = (sign * heights).min(axis=1)
+        for i in np.flatnonzero(off > _OBJECT_HEIGHT):
+            text = f'object {ids[i]} begins {off[i]:.1f} m {side} the ground'
             yield 'object off the ground', 'warning', str(agent), text

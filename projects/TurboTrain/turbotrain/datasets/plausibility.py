@@ -10,7 +10,15 @@ import numpy as np
 from .ignore_list import IgnoreList
 from .readers import AgentFrame, Annotation, resolve_dialect
 
-__all__ = ['CheckOptions', 'Found', 'Good', 'check_agents', 'check_boxes', 'check_labels', 'check_tracks']
+__all__ = [
+    'CheckOptions',
+    'Found',
+    'Good',
+    'check_agents',
+    'check_boxes',
+    'check_labels',
+    'check_tracks',
+]
 
 # Our choice.
 _FLIP = np.deg2rad(150.0)

@@ -53,9 +53,7 @@ def recognise_dataset(
     return 'v2xpnp', 'nothing in them speaks for another dataset'
 
 
-def contradiction(
-    frames: list[AgentFrame], dataset: str, backend_args: dict | None = None
-) -> str:
+def contradiction(frames: list[AgentFrame], dataset: str, backend_args: dict | None = None) -> str:
     """Why one agent's files cannot be of a dataset, and of which they are; empty if they may be.
 
     Args:
@@ -99,7 +97,7 @@ def _samples(frames: list[AgentFrame], backend_args: dict | None) -> Iterator[di
     for row in dict.fromkeys((frames[0], frames[len(frames) // 2], frames[-1])):
         try:
             content = load_yaml(bytes(read_bytes(row.annotation, backend_args)))
-        except Exception:  # noqa: S112 - the reader names it
-            continue
+        except Exception:
+            continue  # the reader names it
         if isinstance(content, dict) and isinstance(content.get('vehicles'), dict):
             yield content
