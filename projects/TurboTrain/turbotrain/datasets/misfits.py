@@ -19,7 +19,7 @@ from .agreement import (
 from .plausibility import Found, Good
 from .readers import DIALECTS, Annotation, Dialect, resolve_dialect
 
-__all__ = ['check_fit', 'spread']
+__all__ = ['check_fit']
 
 # All our choice. A share of fitting boxes is about 0.9 in simulated and 0.3 in unrelated clouds.
 _LEAST_OBJECTS, _LEAST_GAINED = 5, 3  # fewer tell nothing
@@ -33,13 +33,6 @@ _AGENT_HEIGHT, _OBJECT_HEIGHT = 1.0, 2.0  # m off the ground: of most of an agen
 Sights = Mapping[tuple[int, int], Sight]
 Views = list[tuple[Sight, Boxes]]
 Moments = list[tuple[Sight, int, Annotation]]
-
-
-def spread(items: list, count: int) -> list:
-    """At most so many of the items, evenly spread from the first to the last."""
-    if len(items) <= count:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def check_fit(good: Good, sights: Sights, dataset: str) -> Found:

@@ -18,6 +18,7 @@ __all__ = [
     'check_boxes',
     'check_labels',
     'check_tracks',
+    'spread',
 ]
 
 # Our choice.
@@ -57,6 +58,13 @@ class CheckOptions:
 # Kind, severity, path within the scenario, and text of each finding.
 Good = list[tuple[AgentFrame, Annotation]]
 Found = Iterator[tuple[str, str, str, str]]
+
+
+def spread(items: list, count: int) -> list:
+    """At most so many of the items, evenly spread from the first to the last."""
+    if len(items) <= count:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def check_agents(good: Good, options: CheckOptions) -> Found:
