@@ -47,8 +47,9 @@ def recognise_dataset(
             roadside = any(row.agent < 0 for row in frames)
             if dataset == 'opv2v' and roadside:
                 return 'v2xset', f'{why}; there are roadside units'
-            if dataset == 'v2xpnp' and 'validate' in list_folder(data_root, backend_args).folders:
-                return 'v2xreal', f"{why}; there is a folder 'validate'"
+            there = list_folder(data_root, backend_args).folders
+            if dataset == 'v2xpnp' and 'validate' in there and 'map' not in there:
+                return 'v2xreal', f"{why}; there is 'validate' and no 'map'"
             return dataset, why
     return 'v2xpnp', 'nothing in them speaks for another dataset'
 
