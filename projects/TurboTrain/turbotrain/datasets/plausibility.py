@@ -177,7 +177,8 @@ def check_tracks(good: Good, options: CheckOptions) -> Found:
     told = set()
     for agent, found in backwards.items():
         if len(found) >= 3 and 2 * len(found) > movers[agent]:
-            text = f'{len(found)} of its {movers[agent]} moving objects head backwards: {min(found.items())[1]}'
+            text = f'{len(found)} of its {movers[agent]} moving objects head backwards: '
+            text += min(found.items())[1]
             yield 'headings reversed', 'error', str(agent), text
             continue
         for key, text in found.items():
