@@ -22,10 +22,10 @@ from .readers import DIALECTS, Annotation, Dialect, resolve_dialect
 __all__ = ['check_fit']
 
 # All our choice. A share of fitting boxes is about 0.9 in simulated and 0.3 in unrelated clouds.
-_LEAST_OBJECTS, _LEAST_GAINED = 5, 3  # fewer tell nothing
+_LEAST_OBJECTS, _LEAST_GAINED = 5, 4  # fewer tell nothing
 _GAIN = 0.25  # by which another reading must fit more objects
-_GOOD = 0.5  # share that another reading must reach
-_MANY, _BEYOND_CHANCE = 10, 0.1  # so many labels have to fit better than by chance
+_GOOD = 0.6  # share that another reading must reach
+_MANY, _BEYOND_CHANCE = 10, 1.6  # so many labels have to fit that many times what chance does
 _SHIFT, _TURN = 1.5, 4.0  # m and degrees; smaller errors of a pose are noise
 _OUT_OF_SIGHT = 150.0  # m
 _AGENT_HEIGHT, _OBJECT_HEIGHT = 1.0, 2.0  # m off the ground: of most of an agent's labels, of one
@@ -135,7 +135,7 @@ def _pose_error(fit: Fit, best: BestPose) -> str:
 
 def _chance_hits(fit: Fit, best: BestPose) -> str:
     """Whether labels and points have nothing in common; empty if they have."""
-    if len(fit.ids) < _MANY or fit.share > min(_GOOD, best.chance + _BEYOND_CHANCE):
+    if len(fit.ids) < _MANY or fit.share > min(_GOOD, best.chance * _BEYOND_CHANCE):
         return ''
     return (
         f'of {len(fit.ids)} labelled objects within {NEAR:.0f} m, {fit.share:.0%} have their '
