@@ -86,8 +86,9 @@ class V2XPnPDataset(BaseDataset):
     Raises:
         ValueError: an argument is not among the known ones.
         FileNotFoundError: there is no folder ``data_root``.
-        DataFileError: the info file is missing, damaged or of another version, has no frames that
-            are ``step`` apart, no scenario that suits the mode, or no class that the map knows.
+        DataFileError: the info file is missing, damaged or of another version, has no label, no
+            frames that are ``step`` apart, no scenario that suits the mode, or no class that the
+            map knows.
     """
 
     def __init__(
@@ -161,6 +162,11 @@ class V2XPnPDataset(BaseDataset):
                 f'files with {making_of(self.ann_file)}'
             )
         self.infos = infos = load_infos(self.ann_file, self.backend_args)
+        if not len(infos.object_id):
+            raise DataFileError(
+                self.ann_file,
+                f'holds no label; python tools/check_dataset.py {self.data_root} says why',
+            )
         infos.index()
         self._frames_of: dict[float, int] = {}
         self._step_frames = max(round(self.step * infos.dialect.frame_rate), 1)
