@@ -1,6 +1,6 @@
 """Find what is broken in a dataset: ``python tools/check_dataset.py data/v2xpnp``.
 
-The exit code is 1 if training would fail on what was found, else 0.
+The exit code is 1 if training would fail on what was found or learn what is wrong, else 0.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from projects.TurboTrain.turbotrain.datasets import IgnoreList, load_ignore_list, save_ignore_list
 from projects.TurboTrain.turbotrain.datasets.checks import (
+    MOSTLY_BAD,
     CheckOptions,
     Finding,
     check_dataset,
@@ -24,13 +25,18 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 )
 from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
+from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
 from tools.create_data import add_reading_arguments, splits_of
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Look for broken files and odd labels')
     parser.add_argument('data_root', help='folder of train/, val/, ...')
-    parser.add_argument('--dataset', choices=sorted(DIALECTS), default='v2xpnp')
+    parser.add_argument(
+        '--dataset',
+        choices=sorted(DIALECTS),
+        help='whose conventions the files follow; what they look like by default',
+    )
     parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
     parser.add_argument('--class-map', choices=sorted(CLASS_MAPS), default='v2xreal3')
     parser.add_argument('--no-clouds', action='store_true', help='leave point clouds unread')
@@ -49,14 +55,18 @@ def main() -> None:
     root = args.data_root.rstrip('/') or '/'
     try:
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
+        splits = args.splits or splits_of(root, args.backend_args)
+        dataset = args.dataset
+        if not dataset:
+            dataset, why = recognise_dataset(root, splits, args.backend_args)
+            print(f'read as {dataset}: {why}; --dataset names another')
         options = CheckOptions(
-            args.dataset,
+            dataset,
             names,
             clouds=not args.no_clouds,
             ignore=ignore,
             backend_args=args.backend_args,
         )
-        splits = args.splits or splits_of(root, args.backend_args)
         findings = check_dataset(
             root, splits, options, args.workers, partial(tqdm, desc='check', unit='scenario')
         )
@@ -66,10 +76,12 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + '\n')
         print(f'all findings: {args.json}')
-    if args.fix_list:
+    if args.fix_list and any(finding.kind == MOSTLY_BAD for finding in findings):
+        print(f'no ignore list {args.fix_list}: it would leave out most of the dataset')
+    elif args.fix_list:
         save_ignore_list(args.fix_list, ignore.union(ignore_list_of(findings)))
         print(
-            f'ignore list: {args.fix_list}; python tools/create_data.py {args.dataset} '
+            f'ignore list: {args.fix_list}; python tools/create_data.py {dataset} '
             f'--root-path {root} --ignore-list {args.fix_list}'
         )
     if any(finding.severity == 'error' for finding in findings):

@@ -19,6 +19,11 @@ from projects.TurboTrain.turbotrain.datasets import (
     load_ignore_list,
     save_infos,
 )
+from projects.TurboTrain.turbotrain.datasets.checks import (
+    OTHER_DATASET,
+    CheckOptions,
+    check_sample,
+)
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
@@ -72,6 +77,8 @@ def main() -> None:
     try:
         found = args.splits or splits_of(args.root_path, args.backend_args)
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
+        for folder in found:
+            look_at(args, folder, ignore)
         out_dir.mkdir(parents=True, exist_ok=True)
         for folder in found:
             make_infos(args, folder, out_dir, ignore)
@@ -90,6 +97,15 @@ def splits_of(root_path: str, backend_args: dict | None = None) -> list[str]:
     if not found:
         raise DataFileError(root_path, f'expected at least one of the folders {", ".join(SPLITS)}')
     return found
+
+
+def look_at(args: argparse.Namespace, folder: str, ignore: IgnoreList) -> None:
+    """Stop at files of another dataset, and warn of labels that do not lie where points are."""
+    options = CheckOptions(args.dataset, ignore=ignore, backend_args=args.backend_args)
+    for finding in check_sample(args.root_path, folder, options):
+        if finding.kind == OTHER_DATASET:
+            raise DataFileError(os.path.join(args.root_path, finding.path), finding.text)
+        print(f'warning: {finding.path}: {finding.kind}: {finding.text}', file=sys.stderr)
 
 
 def make_infos(args: argparse.Namespace, folder: str, out_dir: Path, ignore: IgnoreList) -> None:

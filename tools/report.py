@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import ROOT, run_tool
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
 
 

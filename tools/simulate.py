@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.simulation import (
     SensorOptions,
     SetOptions,
-    SumoError,
     simulate_dataset,
 )
 
@@ -100,7 +100,7 @@ def main() -> None:
             ),
         )
         summary = simulate_dataset(arguments.out, options, arguments.workers)
-    except (ValueError, FileExistsError, SumoError, RuntimeError) as error:
+    except (UserError, FileExistsError) as error:
         sys.exit(f'error: {error}')
     size = sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file())
     print(

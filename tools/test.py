@@ -35,7 +35,7 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = checkpoint
     # A test of weights that were never loaded would look like any other.
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='TransferReportHook', fresh=())]
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='TransferReportHook', fresh=())]
     if predictions:
         own = cfg.test_evaluator
         writer = dict(type='PredictionWriter', path=predictions)

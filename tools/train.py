@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.TurboTrain.turbotrain.engine import newest_checkpoint
+from projects.TurboTrain.turbotrain.engine import UserError, newest_checkpoint
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     enable_amp,
@@ -26,6 +26,11 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint; without one, from the newest whole one in the work dir',
     )
+    parser.add_argument(
+        '--resume-schedule',
+        choices=['checkpoint', 'config'],
+        help='whose learning rates and optimiser settings a resumed run has (default: checkpoint)',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     return parser.parse_args()
 
@@ -36,6 +41,10 @@ def main() -> None:
     cfg = load_config(args)
     if args.amp:
         enable_amp(cfg)
+    if args.resume_schedule:
+        if 'exact_resume' not in cfg.default_hooks:
+            raise UserError('--resume-schedule: default_hooks.exact_resume, which does it, is off')
+        cfg.default_hooks.exact_resume.schedule = args.resume_schedule
     if args.resume is not None:
         # Without anything to go on from, the run begins where the config says, stage 1 included.
         checkpoint = named or newest_checkpoint(cfg.work_dir)

@@ -29,10 +29,10 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from tqdm import tqdm
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
+from projects.TurboTrain.turbotrain.engine import load_weights
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
@@ -80,7 +80,7 @@ def main() -> None:
     init_default_scope(cfg.default_scope)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device).eval()
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    load_weights(model, checkpoint)
     loader = cfg.train_dataloader if args.reconstruction else cfg.get('test_dataloader')
     if loader is None or args.reconstruction != isinstance(model, MaskedPretrainer):
         sys.exit('--reconstruction goes with a pretraining config, and only with one')

@@ -19,6 +19,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
     numerical_faults=dict(type='NumericalFaultHook', max_skipped=50),  # our choice
+    trained_parts=dict(type='TrainedPartsHook'),
     sync_statistics=dict(type='SyncNormStatisticsHook'),
 )
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl'))

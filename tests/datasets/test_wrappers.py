@@ -189,10 +189,12 @@ def test_messages_lead_to_what_works(one):
     with pytest.warns(UserWarning, match="EpochIndexSampler'.*type='EpochIndexDataset'"):
         for index in DefaultSampler(dataset, shuffle=True, seed=0):
             dataset[index]
-    with pytest.raises(TypeError, match=r"dict\(type='EpochIndexDataset', dataset=dict\(type='Rep"):
+    with pytest.raises(
+        ValueError, match=r"dict\(type='EpochIndexDataset', dataset=dict\(type='Rep"
+    ):
         EpochIndexSampler(dataset)
     assert len(list(EpochIndexSampler(EpochIndexDataset(dataset)))) == 2 * FRAMES
-    with pytest.raises(TypeError, match='Subset holds a list'):
+    with pytest.raises(ValueError, match='Subset holds a list'):
         EpochIndexDataset(Subset([1, 2], [0]))
 
 
@@ -214,7 +216,7 @@ def test_commands_hand_on_the_seed_and_the_epoch(one, tmp_path, monkeypatch):
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     inner = dataset.dataset.datasets
     assert (inner[0].dataset.seed, inner[1].seed) == (5, 1)
-    with pytest.raises(UserError, match=r"one data set, the config has \['infos.npz', 'infos.npz'"):
+    with pytest.raises(UserError, match=r"config has \['.*/a/infos.npz', '.*/b/infos.npz'\]"):
         only_dataset(cfg.train_dataloader)
     with pytest.raises(UserError, match='a/infos.npz has classes'):
         load(tmp_path, monkeypatch, concat(one('a', class_map='vehicle1'), one('b')))

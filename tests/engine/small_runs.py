@@ -22,8 +22,9 @@ import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 
 SAMPLES, BATCH = 14, 2
 HOOK_TYPES = (
-    'PlainCheckpointHook', 'ExactResumeHook', 'SyncNormStatisticsHook', 'NumericalFaultHook',
+    'PlainCheckpointHook', 'SyncNormStatisticsHook', 'NumericalFaultHook', 'TrainedPartsHook',
 )  # fmt: skip
+WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9)
 TASKS = dict(detection=['loss_box'], prediction=['loss_path'])
 
 
@@ -106,6 +107,9 @@ def build(
     collate: Callable | dict | None = None,
     sampler: str = 'DefaultSampler',
     fault_hook: bool = True,
+    param_scheduler: dict | list[dict] = WARM_UP,
+    follow: str = 'checkpoint',
+    seed: int = 0,
     **loader,
 ) -> Runner:
     """A runner; unless told otherwise it saves every second iteration, in mid-epoch too."""
@@ -113,8 +117,8 @@ def build(
     default = dict(type='default_collate')
     train = dict(
         dataset=dataset or Numbers(), batch_size=BATCH, collate_fn=collate or default,
-        sampler=dict(type=sampler, shuffle=True), **loader,
-    )  # fmt: skip
+        sampler=dict(type=sampler, shuffle=True),
+    ) | loader  # fmt: skip
     validation = {}
     if validate:
         in_order = dict(type='DefaultSampler', shuffle=False)
@@ -123,7 +127,8 @@ def build(
                                 sampler=in_order),
             val_cfg=dict(), val_evaluator=dict(type='GamblingMetric'),
         )  # fmt: skip
-    own = [name for name in HOOK_TYPES if fault_hook or name != 'NumericalFaultHook']
+    own = [dict(type=n) for n in HOOK_TYPES if fault_hook or n != 'NumericalFaultHook']
+    own.append(dict(type='ExactResumeHook', schedule=follow))
     build.number = getattr(build, 'number', 0) + 1
     return Runner(
         model=model or dict(type='Gambler'), work_dir=str(work_dir), train_dataloader=train,
@@ -132,13 +137,13 @@ def build(
             type='ConflictSuppressingOptimWrapper', optimizer=dict(type='Adam', lr=0.01),
             tasks=TASKS,
         ),
-        param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9),
+        param_scheduler=param_scheduler,
         default_hooks=dict(
             checkpoint=dict(type='DurableCheckpointHook', by_epoch=False, interval=2)
             | (checkpoint or {})
         ),
-        custom_hooks=[*(dict(type=name) for name in own), *interruption, *hooks],
-        randomness=dict(seed=0), resume=resume, load_from=load_from, launcher=launcher,
+        custom_hooks=[*own, *interruption, *hooks],
+        randomness=dict(seed=seed), resume=resume, load_from=load_from, launcher=launcher,
         cfg=dict(model_wrapper_cfg=dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )),

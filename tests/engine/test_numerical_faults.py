@@ -10,8 +10,8 @@ from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
 from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 from projects.TurboTrain.turbotrain.balancing.faults import faulty_tasks, non_finite_gradients
-from projects.TurboTrain.turbotrain.engine.errors import NumericalError
 from projects.TurboTrain.turbotrain.engine.hooks import NumericalFaultHook
+from projects.TurboTrain.turbotrain.errors import NumericalError
 from tests.engine.small_runs import (
     TASKS,
     Gambler,

@@ -1,5 +1,7 @@
 """Checkpoints from strangers run nothing."""
 
+import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -65,6 +67,37 @@ def test_a_packed_checkpoint_is_refused_before_it_is_unpacked(run, tmp_path):
     assert (tmp_path / 'bomb.pth').stat().st_size < 2**17
     with pytest.raises(CheckpointError, match='is compressed'):
         read_checkpoint(str(tmp_path / 'bomb.pth'))
+
+
+def twice(path: Path, out: Path) -> None:
+    """Two archives in one file: zipfile reads the second one, torch the first."""
+    out.write_bytes(path.read_bytes() * 2)
+
+
+def hidden(path: Path, out: Path) -> None:
+    """A part that another one of its name hides."""
+    shutil.copy(path, out)
+    with zipfile.ZipFile(out, 'a') as archive, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        archive.writestr(archive.namelist()[-1], b'')
+
+
+def script(path: Path, out: Path) -> None:
+    """A model as TorchScript, its parts unpacked."""
+    torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)).save(out.with_suffix('.pt'))
+    with zipfile.ZipFile(out.with_suffix('.pt')) as before, zipfile.ZipFile(out, 'w') as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [(twice, 'its directory hides'), (hidden, 'its directory hides'), (script, 'TorchScript')],
+)
+def test_archives_that_torch_may_read_otherwise_are_refused(make, words, run, tmp_path):
+    make(run / 'iter_6.pth', tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(str(tmp_path / 'evil.pth'))
 
 
 def test_what_is_no_dictionary_is_no_checkpoint(tmp_path):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.report.scoring import score
 from tests.layouts import DATASETS, matrix, rewrite
 from tests.scenes import write_scenario
@@ -110,7 +110,7 @@ def test_perfect_forecasts_score_all_there_is(recording, tmp_path, monkeypatch, 
     for name, value in dict(EPA=100, EPA_hits=100, EPA_false_alarms=0, MR=0, mEPA=100).items():
         assert metrics[name] == value, name
     assert metrics['mAP@0.7'] == pytest.approx(100)
-    # Objects move, and to forecast them half a step late is no longer perfect.
+    # Objects move, so that forecasts which run a fifth behind are no longer perfect.
     assert metrics['EPA_stationary'] < 100
     late = perfect(scenes, dataset, frames=4)
     path = save(tmp_path / 'found.jsonl', late, modes=1, steps=6)

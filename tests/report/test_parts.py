@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
 from projects.TurboTrain.turbotrain.report import read_runs
 from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short

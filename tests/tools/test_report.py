@@ -15,7 +15,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
 from projects.TurboTrain.turbotrain.report.scalars import read_scalars
 from tests.scenes import write_scenario

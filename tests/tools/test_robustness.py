@@ -11,7 +11,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.errors import UserError
 from tests.scenes import write_scenario
 from tools.benchmark import robustness
 

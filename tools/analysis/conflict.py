@@ -17,15 +17,16 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 
 from projects.TurboTrain.turbotrain.balancing import layer_conflict
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.engine import load_weights
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     run_tool,
 )
+from projects.TurboTrain.turbotrain.errors import UserError
 
 AGREEMENT, CONFLICT = '#0072B2', '#D55E00'  # told apart by the colour-blind
 
@@ -79,7 +80,7 @@ def main() -> None:
     torch.manual_seed(cfg.get('randomness', {}).get('seed') or 0)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device).train()
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    load_weights(model, checkpoint)
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     number = min(args.batches, len(loader))
     layers = layer_conflict(model, islice(loader, number), cfg.optim_wrapper.tasks)

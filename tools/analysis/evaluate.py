@@ -21,11 +21,10 @@ from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
-from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation import (
     PROTOCOLS,
-    PredictionFileError,
     read_predictions,
 )
 from projects.TurboTrain.turbotrain.report.scoring import open_metric, open_truth
@@ -116,10 +115,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main() -> None:
     args = parse_args()
     init_default_scope('mmdet3d')
-    try:
-        found = evaluate(args)
-    except PredictionFileError as error:
-        raise UserError(error) from None
+    found = evaluate(args)
     width = max(len(name) for name in next(iter(found.values())))
     print(f'{"":<{width}}' + ''.join(f'{protocol:>10}' for protocol in found))
     for name in next(iter(found.values())):

@@ -147,7 +147,7 @@ def same(a: Any, b: Any) -> bool:
 
 def end_of(folder: Path) -> dict:
     """What decides how training would go on."""
-    newest = Path((folder / 'last_checkpoint').read_text())
+    newest = folder / (folder / 'last_checkpoint').read_text()
     content = torch.load(newest, weights_only=True)
     names = ('state_dict', 'optimizer', 'param_schedulers', 'processes')
     return dict(iter=content['meta']['iter'], **{name: content[name] for name in names})

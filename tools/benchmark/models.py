@@ -102,7 +102,7 @@ class Benchmark:
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(saved)
         checkpoint, newest = folder / f'iter_{self.args.iters}.pth', folder / 'last_checkpoint'
-        if not newest.exists() or Path(newest.read_text()).name != checkpoint.name:
+        if not newest.exists() or newest.read_text() != checkpoint.name:
             self.call(method, 'train', saved, '--resume')
         if method not in self.failed:
             self.call(method, 'test', saved, checkpoint)

@@ -26,15 +26,16 @@ from matplotlib.figure import Figure
 from mmdet3d.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 
-from projects.TurboTrain.turbotrain.engine.errors import UserError
+from projects.TurboTrain.turbotrain.engine import load_weights
 from projects.TurboTrain.turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     only_dataset,
     run_tool,
 )
+from projects.TurboTrain.turbotrain.errors import UserError
 from tools.benchmark.pages import markdown_table, number
 
 # Title, unit, values.
@@ -100,7 +101,7 @@ def test(cfg: Config, checkpoint: str, seed: int) -> dict[str, float | None]:
     set_random_seed(seed)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device).eval()
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    load_weights(model, checkpoint)
     loader = Runner.build_dataloader(cfg.test_dataloader, seed=seed)
     metric = METRICS.build(cfg.test_evaluator)
     metric.dataset_meta = loader.dataset.metainfo

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import SettingError
 from .aggregators import Aggregator
 from .autograd_graph import graph_nodes, inner_nodes
 from .gram import combine_rows, gram_matrix
@@ -24,7 +25,7 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
         return model.get_submodule(name)
     except AttributeError as error:
         outer = [child for child, _ in model.named_children()]
-        raise ValueError(
+        raise SettingError(
             f'{type(model).__name__} has no module features={name!r}; its outermost are {outer}'
         ) from error
 

@@ -6,6 +6,7 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor
 
+from ..errors import SettingError
 from .processes import average
 
 __all__ = [
@@ -97,7 +98,7 @@ class FixedWeights(LossBalancer):
     def __init__(self, tasks: Sequence[str], weights: Mapping[str, float]) -> None:
         super().__init__(tasks)
         if set(weights) - set(tasks):
-            raise ValueError(f'weights of {sorted(set(weights) - set(tasks))}; tasks are {tasks}')
+            raise SettingError(f'weights of {sorted(set(weights) - set(tasks))}; tasks are {tasks}')
         self._given = [weights.get(task, 1.0) for task in tasks]
         self.weights = torch.tensor(self._given, dtype=torch.float64)
 

@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from ..errors import SettingError
+
 __all__ = ['refuse_other_totals', 'task_losses', 'task_patterns']
 
 
@@ -40,7 +42,7 @@ def task_losses(
         if len(owners) != 1:
             belongs = f'to more than one task ({", ".join(owners)})' if owners else 'to no task'
             listed = '; '.join(f'{task}: {", ".join(p)}' for task, p in tasks.items())
-            raise ValueError(
+            raise SettingError(
                 f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
             )
         scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()

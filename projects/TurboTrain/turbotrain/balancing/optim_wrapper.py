@@ -10,6 +10,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
 
+from ..errors import SettingError
 from .aggregators import AGGREGATORS
 from .faults import faulty_tasks
 from .feature_gradients import FeatureGradients, find_module
@@ -30,6 +31,7 @@ from .task_watch import TaskWatch
 __all__ = ['AmpConflictSuppressingOptimWrapper', 'ConflictSuppressingOptimWrapper']
 
 _STATE = 'conflict_suppression'  # key in checkpoints
+_PARTS = ('schedule', 'aggregator', 'balancer')  # that remember something
 
 
 def _build(registry: Registry, cfg: dict) -> Any:
@@ -102,9 +104,9 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
     ) -> None:
         super().__init__(**kwargs)
         if len(tasks) < 2:
-            raise ValueError(f'conflicts need at least two tasks, got {list(tasks)}')
+            raise SettingError(f'conflicts need at least two tasks, got {list(tasks)}')
         if level not in ('parameters', 'features') or (level == 'features') != bool(features):
-            raise ValueError(
+            raise SettingError(
                 "level is 'parameters', or 'features' together with features='name of a module'; "
                 f'got {level=}, {features=}'
             )
@@ -332,10 +334,25 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._gradients, self._layout = None, own['layout']
         if self._layout is not None:
             self._layout = self._layout.cpu()
-        parts = dict(schedule=self.schedule, aggregator=self.aggregator, balancer=self.balancer)
-        for name, part in parts.items():
-            if part is not None and own[name].keys() == part.state_dict().keys():
-                part.load_state_dict(own[name])
+        for name, part in self._remembering(own).items():
+            part.load_state_dict(own[name])
+
+    def forgotten_state(self, state_dict: dict) -> list[str]:
+        """What :meth:`load_state_dict` leaves out: ``schedule``, ``aggregator``, ``balancer``."""
+        own = state_dict.get(_STATE, {})
+        taken = self._remembering(own) if own else {}
+        return [name for name in _PARTS if own.get(name) and name not in taken]
+
+    def _remembering(self, own: dict) -> dict[str, Any]:
+        """The parts that can go on from a checkpoint's state."""
+        if own['tasks'] != list(self.tasks):
+            return {}
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return {
+            name: part
+            for name, part in parts.items()
+            if part is not None and own[name].keys() == part.state_dict().keys()
+        }
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -6,6 +6,8 @@ from fractions import Fraction
 
 from mmengine.registry import Registry
 
+from ..errors import SettingError
+
 __all__ = [
     'SCHEDULES',
     'FractionSchedule',
@@ -50,7 +52,7 @@ class PeriodicSchedule(Schedule):
 
     def __init__(self, free: int = 2, suppress: int = 1) -> None:
         if free < 0 or suppress < 0 or free + suppress == 0:
-            raise ValueError(f'expected two counts, not both 0, got {free=} and {suppress=}')
+            raise SettingError(f'expected two counts, not both 0, got {free=} and {suppress=}')
         self.free, self.suppress = free, suppress
 
     def suppresses(self, step: int) -> bool:
@@ -68,7 +70,7 @@ class FractionSchedule(Schedule):
 
     def __init__(self, fraction: float = 1 / 3) -> None:
         if not 0 <= fraction <= 1:
-            raise ValueError(f'expected a fraction from 0 to 1, got {fraction}')
+            raise SettingError(f'expected a fraction from 0 to 1, got {fraction}')
         self.fraction = Fraction(fraction).limit_denominator(10_000)
 
     def suppresses(self, step: int) -> bool:
@@ -92,7 +94,7 @@ class PhaseSchedule(Schedule):
 
     def __init__(self, phases: Sequence[tuple[int | None, float]]) -> None:
         if not phases or any(not length or length < 0 for length, _ in phases[:-1]):
-            raise ValueError(f'expected phases of some updates each, got {list(phases)}')
+            raise SettingError(f'expected phases of some updates each, got {list(phases)}')
         self.lengths = [length for length, _ in phases[:-1]]
         self.schedules = [FractionSchedule(fraction) for _, fraction in phases]
 
@@ -122,7 +124,9 @@ class WhenNeededSchedule(Schedule):
 
     def __init__(self, threshold: float = 0.0, interval: int = 10, momentum: float = 0.5) -> None:
         if interval < 1 or not 0 <= momentum < 1:
-            raise ValueError(f'expected interval >= 1, 0 <= momentum < 1: {interval=}, {momentum=}')
+            raise SettingError(
+                f'expected interval >= 1, 0 <= momentum < 1: {interval=}, {momentum=}'
+            )
         self.threshold, self.interval, self.momentum = threshold, interval, momentum
         self.mean: float | None = None
         self.measured_at = 0

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import SettingError
 from .processes import average
 
 __all__ = ['TaskWatch']
@@ -29,7 +30,7 @@ class TaskWatch:
     def __init__(self, tasks: Mapping[str, Sequence[str]], within: int) -> None:
         self.tasks = {task: list(patterns) for task, patterns in tasks.items()}
         if within < 0:
-            raise ValueError(f'tasks_within: expected a number of forward passes, got {within}')
+            raise SettingError(f'tasks_within: expected a number of forward passes, got {within}')
         self.within = within
         self.seen: list[str] = []
         self.passes = self.updates = 0
@@ -59,7 +60,7 @@ class TaskWatch:
         if self.passes < self.within or len(self.seen) == len(self.tasks):
             return
         missing = {task: p for task, p in self.tasks.items() if task not in self.seen}
-        raise ValueError(
+        raise SettingError(
             f'optim_wrapper.tasks: no loss with a gradient belongs to {_listed(missing)} after '
             f"{self.passes} forward passes; the model's losses are {', '.join(self._names)}. "
             'Correct the pattern or leave the task out; if it begins later, raise '
@@ -81,7 +82,7 @@ class TaskWatch:
             return
         self.updates += 1
         if self.updates == self.within:
-            raise ValueError(
+            raise SettingError(
                 f'after {self.updates} suppressing updates no two of the tasks '
                 f'{", ".join(self.tasks)} have met in {place}: there is no conflict to suppress. '
                 'Name a module that several tasks use, train what they share, or use the stock '

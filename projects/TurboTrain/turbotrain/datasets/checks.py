@@ -5,49 +5,45 @@ stands for all occurrences of a kind in one place, with the first as an example.
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from .ignore_list import IgnoreList
-from .plausibility import CheckOptions, check_agents, check_labels, check_tracks
+from .plausibility import CheckOptions, spread
 from .readers import (
-    AGENT,
-    CLOUD_SUFFIXES,
-    AgentFrame,
     DataFileError,
     list_folder,
     list_scenarios,
-    read_annotation,
-    read_point_cloud,
     read_trajectories,
     read_vector_map,
-    resolve_dialect,
     scan_scenario,
 )
+from .scenario_checks import OTHER_DATASET, Finding, Scenario, check_scenario, sampled
 
-__all__ = ['CheckOptions', 'Finding', 'check_dataset', 'ignore_list_of']
+__all__ = [
+    'MOSTLY_BAD',
+    'OTHER_DATASET',
+    'CheckOptions',
+    'Finding',
+    'check_dataset',
+    'check_sample',
+    'ignore_list_of',
+]
 
+MOSTLY_BAD = 'mostly bad'
 _MAP = '_vector_map.pkl'
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be.
-
-    Attributes:
-        kind: what it is, in a word or two.
-        severity: ``error`` where training would fail, else ``warning``.
-        path: the file or folder, relative to the data root.
-        text: what was expected and what was found.
-    """
-
-    kind: str
-    severity: str
-    path: str
-    text: str
+_SAMPLE = 3  # moments of each agent that a look in passing takes; our choice
+# What an ignore list can leave out, by the kind of finding.
+_LISTED = {
+    'bad scenario': 'scenarios',
+    'bad annotation': 'annotations',
+    'bad cloud': 'clouds',
+    'bad object': 'objects',
+    'absurd size': 'objects',
+    'doubled box': 'objects',
+}
 
 
 def check_dataset(
@@ -75,11 +71,17 @@ def check_dataset(
         for name in list_scenarios(os.path.join(data_root, split), options.backend_args)
         if f'{split}/{name}' not in options.ignore.scenarios
     ]
-    check = partial(_check_scenario, data_root, options)
+    check = partial(check_scenario, data_root, options)
     with ProcessPoolExecutor(workers) as pool:
         parts = pool.map(check, todo)
         found = list(parts if progress is None else progress(parts, total=len(todo)))
-    findings = [finding for part in found for finding in part]
+    findings, counts = [], defaultdict(Counter)
+    for (split, _), (part, counted) in zip(todo, found, strict=True):
+        findings += part
+        counts[split].update(counted)
+    for split in splits:
+        inside = [finding for finding in findings if finding.path.startswith(f'{split}/')]
+        findings += _check_split(split, counts[split], inside)
     homes = defaultdict(list)
     for split, name in todo:
         homes[name].append(split)
@@ -90,18 +92,64 @@ def check_dataset(
     return findings + list(_check_pickles(data_root, options.backend_args))
 
 
+def check_sample(data_root: str, split: str, options: CheckOptions) -> list[Finding]:
+    """Look at a few moments of the first and last scenario: bad clouds, and if labels fit points.
+
+    Raises:
+        DataFileError: the split is not a folder, or holds no scenario. Annotations that cannot be
+            read are passed over.
+    """
+    findings = []
+    names = list_scenarios(os.path.join(data_root, split), options.backend_args)
+    names = [name for name in names if f'{split}/{name}' not in options.ignore.scenarios]
+    for name in spread(names, 2):
+        scenario = Scenario(data_root, options, os.path.join(data_root, split, name))
+        try:
+            frames = scan_scenario(scenario.folder, options.backend_args)
+        except DataFileError:
+            continue
+        chosen = sampled(frames, _SAMPLE)
+        moments = {frame for _, frame in chosen}
+        for row in frames:
+            if row.frame in moments:
+                read = scenario.read(row, (row.agent, row.frame) in chosen)
+                # Annotations are read in full later on, clouds are not.
+                findings += [finding for finding in read if finding.kind == 'bad cloud']
+        findings += scenario.reading(frames)
+    return findings
+
+
 def ignore_list_of(findings: list[Finding]) -> IgnoreList:
-    """What to leave out so that training meets none of the errors; a bad map has to be removed."""
+    """What to leave out so that training meets no broken file and no box that is none.
+
+    The other errors are none of single files: a bad map has to be removed, wrong poses mended.
+    """
     paths = defaultdict(set)
     for finding in findings:
-        if finding.severity == 'error':
-            paths[finding.kind].add(finding.path)
-    return IgnoreList(
-        scenarios=frozenset(paths['bad scenario']),
-        annotations=frozenset(paths['bad annotation']),
-        clouds=frozenset(paths['bad cloud']),
-        objects=frozenset(paths['bad object']),
-    )
+        if finding.kind in _LISTED:
+            paths[_LISTED[finding.kind]].add(finding.path)
+    return IgnoreList(**{name: frozenset(found) for name, found in paths.items()})
+
+
+def _check_split(split: str, counts: Counter, findings: list[Finding]) -> Iterator[Finding]:
+    """Splits that training would learn nothing from."""
+    if counts['clouds'] and not counts['good objects']:
+        text = (
+            f'{counts["clouds"]} clouds and not one label that can be read: another dataset (see '
+            '--dataset), or files without labels'
+        )
+        yield Finding('no labels', 'error', split, text)
+    bad = {name: set() for name in _LISTED.values()}
+    for finding in findings:
+        if finding.kind in _LISTED:
+            bad[_LISTED[finding.kind]].add(finding.path)
+    for name in ('annotations', 'clouds', 'objects'):
+        if 2 * len(bad[name]) > counts[name]:
+            text = (
+                f'{len(bad[name])} of {counts[name]} {name} are bad: the cause is one for all of '
+                'them, and has to be found; an ignore list is no help'
+            )
+            yield Finding(MOSTLY_BAD, 'error', split, text)
 
 
 def _check_pickles(data_root: str, backend_args: dict | None) -> Iterator[Finding]:
@@ -123,83 +171,3 @@ def _check_pickles(data_root: str, backend_args: dict | None) -> Iterator[Findin
             read(os.path.join(data_root, path), backend_args)
         except DataFileError as error:
             yield Finding(kind, severity, path, error.problem)
-
-
-def _check_scenario(data_root: str, options: CheckOptions, where: tuple[str, str]) -> list[Finding]:
-    folder = os.path.join(data_root, *where)
-
-    def relative(path: str) -> str:
-        return os.path.relpath(path, data_root).replace(os.sep, '/')
-
-    try:
-        frames = scan_scenario(folder, options.backend_args)
-    except DataFileError as error:
-        text = str(error).replace(data_root, '').lstrip('/')
-        return [Finding('bad scenario', 'error', relative(folder), text)]
-    findings, good = [], []
-    skip = options.ignore.keys_by_annotation()
-    for row in frames:
-        path = relative(row.annotation)
-        if path in options.ignore.annotations:
-            continue
-        bad: dict[str, str] = {}
-        try:
-            annotation = read_annotation(
-                row.annotation,
-                resolve_dialect(options.dataset),
-                row.agent,
-                options.backend_args,
-                skip=skip[path],
-                bad=bad,
-            )
-        except DataFileError as error:
-            findings.append(Finding('bad annotation', 'error', path, error.problem))
-        else:
-            good.append((row, annotation))
-        findings += [
-            Finding('bad object', 'error', f'{path}#{key}', text) for key, text in bad.items()
-        ]
-        findings += _check_cloud(row, options, relative)
-    findings += _check_folders(folder, frames, options, relative)
-    for kind, severity, path, text in (
-        *check_agents(good, options),
-        *check_labels(good, options),
-        *check_tracks(good, options),
-    ):
-        findings.append(Finding(kind, severity, relative(os.path.join(folder, path)), text))
-    return findings
-
-
-def _check_folders(
-    folder: str, frames: list[AgentFrame], options: CheckOptions, relative: Callable[[str], str]
-) -> Iterator[Finding]:
-    """Agents and clouds that nothing is known of."""
-    annotated = defaultdict(set)
-    for row in frames:
-        annotated[os.path.dirname(row.annotation)].add(os.path.splitext(row.annotation)[0])
-    for name in filter(AGENT.fullmatch, list_folder(folder, options.backend_args).folders):
-        agent = os.path.join(folder, name)
-        if agent not in annotated:
-            yield Finding('agent without frames', 'warning', relative(agent), 'has no annotation')
-            continue
-        for file in list_folder(agent, options.backend_args).files:
-            stem, suffix = os.path.splitext(os.path.join(agent, file))
-            if suffix in CLOUD_SUFFIXES and stem not in annotated[agent]:
-                text = 'expected a .yaml of the same name'
-                yield Finding('no annotation', 'warning', relative(stem + suffix), text)
-
-
-def _check_cloud(
-    row: AgentFrame, options: CheckOptions, relative: Callable[[str], str]
-) -> Iterator[Finding]:
-    if not row.cloud:
-        path = relative(row.annotation)
-        yield Finding('no cloud', 'warning', path, 'expected a .bin or .pcd of the same name')
-    elif options.clouds and relative(row.cloud) not in options.ignore.clouds:
-        try:
-            points = read_point_cloud(row.cloud, options.backend_args)
-        except DataFileError as error:
-            yield Finding('bad cloud', 'error', relative(row.cloud), error.problem)
-        else:
-            if not len(points):
-                yield Finding('empty cloud', 'warning', relative(row.cloud), 'has no finite point')

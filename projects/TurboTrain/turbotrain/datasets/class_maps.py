@@ -1,5 +1,7 @@
 """Which raw class names make up which class that is trained and evaluated."""
 
+from ..errors import SettingError
+
 __all__ = ['CLASS_MAPS', 'resolve_class_map']
 
 _VEHICLE = ('LongVehicle', 'Car', 'PoliceCar')
@@ -28,13 +30,13 @@ def resolve_class_map(class_map: str | dict[str, list[str]]) -> dict[str, tuple[
     """
     if isinstance(class_map, str):
         if class_map not in CLASS_MAPS:
-            raise ValueError(f'class_map {class_map!r} is unknown; known: {sorted(CLASS_MAPS)}')
+            raise SettingError(f'class_map {class_map!r} is unknown; known: {sorted(CLASS_MAPS)}')
         return CLASS_MAPS[class_map]
     owner: dict[str, str] = {}
     for name, members in class_map.items():
         for member in members:
             if owner.setdefault(member, name) != name:
-                raise ValueError(
+                raise SettingError(
                     f'class_map puts {member!r} into both {owner[member]!r} and {name!r}'
                 )
     return {name: tuple(members) for name, members in class_map.items()}

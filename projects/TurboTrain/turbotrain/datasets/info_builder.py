@@ -89,6 +89,13 @@ def _consume(parts: object, total: int, progress: Callable[..., object] | None) 
 def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict]) -> Infos:
     if not sum(len(part['agent']) for part in parts):
         raise DataFileError(split_dir, 'everything in it is on the ignore list')
+    clouds = sum(int((part['cloud'] != '').sum()) for part in parts)
+    if clouds and not sum(len(part['object_id']) for part in parts):
+        raise DataFileError(
+            split_dir,
+            f'has {clouds} clouds and not one label; read as {dataset}, python '
+            'tools/check_dataset.py says whether the files are of another dataset',
+        )
     columns = {key: [part[key] for part in parts] for key in parts[0]}
     scenario = np.repeat(np.arange(len(names), dtype=np.int32), [len(a) for a in columns['agent']])
     types = columns.pop('type')

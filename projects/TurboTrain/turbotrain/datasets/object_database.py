@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 
+from ..errors import SettingError
 from ..structures import (
     VEHICLE,
     boxes_from_world,
@@ -107,7 +108,7 @@ def build_object_database(
                 **_track(dataset, info, key[1], steps),
             )
     if not best:
-        raise ValueError(
+        raise SettingError(
             f'{dataset.ann_file}: no object has {min_points} points in a sample whose ego is a '
             f'vehicle (mode {dataset.mode!r}, ego {dataset.ego!r})'
         )

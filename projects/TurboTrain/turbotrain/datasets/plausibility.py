@@ -10,7 +10,22 @@ import numpy as np
 from .ignore_list import IgnoreList
 from .readers import AgentFrame, Annotation, resolve_dialect
 
-__all__ = ['CheckOptions', 'check_agents', 'check_labels', 'check_tracks']
+__all__ = [
+    'CheckOptions',
+    'Found',
+    'Good',
+    'check_agents',
+    'check_boxes',
+    'check_labels',
+    'check_tracks',
+    'spread',
+]
+
+# Our choice.
+_FLIP = np.deg2rad(150.0)
+_LONG = 1.0  # m, half the length of what cannot turn on the spot
+_SIDES = (0.05, 40.0)  # m, of any road user
+_TIMES, _FEW = 8.0, 5  # how many times off the median of a class, if that many objects are of it
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,13 @@ class CheckOptions:
 # Kind, severity, path within the scenario, and text of each finding.
 Good = list[tuple[AgentFrame, Annotation]]
 Found = Iterator[tuple[str, str, str, str]]
+
+
+def spread(items: list, count: int) -> list:
+    """At most so many of the items, evenly spread from the first to the last."""
+    if len(items) <= count:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def check_agents(good: Good, options: CheckOptions) -> Found:
@@ -110,23 +132,127 @@ def check_labels(good: Good, options: CheckOptions) -> Found:
 
 
 def check_tracks(good: Good, options: CheckOptions) -> Found:
-    """Headings against the motion of each object, by the labels of the first agent to have it."""
-    tracks: dict[tuple[int, int], list[tuple[int, np.ndarray, float]]] = defaultdict(list)
+    """Headings against the motion of each object, and from one moment to the next."""
+    tracks: dict[tuple[int, int], list[tuple[int, np.ndarray, float, float]]] = defaultdict(list)
     for frame, annotation in good:
-        rows = zip(annotation.ids.tolist(), annotation.centres, annotation.angles, strict=True)
-        for key, centre, angle in rows:
-            tracks[key, frame.agent].append((frame.frame, centre[:2], np.deg2rad(angle[1])))
+        rows = zip(
+            annotation.ids.tolist(),
+            annotation.centres,
+            annotation.angles,
+            annotation.extents,
+            strict=True,
+        )
+        for key, centre, angle, extent in rows:
+            row = (frame.frame, centre[:2], np.deg2rad(angle[1]), extent[0])
+            tracks[key, frame.agent].append(row)
     rate = resolve_dialect(options.dataset).frame_rate
-    told = set()
+    flips: dict[int, tuple[int, str]] = {}
+    backwards: dict[int, dict[int, str]] = defaultdict(dict)
+    movers = defaultdict(int)
     for (key, agent), rows in tracks.items():
-        if key in told or len(rows) < 4:
+        frames, positions, yaws, half_lengths = (np.array(c) for c in zip(*rows, strict=True))
+        seconds = np.diff(frames) / rate
+        turns = np.abs((np.diff(yaws) + np.pi) % (2 * np.pi) - np.pi)
+        # People turn on the spot, vehicles do not.
+        flipped = (turns > _FLIP) & (seconds <= 1.0) & (half_lengths[1:] > _LONG)
+        if flipped.any():
+            first = flipped.argmax()
+            text = (
+                f'the heading of object {key} flips {flipped.sum()} times, first by '
+                f'{np.rad2deg(turns[first]):.0f} degrees from frame {frames[first]} to '
+                f'{frames[first + 1]}'
+            )
+            flips.setdefault(key, (agent, text))
+        if len(rows) < 4:
             continue
-        frames, positions, yaws = (np.array(column) for column in zip(*rows, strict=True))
-        velocity = np.diff(positions, axis=0) / (np.diff(frames) / rate)[:, None]
+        velocity = np.diff(positions, axis=0) / seconds[:, None]
         moving = np.linalg.norm(velocity, axis=1) > options.min_speed
         ahead = velocity[:, 0] * np.cos(yaws[:-1]) + velocity[:, 1] * np.sin(yaws[:-1])
         against = moving & (ahead < 0)
-        if moving.sum() >= 3 and 2 * against.sum() > moving.sum():
-            told.add(key)
-            text = f'object {key} moves backwards in {against.sum()} of {moving.sum()} moving steps'
-            yield 'yaw against motion', 'warning', str(agent), text
+        if moving.sum() >= 3:
+            movers[agent] += 1
+            if 2 * against.sum() > moving.sum():
+                text = f'object {key} moves backwards in {against.sum()} of {moving.sum()} steps'
+                backwards[agent][key] = f'{text} in which it moves'
+    told = set()
+    for agent, found in backwards.items():
+        if len(found) >= 3 and 2 * len(found) > movers[agent]:
+            text = f'{len(found)} of its {movers[agent]} moving objects head backwards: '
+            text += min(found.items())[1]
+            yield 'headings reversed', 'error', str(agent), text
+            continue
+        for key, text in found.items():
+            if key not in told:
+                told.add(key)
+                yield 'yaw against motion', 'warning', str(agent), text
+    for agent, text in flips.values():
+        yield 'heading flips', 'warning', str(agent), text
+
+
+def check_boxes(good: Good) -> Found:
+    """Boxes of absurd size, and two boxes in one place."""
+    sizes = _usual_sizes(good)
+    two_ids: dict[tuple[int, int], tuple[str, str]] = {}
+    moments: dict[int, list[tuple[AgentFrame, Annotation]]] = defaultdict(list)
+    for frame, annotation in good:
+        moments[frame.frame].append((frame, annotation))
+        path = f'{frame.agent}/{os.path.basename(frame.annotation)}'
+        full = 2 * annotation.extents
+        usual = np.array([sizes[kind] for kind in annotation.types]).reshape(-1, 3)
+        ratio = full / usual
+        absurd = (full < _SIDES[0]) | (full > _SIDES[1])
+        absurd |= (ratio > _TIMES) | (ratio < 1 / _TIMES)
+        for i in np.flatnonzero(absurd.any(axis=1)):
+            text = f'a {annotation.types[i]} of {_metres(full[i])} m'
+            if np.isfinite(usual[i]).all():
+                text += f'; usual in the scenario: {_metres(usual[i])} m'
+            yield 'absurd size', 'error', f'{path}#{annotation.keys[i]}', text
+        for i, j in _doubles(annotation.centres, annotation.extents):
+            text = f'in the same place and of the same size as object {annotation.keys[i]}'
+            yield 'doubled box', 'error', f'{path}#{annotation.keys[j]}', text
+    for here in moments.values():
+        owners = np.concatenate([np.full(len(a.ids), i) for i, (_, a) in enumerate(here)])
+        ids, first = np.unique(np.concatenate([a.ids for _, a in here]), return_index=True)
+        owners = owners[first]
+        centres = np.concatenate([a.centres for _, a in here])[first]
+        extents = np.concatenate([a.extents for _, a in here])[first]
+        for i, j in _doubles(centres, extents):
+            if owners[i] != owners[j]:
+                one, other = sorted((i, j), key=lambda k: owners[k])
+                row = here[owners[other]][0]
+                text = (
+                    f'object {ids[other]} is where agent {here[owners[one]][0].agent} labels '
+                    f'object {ids[one]}, of the same size'
+                )
+                path = f'{row.agent}/{os.path.basename(row.annotation)}'
+                two_ids.setdefault((int(ids[i]), int(ids[j])), (path, text))
+    for path, text in two_ids.values():
+        yield 'two ids', 'warning', path, text
+
+
+def _usual_sizes(good: Good) -> dict[str, np.ndarray]:
+    """The median full size of each class; NaN of a class with few objects."""
+    seen: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
+    for _, annotation in good:
+        rows = zip(annotation.ids.tolist(), annotation.types, annotation.extents, strict=True)
+        for key, kind, extent in rows:
+            seen[kind].setdefault(key, 2 * extent)
+    unknown = np.full(3, np.nan)
+    return {
+        kind: np.median(list(found.values()), axis=0) if len(found) >= _FEW else unknown
+        for kind, found in seen.items()
+    }
+
+
+def _doubles(centres: np.ndarray, extents: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of boxes a quarter of their width apart at most, and of one size within a tenth."""
+    i, j = np.triu_indices(len(centres), 1)
+    near = np.linalg.norm(centres[i] - centres[j], axis=1)
+    close = near < np.minimum(extents[i, :2].min(axis=1), extents[j, :2].min(axis=1)) / 2
+    i, j = i[close], j[close]
+    alike = np.abs(np.log(extents[i] / extents[j])).max(axis=1, initial=0.0) < 0.1
+    return list(zip(i[alike].tolist(), j[alike].tolist(), strict=True))
+
+
+def _metres(size: np.ndarray) -> str:
+    return ' x '.join(f'{side:.3g}' for side in size)

@@ -1,7 +1,7 @@
 """What every point of every cloud goes through: one pass over memory each, in place.
 
 A sample of four agents and five frames is hundreds of thousands of points. NumPy would make a pass
-and an array of each comparison; these loops are compiled (numba, which mmdet3d brings) and cached.
+and an array of each comparison; these loops are compiled by numba, which mmdet3d brings.
 All take contiguous float32 (P, 4) arrays x, y, z, intensity; those that drop points move the others
 to the front and return how many there are.
 
@@ -11,7 +11,8 @@ who stays is decided in one loop and moved to the front in another.
 """
 
 import numpy as np
-from numba import njit
+
+from ..compilation import compiled
 
 __all__ = [
     'keep_finite',
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _to_front(points: np.ndarray, stays: np.ndarray) -> int:
     """Move the points that stay to the front; how many there are."""
     rows = points.view(np.complex128).reshape(-1)  # 16 bytes each: a point in one go
@@ -34,7 +35,7 @@ def _to_front(points: np.ndarray, stays: np.ndarray) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keep_finite(points: np.ndarray, limit: float) -> int:
     """Keep the points whose coordinates are finite; an intensity that is not becomes 0.
 
@@ -60,7 +61,7 @@ def keep_finite(points: np.ndarray, limit: float) -> int:
     return _to_front(points, stays) if gone else len(points)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keep_outside_body(points: np.ndarray, body: np.ndarray, zero_intensity: bool) -> int:
     """Keep the points that are not within ``[x_min, y_min, x_max, y_max]``, borders included.
 
@@ -76,7 +77,7 @@ def keep_outside_body(points: np.ndarray, body: np.ndarray, zero_intensity: bool
     return _to_front(points, stays)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def move(points: np.ndarray, b_from_a: np.ndarray) -> None:
     """Move points from frame a to frame b by a float32 (4, 4) matrix."""
     # In local variables, since the compiler cannot know that writing points leaves them alone.
@@ -92,7 +93,7 @@ def move(points: np.ndarray, b_from_a: np.ndarray) -> None:
         flat[4 * i + 3] = intensity
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keep_inside(points: np.ndarray, limits: np.ndarray) -> int:
     """Keep the points within ``[x_min, y_min, z_min, x_max, y_max, z_max]``, borders excluded."""
     x_min, y_min, z_min = limits[0], limits[1], limits[2]
@@ -105,7 +106,7 @@ def keep_inside(points: np.ndarray, limits: np.ndarray) -> int:
     return _to_front(points, stays)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keep_lit(points: np.ndarray, box_from_sensor: np.ndarray, half_sizes: np.ndarray) -> int:
     """Keep the points that a box neither holds nor hides from the sensor.
 
@@ -135,7 +136,7 @@ def keep_lit(points: np.ndarray, box_from_sensor: np.ndarray, half_sizes: np.nda
     return _to_front(points, stays)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keep_nearest(points: np.ndarray, scene: np.ndarray, bin_size: float, depth: float) -> int:
     """Keep the points that neither the scene nor other ones of them hide from the sensor.
 

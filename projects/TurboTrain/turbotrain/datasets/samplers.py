@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
+from ..errors import SettingError
 from .v2xpnp_dataset import V2XPnPDataset
 from .wrappers import EpochIndexDataset
 
@@ -24,7 +25,7 @@ class EpochIndexSampler(DefaultSampler):
     def __init__(self, dataset: V2XPnPDataset | EpochIndexDataset, **kwargs: Any) -> None:
         if not isinstance(dataset, (V2XPnPDataset, EpochIndexDataset)):
             name = type(dataset).__name__
-            raise TypeError(
+            raise SettingError(
                 'EpochIndexSampler needs a V2XPnPDataset, which understands its indices; got '
                 f'{name}. Put a wrapper of V2XPnPDatasets into '
                 f"dict(type='EpochIndexDataset', dataset=dict(type='{name}', ...))"

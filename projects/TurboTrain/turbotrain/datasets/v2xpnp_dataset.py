@@ -10,6 +10,7 @@ import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
+from ..errors import SettingError
 from ..structures import (
     INFRASTRUCTURE,
     VEHICLE,
@@ -85,8 +86,9 @@ class V2XPnPDataset(BaseDataset):
     Raises:
         ValueError: an argument is not among the known ones.
         FileNotFoundError: there is no folder ``data_root``.
-        DataFileError: the info file is missing, damaged or of another version, has no frames that
-            are ``step`` apart, no scenario that suits the mode, or no class that the map knows.
+        DataFileError: the info file is missing, damaged or of another version, has no label, no
+            frames that are ``step`` apart, no scenario that suits the mode, or no class that the
+            map knows.
     """
 
     def __init__(
@@ -108,18 +110,18 @@ class V2XPnPDataset(BaseDataset):
         **kwargs: Any,
     ) -> None:
         if mode not in _MODES:
-            raise ValueError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
+            raise SettingError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
         if ego not in _EGOS:
-            raise ValueError(f'ego must be one of {_EGOS}, got {ego!r}')
+            raise SettingError(f'ego must be one of {_EGOS}, got {ego!r}')
         for name, value, least in (
             ('max_agents', max_agents, 1),
             ('num_history', num_history, 0),
             ('num_future', num_future, 0),
         ):
             if value < least:
-                raise ValueError(f'{name}: expected at least {least}, got {value}')
+                raise SettingError(f'{name}: expected at least {least}, got {value}')
         if not 0 < step < 1e6:
-            raise ValueError(f'step: expected seconds above 0 and below 1e6, got {step}')
+            raise SettingError(f'step: expected seconds above 0 and below 1e6, got {step}')
         self.mode, self.ego = mode, ego
         self.comm_range, self.max_agents = comm_range, max_agents
         self.num_history, self.num_future, self.step = num_history, num_future, step
@@ -132,7 +134,12 @@ class V2XPnPDataset(BaseDataset):
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
-            metainfo=dict(classes=tuple(self._class_map), step=step),
+            metainfo=dict(
+                classes=tuple(self._class_map),
+                num_history=num_history,
+                num_future=num_future,
+                step=step,
+            ),
             **kwargs,
         )
 
@@ -155,6 +162,11 @@ class V2XPnPDataset(BaseDataset):
                 f'files with {making_of(self.ann_file)}'
             )
         self.infos = infos = load_infos(self.ann_file, self.backend_args)
+        if not len(infos.object_id):
+            raise DataFileError(
+                self.ann_file,
+                f'holds no label; python tools/check_dataset.py {self.data_root} says why',
+            )
         infos.index()
         self._frames_of: dict[float, int] = {}
         self._step_frames = max(round(self.step * infos.dialect.frame_rate), 1)

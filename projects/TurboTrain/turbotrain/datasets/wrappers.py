@@ -6,6 +6,7 @@ from typing import Any
 from mmdet3d.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..errors import SettingError
 from .v2xpnp_dataset import V2XPnPDataset, split_index
 
 __all__ = ['EpochIndexDataset', 'check_metainfo', 'innermost']
@@ -40,7 +41,7 @@ class EpochIndexDataset:
         self._own = innermost(self.dataset)
         for own in self._own:
             if not isinstance(own, V2XPnPDataset):
-                raise TypeError(
+                raise SettingError(
                     'EpochIndexDataset can tell the epoch to V2XPnPDatasets alone; '
                     f'{type(self.dataset).__name__} holds a {type(own).__name__}'
                 )
@@ -98,7 +99,7 @@ def check_metainfo(dataset: Any) -> None:
         for key, one in first.metainfo.items():
             two = other.metainfo[key]
             if one != two:
-                raise ValueError(
+                raise SettingError(
                     f'{first.ann_file} has {key} {one} and {other.ann_file} has {key} {two}: data '
                     'sets in one need the same (class_map says which classes they have)'
                 )

@@ -1,13 +1,14 @@
 """What surrounds training: hooks, and the way from a command line to a runner."""
 
-from .checkpoint import newest_checkpoint, read_checkpoint
-from .errors import CheckpointError, UserError
+from ..errors import CheckpointError, UserError
+from .checkpoint import load_weights, newest_checkpoint, read_checkpoint
 from .hooks import (
     ConflictPlotHook,
     DurableCheckpointHook,
     ExactResumeHook,
     PlainCheckpointHook,
     SyncNormStatisticsHook,
+    TrainedPartsHook,
     TransferReportHook,
 )
 
@@ -18,8 +19,10 @@ __all__ = [
     'ExactResumeHook',
     'PlainCheckpointHook',
     'SyncNormStatisticsHook',
+    'TrainedPartsHook',
     'TransferReportHook',
     'UserError',
+    'load_weights',
     'newest_checkpoint',
     'read_checkpoint',
 ]

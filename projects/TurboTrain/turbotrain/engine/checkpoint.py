@@ -10,22 +10,30 @@ import re
 import warnings
 import zipfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, load_checkpoint
+from torch import nn
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
-__all__ = ['DurableBackend', 'newest_checkpoint', 'read_checkpoint', 'write_durably']
+__all__ = [
+    'DurableBackend',
+    'load_weights',
+    'newest_checkpoint',
+    'read_checkpoint',
+    'refuse_weights_alone',
+    'write_durably',
+]
 
 # For what mmengine loads by itself (from URLs): torch's own default since 2.6; before, it would
 # run whatever a checkpoint holds.
 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
-_RESUMABLE = re.compile(r'(epoch|iter)_\d+\.pth')
+_RESUMABLE = re.compile(r'(epoch|iter)_(\d{1,18})\.pth')
 _REFUSED = re.compile(r'GLOBAL (\S+)|global (\S+)|(?:type|class|function) (\S+)')
 
 
@@ -85,7 +93,7 @@ def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                _refuse_bomb(path, archive)
+                _refuse_other_archives(path, archive)
                 damaged = archive.testzip()
             if damaged is not None:
                 raise CheckpointError(path, f'is damaged: wrong check sum of its part {damaged!r}')
@@ -103,9 +111,23 @@ def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     return content
 
 
-def _refuse_bomb(path: str, archive: zipfile.ZipFile) -> None:
-    """``torch.save`` stores its parts as they are: what is packed could unpack to any size."""
-    for part in archive.infolist():
+def _refuse_other_archives(path: str, archive: zipfile.ZipFile) -> None:
+    """Refuse what ``torch.save`` does not write, and torch may read otherwise than it was checked.
+
+    It stores its parts as they are: what is packed could unpack to any size. Before torch 2.6 a
+    TorchScript archive is run, ``weights_only`` or not. Of two directories in one file, or two
+    parts of one name, torch may read the other.
+    """
+    parts = archive.infolist()
+    names = {part.filename for part in parts}
+    if any(name.endswith('constants.pkl') or '/code/' in name for name in names):
+        raise CheckpointError(path, 'is a TorchScript archive, which holds code and is not loaded')
+    # zipfile adds what lies before the archive to all offsets.
+    if len(names) < len(parts) or min((part.header_offset for part in parts), default=0) > 0:
+        raise CheckpointError(
+            path, 'has parts that its directory hides; expected a file of torch.save'
+        )
+    for part in parts:
         if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
             raise CheckpointError(
                 path, f'part {part.filename!r} is compressed; expected a file of torch.save'
@@ -139,19 +161,27 @@ register_backend('durable', DurableBackend, force=True)
 def newest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint of a run that is whole; warns of each damaged one that it passes over.
 
-    ``last_checkpoint`` is not needed: it may be older than the newest file, or gone.
+    That is the one that ``last_checkpoint`` names, then those numbered lower. Of that file only a
+    name counts, never a folder; where it is gone, the highest number is the newest. Times of files
+    mean nothing: a copy of the folder has others.
 
     Raises:
         CheckpointError: there are checkpoints, and none of them is whole.
     """
-    found = [p for p in Path(work_dir).glob('*.pth') if _RESUMABLE.fullmatch(p.name)]
-    found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-    for path in found:
+    folder = Path(work_dir)
+    numbers = {path: _number(path.name) for path in folder.glob('*.pth')}
+    found = [path for path, number in numbers.items() if number is not None]
+    named = folder / 'last_checkpoint'
+    last = _number(PurePath(named.read_text(errors='replace')).name) if named.is_file() else None
+
+    def age(path: Path) -> tuple:
+        kind, number = numbers[path]
+        # What is numbered higher than the last one was left by an earlier run.
+        return last is not None and kind == last[0] and number <= last[1], number
+
+    for path in sorted(found, key=age, reverse=True):
         try:
-            content = read_checkpoint(str(path))
-            missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - content.keys()
-            if missing:
-                raise CheckpointError(str(path), f'cannot be resumed: {sorted(missing)} missing')
+            refuse_weights_alone(str(path), read_checkpoint(str(path)))
         except CheckpointError as error:
             warnings.warn(f'{error}; going back to the checkpoint before it', stacklevel=2)
         else:
@@ -159,3 +189,35 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     if found:
         raise CheckpointError(str(work_dir), f'none of its {len(found)} checkpoints is whole')
     return None
+
+
+def refuse_weights_alone(path: str, content: dict) -> None:
+    """Check that a run can go on from a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - content.keys()
+    if missing:
+        raise CheckpointError(
+            path, f'cannot be resumed: {sorted(missing)} missing; load_from takes weights alone'
+        )
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Fill a model with the weights of a checkpoint, which has to hold these and no others.
+
+    Raises:
+        CheckpointError: it is of another model, or cannot be read.
+    """
+    try:
+        load_checkpoint(model, path, map_location='cpu', strict=True)
+    except RuntimeError as error:
+        said = ' '.join(str(error).split())
+        raise CheckpointError(path, f'is of another model than the config: {said[:300]}') from None
+
+
+def _number(name: str) -> tuple[str, int] | None:
+    """``('epoch', 3)`` of ``epoch_3.pth``; None of a file that is not written to be resumed."""
+    found = _RESUMABLE.fullmatch(name)
+    return found and (found[1], int(found[2]))

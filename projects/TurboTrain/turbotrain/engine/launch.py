@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,8 +19,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..datasets import check_metainfo, innermost
-from ..datasets.readers import DataFileError, last_read
-from .errors import UserError
+from ..datasets.readers import last_read
+from ..errors import UserError
 from .process_watch import ProcessWatch
 from .ranges import check_ranges
 
@@ -35,9 +36,29 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[4]
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+# Where mmengine and the optimiser wrapper call what a config names.
+_BUILDERS = (
+    'build_from_cfg', 'build_train_loop', 'build_dataloader', 'build_param_scheduler', '_build',
+)  # fmt: skip
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# What --cfg-options may set without a dot; other names are shorthands inside config files.
-_SETTINGS = {*inspect.signature(Runner).parameters, 'find_unused_parameters', 'sync_bn'}
+# What --cfg-options may set; other names are shorthands inside config files.
+_SETTINGS = {
+    *inspect.signature(Runner).parameters,
+    'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
+    'model_wrapper_cfg', 'sync_bn',
+}  # fmt: skip
+# Those of Runner.register_default_hooks, which it switches off itself where they are None.
+_MMENGINE_HOOKS = (
+    'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint',
+)  # fmt: skip
+_DEFAULT_HOOKS = dict(
+    checkpoint=dict(type='DurableCheckpointHook', interval=1),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    exact_resume=dict(type='ExactResumeHook'),
+    numerical_faults=dict(type='NumericalFaultHook'),
+    trained_parts=dict(type='TrainedPartsHook'),
+)
 _AMP = dict(
     OptimWrapper='AmpOptimWrapper',
     ConflictSuppressingOptimWrapper='AmpConflictSuppressingOptimWrapper',
@@ -79,26 +100,18 @@ def load_config(args: argparse.Namespace) -> Config:
         raise UserError(f'there is no config {args.config!r}')
     work_dir = Path(args.work_dir).resolve() if args.work_dir else None
     os.chdir(ROOT)
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, OSError, KeyError, TypeError) as error:
+        raise UserError(f'{args.config}: cannot be read as a config: {_said(error)}') from error
     cfg.launcher = args.launcher
-    for key in args.cfg_options or {}:
-        if '.' not in key and key not in _SETTINGS:
-            raise UserError(
-                f'--cfg-options {key}: is a shorthand inside the config file, read already; '
-                f'set what it stands for, e.g. train_dataloader.dataset.data_root'
-            )
-    cfg.merge_from_dict(args.cfg_options or {})
+    _merge_options(cfg, args.cfg_options or {})
     if work_dir is None:
         work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
     cfg.work_dir = str(work_dir)
-    # Configs that inherit mmdet3d's runtime say nothing of these.
+    # Configs that inherit mmdet3d's runtime say nothing of this.
     cfg.setdefault('randomness', dict(seed=0))
-    hooks = cfg.setdefault('default_hooks', {})
-    hooks.setdefault('plain_checkpoint', dict(type='PlainCheckpointHook'))
-    hooks.setdefault('exact_resume', dict(type='ExactResumeHook'))
-    hooks.setdefault('numerical_faults', dict(type='NumericalFaultHook'))
-    if hooks.get('checkpoint', {}).get('type') == 'CheckpointHook':
-        hooks.checkpoint.type = 'DurableCheckpointHook'
+    _settle_hooks(cfg)
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False
@@ -133,9 +146,47 @@ def only_dataset(loader: ConfigDict) -> ConfigDict:
     """
     found = innermost(loader.dataset)
     if len(found) > 1:
-        names = [own.get('ann_file', own.type) for own in found]
+        names = [
+            os.path.join(own.get('data_root', ''), own.get('ann_file', own.type)) for own in found
+        ]
         raise UserError(f'this works on one data set, the config has {names}; name a config of one')
     return found[0]
+
+
+def _merge_options(cfg: Config, options: dict) -> None:
+    """Change a config as ``--cfg-options`` say."""
+    for key, value in options.items():
+        if key.split('.')[0] not in _SETTINGS:
+            raise UserError(
+                f'--cfg-options {key}: is no setting of a run; what has no dot may be a shorthand '
+                'inside the config file, which is read already: set what it stands for, e.g. '
+                'train_dataloader.dataset.data_root'
+            )
+        try:
+            cfg.merge_from_dict({key: value})
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise UserError(f'--cfg-options {key}: {_said(error)}') from error
+
+
+def _settle_hooks(cfg: Config) -> None:
+    """Add what every run has, and take out what is None, which switches a hook off.
+
+    mmengine does the latter with its own default hooks only, and stops at others without a word.
+    """
+    hooks = dict(cfg.get('default_hooks') or {})
+    for name, own in _DEFAULT_HOOKS.items():
+        hook = hooks.setdefault(name, own)
+        if isinstance(hook, dict):
+            hook.setdefault('type', own['type'])
+    if (hooks['checkpoint'] or {}).get('type') == 'CheckpointHook':
+        hooks['checkpoint']['type'] = 'DurableCheckpointHook'
+    cfg.default_hooks = {
+        name: hook for name, hook in hooks.items() if hook is not None or name in _MMENGINE_HOOKS
+    }
+    custom = cfg.get('custom_hooks') or []
+    if not isinstance(custom, list | tuple):
+        raise UserError(f'custom_hooks: expected a list of hooks, got {custom}')
+    cfg.custom_hooks = [hook for hook in custom if hook is not None]
 
 
 def enable_amp(cfg: Config) -> None:
@@ -205,13 +256,24 @@ def explain(error: Exception, work_dir: str) -> UserError | None:
     Returns:
         None for any other error.
     """
-    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    number, named = getattr(error, 'errno', None), getattr(error, 'filename', None)
+    if number in _NOT_WRITABLE and isinstance(named, str) and _on_the_way(named, work_dir):
+        return UserError(
+            f'{named}: cannot be written ({error.strerror}); name another folder by --work-dir'
+        )
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         # Logs and pictures fill a disk as well as checkpoints do.
         return UserError(
-            f'{error.filename or work_dir}: cannot be written ({error.strerror}). The checkpoints '
+            f'{named or work_dir}: cannot be written ({error.strerror}). The checkpoints '
             f'in {work_dir} are whole. Make room, then go on with --resume'
         )
     return _worker_died(error)
+
+
+def _on_the_way(path: str, work_dir: str) -> bool:
+    """Whether a path is in the work directory, or leads there."""
+    one, other = Path(path).absolute(), Path(work_dir).absolute()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _worker_died(error: Exception) -> UserError | None:
@@ -231,5 +293,37 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     try:
         main()
-    except (UserError, FileNotFoundError, DataFileError) as error:
-        sys.exit(f'error: {error}')
+    except (UserError, FileNotFoundError) as error:
+        # A data worker's error comes with the trace it had there.
+        in_worker = re.match(r'Caught \w+ in DataLoader worker', str(error))
+        text = str(error).strip().splitlines()[-1].partition(': ')[2] if in_worker else error
+        sys.exit(f'error: {text}')
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        known = _not_built(error)
+        if known is None:
+            raise
+        sys.exit(f'error: the config cannot be built: {known}')
+
+
+def _not_built(error: Exception) -> str | None:
+    """What a registry, or the constructor that it called, says of what the config gives them.
+
+    That is a type that nobody registered, an argument that a type does not have, or a value that
+    its constructor refuses by itself. Whatever fails deeper down may be a fault of the code.
+
+    Returns:
+        None for any other error.
+    """
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [i for i, name in enumerate(names) if name in _BUILDERS]
+    inner = names[places[-1] + 1 :] if places else None
+    text = _said(error)
+    if inner == [] or inner and {*inner} == {'__init__'} and not isinstance(error, KeyError):
+        return text.split(' Please check whether')[0] or None
+    return None
+
+
+def _said(error: Exception) -> str:
+    """An error's text in one line; a KeyError's own is a quotation."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return ' '.join(str(text).split())

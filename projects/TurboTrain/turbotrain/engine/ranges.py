@@ -2,8 +2,8 @@
 
 from mmengine.config import Config
 
+from ..errors import UserError
 from ..models.ranges import ranges_in, refuse_other_ranges, refuse_outside
-from .errors import UserError
 
 __all__ = ['check_ranges']
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from ..compilation import compiled
 from .precision_recall import average_precision, precision_recall
 from .rotated_iou import paired_iou
 
@@ -243,7 +243,7 @@ def _of_classes(
     ]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _near_pairs(
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -267,7 +267,7 @@ def _near_pairs(
     return np.array(rows, dtype=np.int64), np.array(gt_rows, dtype=np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _match_greedily(
     detection: np.ndarray,
     ground_truth: np.ndarray,

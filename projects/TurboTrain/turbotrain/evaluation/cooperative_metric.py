@@ -9,6 +9,7 @@ import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from ..errors import SettingError
 from .average_precision import (
     DetectionFrame,
     find_overlaps,
@@ -124,7 +125,7 @@ class CooperativeMetric(BaseMetric):
         self.iou_thresholds = tuple(iou_thresholds)
         self.eval_range = np.asarray(eval_range, dtype=np.float64)
         if protocol not in PROTOCOLS:
-            raise ValueError(f'protocol must be one of {[*PROTOCOLS]}, got {protocol!r}')
+            raise SettingError(f'protocol must be one of {[*PROTOCOLS]}, got {protocol!r}')
         own = dict(
             match_radius=match_radius,
             miss_threshold=miss_threshold,
@@ -135,25 +136,27 @@ class CooperativeMetric(BaseMetric):
         self.protocol = replace(PROTOCOLS[protocol], **given)
         self.range_bins = [tuple(span) for span in range_bins]
         if not all(len(span) == 2 and 0 <= span[0] < span[1] for span in self.range_bins):
-            raise ValueError(f'range_bins: expected pairs (from, to) in metres, got {range_bins}')
+            raise SettingError(f'range_bins: expected pairs (from, to) in metres, got {range_bins}')
         self.forecasting_classes = tuple(
             class_names if forecasting_classes is None else forecasting_classes
         )
         if not self.class_names or isinstance(class_names, str):
-            raise ValueError(f'class_names: expected a list of names, got {class_names!r}')
+            raise SettingError(f'class_names: expected a list of names, got {class_names!r}')
         if not self.iou_thresholds or not all(0 < t <= 1 for t in self.iou_thresholds):
-            raise ValueError(f'iou_thresholds: expected values in (0, 1], got {iou_thresholds}')
+            raise SettingError(f'iou_thresholds: expected values in (0, 1], got {iou_thresholds}')
         low_high = self.eval_range.reshape(2, -1)
         if self.eval_range.shape != (4,) or not (low_high[0] < low_high[1]).all():
-            raise ValueError(f'eval_range: expected (x_min, y_min, x_max, y_max), got {eval_range}')
+            raise SettingError(
+                f'eval_range: expected (x_min, y_min, x_max, y_max), got {eval_range}'
+            )
         if len(z_range) != 2 or not z_range[0] < z_range[1]:
-            raise ValueError(f'z_range: expected (z_min, z_max), got {z_range}')
+            raise SettingError(f'z_range: expected (z_min, z_max), got {z_range}')
         if not 0 <= min_corners <= 8:
-            raise ValueError(f'min_corners: expected 0 to 8, got {min_corners}')
+            raise SettingError(f'min_corners: expected 0 to 8, got {min_corners}')
         self._region = Region(self.eval_range, np.asarray(z_range, dtype=np.float64), min_corners)
         unknown = set(self.forecasting_classes) - set(self.class_names)
         if unknown:
-            raise ValueError(
+            raise SettingError(
                 f'forecasting_classes: {sorted(unknown)} are not among class_names {class_names}'
             )
 

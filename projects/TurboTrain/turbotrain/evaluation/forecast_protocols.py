@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..errors import SettingError
+
 __all__ = ['PROTOCOLS', 'ForecastProtocol']
 
 
@@ -49,7 +51,7 @@ class ForecastProtocol:
             ('counted', ('final', 'all', 'every')),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(f'{name} must be one of {known}, got {getattr(self, name)!r}')
+                raise SettingError(f'{name} must be one of {known}, got {getattr(self, name)!r}')
 
 
 _UNIAD = ForecastProtocol(

@@ -32,6 +32,8 @@ from mmdet3d.registry import METRICS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.evaluator import BaseMetric
 
+from ..errors import UserError
+
 __all__ = [
     'Forecasts',
     'PredictionFileError',
@@ -46,7 +48,7 @@ _MOST = 1000  # modes and steps: the truth of so many has to be found, too
 _KEYS = dict(scenario=str, frame=int, ego=int, boxes=list, scores=list, labels=list)
 
 
-class PredictionFileError(ValueError):
+class PredictionFileError(UserError, ValueError):
     """A prediction file that cannot be used; the text names the file, the line and the key."""
 
 

@@ -1,11 +1,12 @@
 """Intersection over union of rotated rectangles, exact to float64's rounding.
 
 Rectangles are rows ``(x, y, l, w, yaw)`` in metres and radians, counter-clockwise from the x axis:
-mmdet3d's ``LiDARInstance3DBoxes.bev``. Loops are compiled (numba, which mmdet3d brings) and cached.
+mmdet3d's ``LiDARInstance3DBoxes.bev``. Loops are compiled by numba, which mmdet3d brings.
 """
 
 import numpy as np
-from numba import njit
+
+from ..compilation import compiled
 
 __all__ = ['paired_iou']
 
@@ -28,7 +29,7 @@ def paired_iou(boxes: np.ndarray, other_boxes: np.ndarray) -> np.ndarray:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     found = np.zeros(len(boxes))
     # A quadrangle gains one corner from each of the four lines that clip it, or two where corners
@@ -50,7 +51,7 @@ def _paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _corners_seen_from(box: np.ndarray, other: np.ndarray, corners: np.ndarray) -> None:
     """The corners of a rectangle, counter-clockwise, in the frame of another's centre and axes."""
     cos, sin = np.cos(other[4]), np.sin(other[4])
@@ -64,7 +65,7 @@ def _corners_seen_from(box: np.ndarray, other: np.ndarray, corners: np.ndarray) 
         corners[i, 1] = y + ahead * ahead_y + left * left_y
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _clip(
     corners: np.ndarray, count: int, axis: int, side: float, half: float, clipped: np.ndarray
 ) -> int:
@@ -87,7 +88,7 @@ def _clip(
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _area(corners: np.ndarray, count: int) -> float:
     """Of a polygon whose corners are counter-clockwise."""
     total = 0.0

@@ -6,6 +6,8 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..errors import SettingError
+
 __all__ = ['FeatureCompression', 'PrincipalCompression']
 
 _LEVELS = 255
@@ -40,9 +42,9 @@ class FeatureCompression(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if ratio < 1 or channels % ratio:
-            raise ValueError(f'ratio must divide the {channels} channels, got {ratio}')
+            raise SettingError(f'ratio must divide the {channels} channels, got {ratio}')
         if bits not in (8, 32):
-            raise ValueError(f'bits must be 8 or 32, got {bits}')
+            raise SettingError(f'bits must be 8 or 32, got {bits}')
         self.sent_channels, self.bits = channels // ratio, bits
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
         sizes = ((channels, self.sent_channels, 1), (self.sent_channels, channels, 3))
@@ -80,9 +82,9 @@ class PrincipalCompression(BaseModule):
     def __init__(self, ratio: int = 1, bits: int = 32, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if ratio < 1:
-            raise ValueError(f'ratio must be at least 1, got {ratio}')
+            raise SettingError(f'ratio must be at least 1, got {ratio}')
         if bits not in (8, 32):
-            raise ValueError(f'bits must be 8 or 32, got {bits}')
+            raise SettingError(f'bits must be 8 or 32, got {bits}')
         self.ratio, self.bits = ratio, bits
 
     def message_bytes(self, cells: int, channels: int) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 from mmdet3d.models import Det3DDataPreprocessor
 from mmdet3d.registry import MODELS
 
+from ..errors import SettingError
+
 __all__ = ['CooperativeDataPreprocessor']
 
 
@@ -27,7 +29,7 @@ class CooperativeDataPreprocessor(Det3DDataPreprocessor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.voxel:
-            raise ValueError(
+            raise SettingError(
                 'CooperativeDataPreprocessor: voxel=True would go unused; leave it out'
             )
 

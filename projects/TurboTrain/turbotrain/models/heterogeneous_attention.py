@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..errors import SettingError
 from .masked_softmax import masked_softmax
 
 __all__ = ['HeterogeneousAttention']
@@ -29,7 +30,9 @@ class HeterogeneousAttention(nn.Module):
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
         if channels % num_heads:
-            raise ValueError(f'channels ({channels}) must be a multiple of num_heads ({num_heads})')
+            raise SettingError(
+                f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
+            )
         self.num_heads = num_heads
         # Rows: query, key, value, out.
         self.weight = nn.Parameter(torch.empty(4, _KINDS, channels, channels))

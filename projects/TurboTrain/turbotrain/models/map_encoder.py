@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import SettingError
 from .masked_softmax import masked_softmax
 from .warping import cell_centres
 
@@ -124,7 +125,7 @@ class VectorMapAttention(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if embed_channels % num_heads:
-            raise ValueError(
+            raise SettingError(
                 f'embed_channels ({embed_channels}) must be a multiple of num_heads ({num_heads})'
             )
         self.num_polylines, self.num_heads = num_polylines, num_heads

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import SettingError
+
 __all__ = ['ranges_in', 'refuse_other_ranges', 'refuse_outside']
 
 _TOLERANCE = 1e-3  # metres
@@ -43,7 +45,7 @@ def refuse_other_ranges(name: str, limits: Sequence[float] | None, parts: Mappin
         # Coders of centre heads know the lower corner only.
         pairs = [(0, 0), (1, 1)] + ([(3, 3), (4, 4)] if len(value) == 6 else [])
         if any(abs(value[i] - limits[j]) > _TOLERANCE for i, j in pairs):
-            raise ValueError(
+            raise SettingError(
                 f'{other} is {value}, but {name} is {list(limits)} (metres): they describe one map '
                 'and have to agree in x and y. Set both alike'
             )
@@ -59,7 +61,7 @@ def _refuse_other_anchors(other: str, value: list, name: str, limits: Sequence[f
         span = limits[axis + 3] - limits[axis]
         # Anchors are spread over all cells of the map, whatever range they are given.
         if value[axis + 3] - value[axis] < _LEAST_SHARE * span:
-            raise ValueError(
+            raise SettingError(
                 f'{other} covers {value[axis]:g} to {value[axis + 3]:g} m in {"xy"[axis]}, but '
                 f'{name} is {list(limits)}: anchors would not lie on the cells that they are of. '
                 'Set both alike'
@@ -83,7 +85,7 @@ def refuse_outside(other: str, bounds: Sequence[float], name: str, limits: Seque
         low[axis] < limits[axis] - _TOLERANCE or high[axis] > limits[axis + 3] + _TOLERANCE
         for axis in (0, 1)
     ):
-        raise ValueError(
+        raise SettingError(
             f'{other} reaches from x {low[0]:g}, y {low[1]:g} to x {high[0]:g}, y {high[1]:g} m, '
             f'beyond the map: {name} is {list(limits)}. Make the one smaller or the other larger'
         )

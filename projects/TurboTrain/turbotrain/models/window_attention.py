@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import SettingError
 from .map_layers import MapLinear
 
 __all__ = ['MultiScaleWindowAttention', 'WindowAttention']
@@ -27,7 +28,7 @@ class WindowAttention(nn.Module):
     def __init__(self, channels: int, window: int, head_channels: int) -> None:
         super().__init__()
         if channels % head_channels:
-            raise ValueError(f'head_channels ({head_channels}) must divide channels ({channels})')
+            raise SettingError(f'head_channels ({head_channels}) must divide channels ({channels})')
         self.window, self.num_heads = window, channels // head_channels
         self.query_key_value = MapLinear(channels, 3 * channels, bias=False)
         self.out = MapLinear(channels, channels)
@@ -83,7 +84,7 @@ class MultiScaleWindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         if len(windows) != len(head_channels):
-            raise ValueError(
+            raise SettingError(
                 f'windows {windows} and head_channels {head_channels} must be of the same length'
             )
         scales = zip(windows, head_channels, strict=True)

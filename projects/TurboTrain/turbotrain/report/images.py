@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..engine.errors import UserError
+from ..errors import UserError
 
 __all__ = ['Frame', 'Picture', 'Player', 'Still', 'embed', 'embed_all', 'read_still']
 

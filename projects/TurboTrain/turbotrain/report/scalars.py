@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.errors import UserError
+from ..errors import UserError
 
 __all__ = ['Scalars', 'Series', 'read_scalars']
 

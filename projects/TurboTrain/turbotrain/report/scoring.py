@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..datasets import TruthIndex
 from ..engine.dataset_config import dataset_config
-from ..engine.errors import UserError
+from ..errors import UserError
 from ..evaluation import (
     CooperativeMetric,
     PredictionFileError,

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.errors import UserError
+from ..errors import UserError
 from .scalars import Scalars, read_scalars
 
 __all__ = ['Run', 'read_run', 'read_runs']

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..errors import SettingError
 from ..structures.poses import invert_rigid, pose_to_matrix, transform_points
 from .scenario import ScenarioPlan, ScenarioRecord, SensorOptions, simulate_scenario
 from .site_layout import SiteKind
@@ -53,13 +54,13 @@ class SetOptions:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise ValueError(f'seed must not be negative, got {self.seed}')
+            raise SettingError(f'seed must not be negative, got {self.seed}')
         for name in ('intersections', 'corridors'):
             counts = getattr(self, name)
             if len(counts) != len(SPLITS) or min(counts) < 0:
-                raise ValueError(f'{name} must be three counts (train val test), got {counts}')
+                raise SettingError(f'{name} must be three counts (train val test), got {counts}')
         if not any((*self.intersections, *self.corridors)):
-            raise ValueError('a set needs at least one scenario')
+            raise SettingError('a set needs at least one scenario')
 
 
 def plan_scenarios(options: SetOptions) -> list[ScenarioPlan]:
@@ -108,7 +109,7 @@ def simulate_dataset(out: Path, options: SetOptions, workers: int = 1) -> dict[s
         SumoError: if SUMO is missing or fails.
     """
     if workers < 1:
-        raise ValueError(f'workers must be at least 1, got {workers}')
+        raise SettingError(f'workers must be at least 1, got {workers}')
     sumo_home()
     _check_target(out)
     partial = out / PARTIAL

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import SettingError
 from ..structures.vector_map import Lane
 from .agents import Agent, choose_window, roadside_agents, vehicle_agents
 from .lidar import Scene, scan
@@ -52,9 +53,9 @@ class SensorOptions:
     def __post_init__(self) -> None:
         for name in ('frame_stride', 'beam_step', 'azimuth_step', 'min_points'):
             if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+                raise SettingError(f'{name} must be at least 1, got {getattr(self, name)}')
         if self.frames <= self.frame_stride:
-            raise ValueError(
+            raise SettingError(
                 f'duration {self.duration} s holds no two clouds {self.frame_stride} frames apart'
             )
 
@@ -124,14 +125,14 @@ def simulate_scenario(plan: ScenarioPlan, options: SensorOptions, root: Path) ->
     """Simulate a scenario and write its agents' folders below ``root/<split>/<name>``.
 
     Raises:
-        RuntimeError: if no site with two suitable connected vehicles is found.
+        SettingError: if no site with two suitable connected vehicles is found.
     """
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([plan.seed, plan.index, attempt])
         stage = _build_stage(plan, options, rng)
         if stage is not None:
             return _record(plan, options, stage, root / plan.split / plan.name)
-    raise RuntimeError(
+    raise SettingError(
         f'{plan.name}: no two cars that drive near each other for {options.duration:g} s in '
         f'{ATTEMPTS} sites; take a shorter duration or another seed'
     )

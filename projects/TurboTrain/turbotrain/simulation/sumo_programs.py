@@ -5,10 +5,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import UserError
+
 __all__ = ['SumoError', 'run_sumo_program', 'sumo_home']
 
 
-class SumoError(RuntimeError):
+class SumoError(UserError, RuntimeError):
     """SUMO is missing, or one of its programs failed."""
 
 

@@ -8,6 +8,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+from ..errors import SettingError
 from .bev import agent_colors, draw_scale_bar, open_page, write_header
 from .clouds import cloud_image
 from .lanes import draw_lanes
@@ -100,7 +101,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> N
     """
     path = Path(path)
     if path.suffix not in VIDEO_SUFFIXES:
-        raise ValueError(f'{path}: expected one of {VIDEO_SUFFIXES}, got {path.suffix!r}')
+        raise SettingError(f'{path}: expected one of {VIDEO_SUFFIXES}, got {path.suffix!r}')
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = iter(frames)
     first = next(frames, None)

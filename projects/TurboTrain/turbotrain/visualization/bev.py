@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ..errors import SettingError
 from .clouds import cloud_image
 from .lanes import draw_lanes
 from .legend import FOOTER, legend_entries, write_legend
@@ -112,7 +113,7 @@ def _fit(view_range: Sequence[float], proportion: float) -> np.ndarray:
     """(4,) the least range of a given width : height that has ``view_range`` in its middle."""
     low, high = np.asarray(view_range, dtype=np.float64).reshape(2, 2)
     if not (low < high).all():
-        raise ValueError(f'view_range: expected (x_min, y_min, x_max, y_max), got {view_range}')
+        raise SettingError(f'view_range: expected (x_min, y_min, x_max, y_max), got {view_range}')
     span = high - low
     span = np.maximum(span, [span[1] * proportion, span[0] / proportion])
     middle = (low + high) / 2

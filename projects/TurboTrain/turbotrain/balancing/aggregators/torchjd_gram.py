@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ...errors import SettingError
 from .base import AGGREGATORS, Aggregator
 
 __all__ = [
@@ -47,9 +48,9 @@ class TorchJDAggregator(Aggregator):
         self, reduction: Literal['sum', 'mean'] = 'sum', seed: int = 0, **kwargs: Any
     ) -> None:
         if reduction not in ('sum', 'mean'):
-            raise ValueError(f"reduction is 'sum' or 'mean', not {reduction!r}")
+            raise SettingError(f"reduction is 'sum' or 'mean', not {reduction!r}")
         if reduction == 'mean' and not self.averages:
-            raise ValueError(
+            raise SettingError(
                 f"{type(self).__name__} sums in its paper: there is no reduction='mean'"
             )
         self.reduction, self.seed, self._calls = reduction, seed, 0

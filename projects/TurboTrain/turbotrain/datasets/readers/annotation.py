@@ -30,6 +30,7 @@ class Annotation:
 
     Attributes:
         world_from_agent: (4, 4) float64 pose of the LiDAR.
+        keys: the M objects' keys in the file.
         ids: (M,) int64 object ids, shared by all agents and frames of a scenario.
         types: M raw class names.
         centres: (M, 3) box centres, metres.
@@ -38,6 +39,7 @@ class Annotation:
     """
 
     world_from_agent: np.ndarray
+    keys: list[str]
     ids: np.ndarray
     types: list[str]
     centres: np.ndarray
@@ -84,7 +86,7 @@ def read_annotation(
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
     _check_keys(path, vehicles)
-    ids, types, rows = [], [], []
+    keys, ids, types, rows = [], [], [], []
     known: dict[int, Any] = {}
     for key, entry in vehicles.items():
         if str(key) in skip:
@@ -103,6 +105,7 @@ def read_annotation(
                 raise
             bad[str(key)] = error.problem
         else:
+            keys.append(str(key))
             for column, value in zip((ids, types, rows), found, strict=True):
                 column.append(value)
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
@@ -115,6 +118,7 @@ def read_annotation(
         poses = poses * [1, -1, 1, -1, -1, 1]
     return Annotation(
         world_from_agent=world_from_agent,
+        keys=keys,
         ids=np.array(ids, dtype=np.int64),
         types=types,
         centres=poses[:, :3],

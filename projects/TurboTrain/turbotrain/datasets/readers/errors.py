@@ -2,10 +2,12 @@
 
 import reprlib
 
+from ...errors import UserError
+
 __all__ = ['DataFileError', 'MissingFileError', 'said', 'shown']
 
 
-class DataFileError(ValueError):
+class DataFileError(UserError, ValueError):
     """A file of a dataset that is not as its format says; names the file and what was expected.
 
     It survives the way from a worker process, which rebuilds it from its arguments or its text.

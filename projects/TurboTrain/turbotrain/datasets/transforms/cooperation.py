@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ...errors import SettingError
 from ...structures import corners_inside, move_polylines, transform_points
 from ..point_kernels import keep_inside, move
 
@@ -65,7 +66,7 @@ class MergeAgentPoints(BaseTransform):
         """Merge."""
         agents, clouds = results['agents'], results['points']
         if not agents.points_in_ego:
-            raise ValueError('MergeAgentPoints has to come after ProjectPointsToEgo')
+            raise SettingError('MergeAgentPoints has to come after ProjectPointsToEgo')
         frames = agents.num_frames
         senders = np.flatnonzero(agents.valid[1:].any(axis=1)) + 1
         results['message_bytes'] = [clouds[(n + 1) * frames - 1].nbytes for n in senders]
@@ -100,7 +101,7 @@ class CooperativeGlobalAugmentation(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Augment."""
         if 'points' not in results:
-            raise ValueError(
+            raise SettingError(
                 'CooperativeGlobalAugmentation has to come after LoadCooperativePoints'
             )
         rng = results['rng']

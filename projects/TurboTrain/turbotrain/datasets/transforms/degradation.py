@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ...errors import SettingError
 from ...structures import Agents, invert_rigid, yaw_of
 
 __all__ = [
@@ -41,7 +42,7 @@ class CooperativeDelay(BaseTransform):
         values = list(delay.values() if isinstance(delay, dict) else delay)
         is_range = isinstance(delay, dict) or (len(values) == 2 and values[0] <= values[1])
         if not is_range or any(v < 0 for v in values):
-            raise ValueError(
+            raise SettingError(
                 f'delay: expected seconds, a range (low, high) or id -> seconds, got {delay}'
             )
         self.delay = delay
@@ -50,7 +51,7 @@ class CooperativeDelay(BaseTransform):
         """Look the agents up as they were."""
         _wants_paths(results, self)
         if 'noisy_poses' in results or 'observe' not in results:
-            raise ValueError(
+            raise SettingError(
                 'CooperativeDelay has to come before CooperativePoseNoise and before EgoOnly'
             )
         ids = results['agents'].ids
@@ -82,14 +83,14 @@ class CooperativePoseNoise(BaseTransform):
         self, position: float = 0.0, heading: float = 0.0, per_frame: bool = False
     ) -> None:
         if position < 0 or heading < 0:
-            raise ValueError(f'noise must not be negative, got {position} m and {heading} deg')
+            raise SettingError(f'noise must not be negative, got {position} m and {heading} deg')
         self.position, self.heading, self.per_frame = position, heading, per_frame
 
     def transform(self, results: dict) -> dict:
         """Move the agents."""
         agents: Agents = results['agents']
         if agents.points_in_ego:
-            raise ValueError('CooperativePoseNoise has to come before ProjectPointsToEgo')
+            raise SettingError('CooperativePoseNoise has to come before ProjectPointsToEgo')
         n, t = agents.valid.shape
         noise = results['rng'].normal(size=(n, t if self.per_frame else 1, 4))
         angle = np.deg2rad(self.heading) * noise[..., 3]
@@ -152,13 +153,13 @@ class CooperativePacketLoss(BaseTransform):
 
 def _checked_probability(value: float) -> float:
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f'probability must be from 0 to 1, got {value}')
+        raise SettingError(f'probability must be from 0 to 1, got {value}')
     return value
 
 
 def _wants_paths(results: dict, transform: BaseTransform) -> None:
     if 'points' in results:
-        raise ValueError(f'{type(transform).__name__} has to come before LoadCooperativePoints')
+        raise SettingError(f'{type(transform).__name__} has to come before LoadCooperativePoints')
 
 
 def _lose(results: dict, lost: np.ndarray, transform: BaseTransform) -> dict:

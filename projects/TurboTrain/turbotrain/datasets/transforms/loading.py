@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ...errors import SettingError
 from ...structures import Map, invert_rigid, move_polylines, polylines_of
 from ..point_kernels import keep_outside_body, move
 from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
@@ -42,7 +43,7 @@ class LoadCooperativePoints(BaseTransform):
         on_bad_cloud: str = 'error',
     ) -> None:
         if on_bad_cloud not in ('error', 'drop'):
-            raise ValueError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
+            raise SettingError(f"on_bad_cloud must be 'error' or 'drop', got {on_bad_cloud!r}")
         self.zero_intensity = zero_intensity
         nowhere = (np.inf, np.inf, -np.inf, -np.inf)
         self.body_mask = np.array(body_mask or nowhere, dtype=np.float32)
@@ -97,13 +98,13 @@ class LoadFuturePoints(LoadCooperativePoints):
     def __init__(self, offset: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if offset <= 0:
-            raise ValueError(f'offset must be above 0 s, got {offset}')
+            raise SettingError(f'offset must be above 0 s, got {offset}')
         self.offset = offset
 
     def transform(self, results: dict) -> dict:
         """Load."""
         if 'augmented' in results or 'observe' not in results:
-            raise ValueError(
+            raise SettingError(
                 'LoadFuturePoints has to come before CooperativeGlobalAugmentation, and cannot '
                 'be with EgoOnly'
             )
@@ -139,7 +140,7 @@ class LoadVectorMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Load."""
         if 'augmented' in results:
-            raise ValueError('LoadVectorMap has to come before CooperativeGlobalAugmentation')
+            raise SettingError('LoadVectorMap has to come before CooperativeGlobalAugmentation')
         polylines, mask, middle = self._read(results['map_path'], results['backend_args'])
         x, y = middle - results['world_from_ego'][:2, 3:]
         near = x * x + y * y <= self.radius**2

@@ -4,6 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from ...errors import SettingError
 from ...structures import VEHICLE, Agents, invert_rigid, pose_to_matrix, transform_points
 from ..point_kernels import keep_lit, keep_nearest
 
@@ -57,7 +58,7 @@ class CooperativeObjectPaste(BaseTransform):
         names = self.objects.class_names.tolist()
         unknown = set(numbers) - set(names)
         if unknown:
-            raise ValueError(f'{database}: has classes {names}, not {sorted(unknown)}')
+            raise SettingError(f'{database}: has classes {names}, not {sorted(unknown)}')
         self._of_class = {
             name: np.flatnonzero(self.objects.label == names.index(name)) for name in numbers
         }
@@ -66,20 +67,20 @@ class CooperativeObjectPaste(BaseTransform):
         """Draw objects, and paste those that fit."""
         agents: Agents = results['agents']
         if 'points' not in results or agents.points_in_ego:
-            raise ValueError(
+            raise SettingError(
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
         other_times = agents.delays.any() or results['pad_history'] or 'future_points' in results
         if 'noisy_poses' in results or other_times:
-            raise ValueError(
+            raise SettingError(
                 'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
                 'into late, repeated or future clouds: leave CooperativeDelay, pad_history and '
                 'LoadFuturePoints out'
             )
         unknown = set(self.numbers) - set(results['classes'])
         if unknown:
-            raise ValueError(
+            raise SettingError(
                 f'the object database has {sorted(unknown)}, the dataset {results["classes"]}; '
                 'make it anew for this config'
             )
@@ -87,7 +88,7 @@ class CooperativeObjectPaste(BaseTransform):
         if times.shape != self.objects.time_offsets.shape or not np.allclose(
             times, self.objects.time_offsets, atol=1e-3
         ):
-            raise ValueError(
+            raise SettingError(
                 f'the object database has steps at {self.objects.time_offsets.tolist()} s, the '
                 f'samples at {times.round(3).tolist()} s; make it anew for this config'
             )

@@ -7,6 +7,7 @@ from .exact_resume import ExactResumeHook
 from .numerical_faults import NumericalFaultHook
 from .plain_checkpoint import PlainCheckpointHook
 from .sync_statistics import SyncNormStatisticsHook
+from .trained_parts import TrainedPartsHook
 from .transfer_report import TransferReportHook
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     'NumericalFaultHook',
     'PlainCheckpointHook',
     'SyncNormStatisticsHook',
+    'TrainedPartsHook',
     'TransferReportHook',
 ]

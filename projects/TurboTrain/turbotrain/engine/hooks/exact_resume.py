@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Literal
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
@@ -12,8 +13,16 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import Sampler
 
-from ..errors import UserError
+from ...errors import SettingError, UserError
+from ..checkpoint import refuse_weights_alone
 from ..process_state import random_state, restore_random_state
+from ..resumed_settings import (
+    differing_settings,
+    follow_config,
+    optimizer_kind,
+    refuse_other_optimizer,
+    step_schedulers,
+)
 
 __all__ = ['ExactResumeHook']
 
@@ -48,15 +57,26 @@ class ExactResumeHook(Hook):
     What the workers of a data set draw is their own: it is resumed exactly where it follows from
     the sample alone (``V2XPnPDataset``), or where there are no workers.
 
+    Where checkpoint and config say different things, a warning lists them and says which counts.
+
+    Args:
+        schedule: whose learning rates and optimiser settings a resumed run has: those of the
+            ``'checkpoint'``, so that it ends as if it had not been interrupted, or those of the
+            ``'config'``, at the step where it stands. The optimiser's moments are the checkpoint's.
+
     Raises:
         UserError: the run stands in the middle of an epoch and its training loop, number of
-            processes or batch size is another than it was, or processes go on from different
-            checkpoints.
+            processes or batch size is another than it was; processes go on from different
+            checkpoints; the optimiser is of another model or kind than the checkpoint's; or the
+            config's schedule cannot be followed.
     """
 
     priority = 'VERY_LOW'
 
-    def __init__(self) -> None:
+    def __init__(self, schedule: Literal['checkpoint', 'config'] = 'checkpoint') -> None:
+        if schedule not in ('checkpoint', 'config'):
+            raise SettingError(f"schedule: expected 'checkpoint' or 'config', got {schedule!r}")
+        self.schedule = schedule
         self._gathered: list[dict] | None = None
         self._resumed: dict | None = None
         self._before_val: dict | None = None
@@ -70,12 +90,48 @@ class ExactResumeHook(Hook):
         """Add it to what can be resumed: the best weights so far cannot."""
         if 'optimizer' in checkpoint:
             states = self._gathered or [self._own_state(runner)]
-            checkpoint[_STATE] = dict(states=states, batch_size=_batch_size(runner))
+            checkpoint[_STATE] = dict(
+                states=states, batch_size=_batch_size(runner), optimizer=optimizer_kind(runner)
+            )
         self._gathered = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take it out."""
+        """Take it out, and settle whose settings count."""
         self._resumed = checkpoint.pop(_STATE, None)
+        if runner._resume:
+            self._settle(runner, checkpoint, self._resumed or {})
+
+    def _settle(self, runner: Runner, checkpoint: dict, resumed: dict) -> None:
+        refuse_weights_alone(str(runner._load_from), checkpoint)
+        refuse_other_optimizer(runner, checkpoint, resumed.get('optimizer'))
+        kept, own = differing_settings(runner, checkpoint), []
+        if self.schedule == 'config':
+            follow_config(runner, checkpoint)
+            kept, own = own, kept
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        length = 'max_epochs' if by_epoch else 'max_iters'
+        info = checkpoint['message_hub']['runtime_info']
+        pairs = {
+            length: (info.get(length), getattr(runner, length)),
+            'batch_size': (resumed.get('batch_size'), _batch_size(runner)),
+            'optimizer.type': (resumed.get('optimizer'), optimizer_kind(runner)),
+        }
+        for name, (theirs, ours) in pairs.items():
+            if theirs not in (None, ours):
+                own.append(f'{name} {theirs} (config: {ours})')
+        forgotten = getattr(runner.optim_wrapper, 'forgotten_state', None)
+        if forgotten is not None:
+            own += [f'the state of {name}' for name in forgotten(checkpoint['optimizer'])]
+        seed, ours = checkpoint['meta'].get('seed'), runner._randomness_cfg.get('seed')
+        if ours is not None and seed not in (None, ours):
+            kept.append(f'randomness.seed {seed} (config: {ours}, which the data follow)')
+        if kept or own:
+            runner.logger.warning(
+                'the checkpoint has other settings than the config. The checkpoint counts for: '
+                f'{", ".join(kept) or "none"}. The config counts for: {", ".join(own) or "none"}. '
+                '--resume-schedule chooses whose schedule and optimiser settings count '
+                f'(now: {self.schedule})'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Find the place in the epoch, and this process's statistics."""
@@ -85,6 +141,8 @@ class ExactResumeHook(Hook):
         places = all_gather_object((runner.epoch, runner.iter))
         if len(set(places)) > 1:
             raise UserError(f'--resume: processes go on from (epoch, iteration) {places}')
+        if runner._resume and self.schedule == 'config':
+            step_schedulers(runner)
         if runner.iter == 0 or resumed is None:
             self._resumed = None
             return

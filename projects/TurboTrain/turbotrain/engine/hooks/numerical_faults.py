@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_value_
 
 from ...balancing.faults import all_finite
-from ..errors import NumericalError
+from ...errors import NumericalError, SettingError
 
 __all__ = ['NumericalFaultHook']
 
@@ -46,7 +46,7 @@ class NumericalFaultHook(Hook):
 
     def __init__(self, max_skipped: int = 50) -> None:
         if max_skipped < 0:
-            raise ValueError(f'max_skipped: expected 0 or more, got {max_skipped}')
+            raise SettingError(f'max_skipped: expected 0 or more, got {max_skipped}')
         self.max_skipped = max_skipped
         self._stepped = self._finite = False
         self._finite_when_clipped = True

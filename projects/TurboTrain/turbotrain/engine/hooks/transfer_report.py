@@ -1,13 +1,16 @@
 """What of stage 1 arrived in stage 2."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
+from .trained_parts import trained_names
 
 __all__ = ['TransferReportHook']
 
@@ -19,6 +22,9 @@ class TransferReportHook(Hook):
     mmengine loads what matches and only warns of the rest, so that a trunk whose sizes or names
     differ from stage 1's would train on from random weights unnoticed, or without a part that stage
     1 has trained.
+
+    Of weights that match, the report tells those that were trained from those that stage 1 only
+    carried along, where the checkpoint says so (:class:`TrainedPartsHook`).
 
     Args:
         fresh: modules that may start from fresh weights.
@@ -42,20 +48,25 @@ class TransferReportHook(Hook):
                 there, or is there alone.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        own, given = model.state_dict(), checkpoint['state_dict']
-        taken, unmatched = defaultdict(int), defaultdict(list)
+        own, given = model.state_dict(), checkpoint.get('state_dict', checkpoint)
+        trained = _with_buffers(trained_names(checkpoint), model)
+        taken, carried, unmatched = defaultdict(int), defaultdict(int), defaultdict(list)
         for key, tensor in own.items():
             module = key.split('.')[0]
             if key in given and given[key].shape == tensor.shape:
-                taken[module] += tensor.numel()
+                kept = taken if trained is None or key in trained else carried
+                kept[module] += tensor.numel()
             else:
                 found = f'has shape {tuple(given[key].shape)}' if key in given else 'is missing'
                 unmatched[module].append(f'{key} {found}, expected {tuple(tensor.shape)}')
         left = defaultdict(list)
         for key in given.keys() - own.keys():
             left[key.split('.')[0]].append(key)
-        values = [f'{module} ({count:,} values)' for module, count in taken.items()]
-        report = dict(taken=values, fresh=unmatched, dropped=sorted(left))
+        if trained is None:
+            report = {'taken': _sizes(taken)}
+        else:
+            report = {'trained': _sizes(taken), 'carried along untrained': _sizes(carried)}
+        report |= {'fresh': list(unmatched), 'dropped': sorted(left)}
         listed = '; '.join(
             f'{what}: {", ".join(names) or "none"}' for what, names in report.items()
         )
@@ -72,3 +83,16 @@ class TransferReportHook(Hook):
                     f'{len(keys)} tensors of {module!r} in the checkpoint have no place in the '
                     f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
+
+
+def _sizes(counts: Mapping[str, int]) -> list[str]:
+    return [f'{module} ({count:,} values)' for module, count in counts.items()]
+
+
+def _with_buffers(trained: set[str] | None, model: nn.Module) -> set[str] | None:
+    """Names of the trained parameters and of the buffers beside them, batch norm's statistics."""
+    if trained is None:
+        return None
+    modules = {name.rpartition('.')[0] for name in trained}
+    buffers = [name for name, _ in model.named_buffers()]
+    return trained | {name for name in buffers if name.rpartition('.')[0] in modules}

@@ -11,6 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ...structures import Agents
 from ..duplicates import demote_duplicates
 from ..map_encoder import VectorMaps, stack_maps
@@ -93,7 +94,7 @@ class CooperativeDetector(Base3DDetector):
         )
         for name in ('train_cfg', 'test_cfg'):
             if bbox_head.get(name) is not None:
-                raise ValueError(
+                raise SettingError(
                     f'bbox_head.{name} would go unused: give it as {name} of the model'
                 )
         self.encoder = MODELS.build(encoder)
@@ -108,12 +109,12 @@ class CooperativeDetector(Base3DDetector):
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
         if multi_step and temporal_neck is None:
-            raise ValueError('multi_step: maps of several frames need a temporal_neck')
+            raise SettingError('multi_step: maps of several frames need a temporal_neck')
         self.duplicates = duplicates
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
-                raise ValueError(f'frozen: the detector has no module {name!r}')
+                raise SettingError(f'frozen: the detector has no module {name!r}')
             getattr(self, name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'CooperativeDetector':
@@ -157,7 +158,7 @@ class CooperativeDetector(Base3DDetector):
         frames = {record.num_frames for record in agents}
         in_ego = {record.points_in_ego for record in agents}
         if len(frames) > 1 or len(in_ego) > 1:
-            raise ValueError(
+            raise SettingError(
                 f'samples of one batch differ in their number of frames {sorted(frames)} or in '
                 f'points_in_ego {sorted(in_ego)}'
             )
@@ -169,7 +170,7 @@ class CooperativeDetector(Base3DDetector):
         """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
         if self.temporal_neck is None:
             if maps.shape[1] > 1:
-                raise ValueError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
+                raise SettingError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
             return maps[:, 0]
         return self.temporal_neck(
             maps,

@@ -11,6 +11,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import SettingError
 from ..ranges import refuse_other_ranges
 from .cooperative_detector import CooperativeDetector
 
@@ -48,7 +49,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
     def __init__(self, *, teacher: dict, distill_weight: float = 1e4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if 'type' not in teacher and set(teacher) != {'config', 'checkpoint'}:
-            raise ValueError(
+            raise SettingError(
                 "teacher: expected dict(config='file', checkpoint='file') or the config of a "
                 f'model, got keys {sorted(teacher)}'
             )
@@ -77,7 +78,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
             teacher = self.teacher(bev[0].device)
             target = teacher.extract_feat(*_merged(batch_inputs_dict, batch_data_samples))[0]
         if target.shape != bev[0].shape:
-            raise ValueError(
+            raise SettingError(
                 f"the teacher's map has shape {tuple(target.shape)}, the student's "
                 f'{tuple(bev[0].shape)}'
             )
@@ -112,7 +113,7 @@ def _merged(inputs: dict, samples: list[Det3DDataSample]) -> tuple[dict, list[De
     for points, sample in zip(inputs['points'], samples, strict=True):
         agents = sample.agents
         if not agents.points_in_ego:
-            raise ValueError(
+            raise SettingError(
                 'the teacher wants all points in the frame of the ego: put ProjectPointsToEgo '
                 'into the pipeline'
             )

@@ -10,6 +10,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...errors import SettingError
 from ...structures import invert_rigid
 from ..box_motion import advance, move_boxes, move_paths
 from ..map_encoder import VectorMaps
@@ -67,7 +68,7 @@ class LateFusionDetector(CooperativeDetector):
     ) -> None:
         for name in ('fusion_neck', 'compression', 'multi_step', 'map_neck'):
             if kwargs.get(name):
-                raise ValueError(f'LateFusionDetector shares boxes and takes no {name}')
+                raise SettingError(f'LateFusionDetector shares boxes and takes no {name}')
         super().__init__(**kwargs | dict(fusion_neck=None))
         own = dict(point_cloud_range=point_cloud_range)
         encoder = kwargs['encoder'].get('point_cloud_range')
@@ -88,7 +89,7 @@ class LateFusionDetector(CooperativeDetector):
     ) -> tuple[list[Tensor], Tensor, AgentBatch]:
         """Maps of all agents, to detect and to forecast in."""
         if any(sample.agents.points_in_ego and len(sample.agents) > 1 for sample in samples):
-            raise ValueError(
+            raise SettingError(
                 'LateFusionDetector wants clouds in the frames of their own agents; take '
                 'ProjectPointsToEgo out of the pipeline'
             )
@@ -110,7 +111,7 @@ class LateFusionDetector(CooperativeDetector):
                 forward in :meth:`predict` only.
         """
         if any(sample.agents.delays.any() for sample in batch_data_samples):
-            raise ValueError(
+            raise SettingError(
                 'LateFusionDetector learns from clouds that are on time: take CooperativeDelay out '
                 'of the training pipeline; late boxes are put forward in testing'
             )

@@ -6,6 +6,7 @@ import torch
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
+from ...errors import SettingError
 from ..heads.reconstruction_head import ReconstructionTarget
 from ..masking import BaseMasking, CloudLayout
 from ..warping import cell_centres
@@ -98,7 +99,7 @@ class MaskedBatch:
             ValueError: there are none.
         """
         if 'future_points' not in self.inputs:
-            raise ValueError("target 'future' wants LoadFuturePoints in the pipeline")
+            raise SettingError("target 'future' wants LoadFuturePoints in the pipeline")
         clouds = self.inputs['future_points']
         known = [sample.get('future_is_known', True) for sample in self.samples]
         return ReconstructionTarget(

@@ -10,6 +10,7 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ..ranges import refuse_other_ranges
 from .late_fusion_detector import LateFusionDetector
 from .masked_batch import MaskedBatch
@@ -94,15 +95,15 @@ class MaskedPretrainer(Base3DDetector):
         if data_preprocessor is None:
             data_preprocessor = {**detector['data_preprocessor'], 'voxel': False}
         elif data_preprocessor.get('voxel'):
-            raise ValueError(
+            raise SettingError(
                 'data_preprocessor.voxel: points are voxelized after masking, by the '
                 "detector's own preprocessor; leave it out"
             )
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if not targets or not set(targets) <= set(_TARGETS):
-            raise ValueError(f'targets must be some of {_TARGETS}, got {tuple(targets)}')
+            raise SettingError(f'targets must be some of {_TARGETS}, got {tuple(targets)}')
         if hiding not in _HIDING:
-            raise ValueError(f'hiding must be one of {_HIDING}, got {hiding!r}')
+            raise SettingError(f'hiding must be one of {_HIDING}, got {hiding!r}')
         limits = range_of(detector)
         self.register_buffer('limits', torch.tensor(limits, dtype=torch.float32), persistent=False)
         masking = {'type': 'BEVCellMasking', 'point_cloud_range': limits, **(masking or {})}
@@ -116,13 +117,13 @@ class MaskedPretrainer(Base3DDetector):
         self.reconstruction_head = nn.ModuleDict({name: MODELS.build(head) for name in targets})
         self.detector = _without_heads(MODELS.build(detector))
         if 'own' in targets and not _fuses_agents_last(self.detector):
-            raise ValueError(
+            raise SettingError(
                 "target 'own' wants a detector in which each agent fuses its frames by itself; of "
                 "a single agent, 'merged' is its own cloud"
             )
         late = isinstance(self.detector, LateFusionDetector)
         if late and (self.detector.decoupled or {*targets} != {'own'}):
-            raise ValueError(
+            raise SettingError(
                 'LateFusionDetector fuses boxes, not maps: pretrain it with targets=("own",) and '
                 'detector.decoupled=False, without which no gradient reaches its backbone; its '
                 f'weights suit both. Got targets={tuple(targets)}, '
@@ -152,7 +153,7 @@ class MaskedPretrainer(Base3DDetector):
             ValueError: ``merged`` is not among the targets.
         """
         if 'merged' not in self.reconstruction_head:
-            raise ValueError(
+            raise SettingError(
                 f"only target 'merged' can be drawn; this model has {[*self.reconstruction_head]}"
             )
         data = self.data_preprocessor(data, False)

@@ -6,6 +6,8 @@ from mmdet3d.models import Base3DDetector, MVXTwoStageDetector
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import SettingError
+
 __all__ = [
     'first_map',
     'map_backbone',
@@ -29,7 +31,7 @@ def refuse_other_models(detector: dict) -> None:
     name = detector.get('type')
     kind = MODELS.get(name) if isinstance(name, str) else name
     if isinstance(kind, type) and not issubclass(kind, Base3DDetector):
-        raise ValueError(_no_map(name, f'it is no {Base3DDetector.__name__} of mmdet3d'))
+        raise SettingError(_no_map(name, f'it is no {Base3DDetector.__name__} of mmdet3d'))
     range_of(detector)
 
 
@@ -44,7 +46,7 @@ def range_of(detector: dict) -> list[float]:
             value = (value or {}).get(key)
         if value is not None:
             return list(value)
-    raise ValueError(
+    raise SettingError(
         _no_map(
             detector.get('type'),
             'its config has neither encoder.point_cloud_range nor '
@@ -75,7 +77,7 @@ def _channels(detector: dict, parts: tuple[str, ...], remedy: str) -> int:
         channels = (detector.get(part) or {}).get('in_channels')
         if isinstance(channels, int):
             return channels
-    raise ValueError(
+    raise SettingError(
         f'{detector.get("type")}: none of {parts} has in_channels in the config; use {remedy}'
     )
 
@@ -85,7 +87,7 @@ def map_backbone(detector: nn.Module) -> nn.Module:
     for name in _BACKBONES:
         if getattr(detector, name, None) is not None:
             return getattr(detector, name)
-    raise ValueError(f'{type(detector).__name__} has none of {_BACKBONES}')
+    raise SettingError(f'{type(detector).__name__} has none of {_BACKBONES}')
 
 
 def first_map(features: Any, detector: nn.Module) -> Tensor:
@@ -107,7 +109,7 @@ def first_map(features: Any, detector: nn.Module) -> Tensor:
     while isinstance(found, (list, tuple)):
         found = found[0] if found else None
     if not isinstance(found, Tensor) or found.ndim != 4:
-        raise ValueError(
+        raise SettingError(
             _no_map(type(detector).__name__, 'its extract_feat gives no map (B, C, H, W)')
         )
     return found

@@ -4,6 +4,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...errors import SettingError
+
 __all__ = ['PillarPoints']
 
 _POINT_FEATURES = 9
@@ -37,7 +39,7 @@ class PillarPoints(BaseModule):
         self.grid = [round((high[i] - low[i]) / pillar_size[i]) for i in (0, 1)]
         for i, axis in enumerate('xy'):
             if abs(self.grid[i] * pillar_size[i] - (high[i] - low[i])) > 1e-3:
-                raise ValueError(
+                raise SettingError(
                     f'point_cloud_range spans {high[i] - low[i]:g} m in {axis}, which is no '
                     f'multiple of the pillar size {pillar_size[i]:g} m'
                 )

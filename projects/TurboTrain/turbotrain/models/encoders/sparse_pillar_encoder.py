@@ -15,6 +15,7 @@ from spconv.pytorch import (
 )
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from .pillar_points import PillarPoints
 from .spconv_tools import choose_algorithm, dense_map
 
@@ -56,10 +57,10 @@ class SparsePillarEncoder(BaseModule):
         super().__init__(init_cfg)
         self.points = PillarPoints(point_cloud_range, pillar_size, stage_channels[0])
         if depth < 1:
-            raise ValueError(f'depth must be at least 1, got {depth}')
+            raise SettingError(f'depth must be at least 1, got {depth}')
         stride = 2 ** (len(stage_channels) - 1)
         if any(cells % stride for cells in self.points.grid):
-            raise ValueError(
+            raise SettingError(
                 f'{len(stage_channels)} stages want a grid that is a multiple of {stride}, got '
                 f'{self.points.grid} pillars'
             )

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...errors import SettingError
 from ..warping import warp_bev
 
 __all__ = ['BaseFusionNeck']
@@ -99,7 +100,7 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             ValueError: there are not so many channels.
         """
         if features.shape[1] != channels + self.flow_channels:
-            raise ValueError(
+            raise SettingError(
                 f'{type(self).__name__} expects {channels} + {self.flow_channels} channels, as '
                 f'FlowTemporalNeck gives them, got {features.shape[1]}'
             )

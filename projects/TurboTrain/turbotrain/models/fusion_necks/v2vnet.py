@@ -3,6 +3,7 @@
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ..conv_gru import ConvGRUCell
 from .base import BaseFusionNeck
 
@@ -38,7 +39,7 @@ class V2VNetFusion(BaseFusionNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         if num_rounds < 1:
-            raise ValueError(f'num_rounds must be at least 1, got {num_rounds}')
+            raise SettingError(f'num_rounds must be at least 1, got {num_rounds}')
         self.num_rounds = num_rounds
         self.from_sender = nn.Conv2d(channels, channels, 3, padding=1)
         self.from_receiver = nn.Conv2d(channels, channels, 3, padding=1, bias=False)

@@ -6,6 +6,7 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ..heterogeneous_attention import HeterogeneousAttention
 from ..map_layers import MapLayerNorm, MapLinear
 from ..window_attention import MultiScaleWindowAttention
@@ -53,7 +54,7 @@ class V2XViTFusion(BaseFusionNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         if depth < 1:
-            raise ValueError(f'depth must be at least 1, got {depth}')
+            raise SettingError(f'depth must be at least 1, got {depth}')
         periods = _LONGEST * 0.5 ** torch.arange(_PERIODS)
         self.register_buffer('frequencies', 2 * torch.pi / periods, persistent=False)
         self.delay_embedding = nn.Linear(2 * _PERIODS, channels)

@@ -6,6 +6,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import SettingError
 from ..masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
@@ -59,7 +60,7 @@ class Where2commFusion(BaseFusionNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         if not (0 <= threshold <= 1 and 0 <= budget <= 1):
-            raise ValueError(
+            raise SettingError(
                 f'threshold and budget must be from 0 to 1, got {threshold} and {budget}'
             )
         self.threshold, self.budget, self.request = threshold, budget, request
@@ -124,7 +125,9 @@ class _ConfidenceAttention(nn.Module):
     def __init__(self, channels: int, num_heads: int, stride: int) -> None:
         super().__init__()
         if channels % num_heads:
-            raise ValueError(f'channels ({channels}) must be a multiple of num_heads ({num_heads})')
+            raise SettingError(
+                f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
+            )
         self.num_heads, self.stride = num_heads, stride
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import SettingError
 from .chamfer import NORMS, chamfer_distance, group_by_cell
 
 __all__ = ['MaskedReconstructionHead', 'ReconstructionTarget']
@@ -80,9 +81,9 @@ class MaskedReconstructionHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if norm not in NORMS:
-            raise ValueError(f'norm must be one of {NORMS}, got {norm!r}')
+            raise SettingError(f'norm must be one of {NORMS}, got {norm!r}')
         if min(num_convs, num_points, max_targets) < 1:
-            raise ValueError(
+            raise SettingError(
                 'num_convs, num_points and max_targets must be at least 1, got '
                 f'{num_convs}, {num_points} and {max_targets}'
             )

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...errors import SettingError
 from ..map_encoder import VectorMapAttention, VectorMaps
 from ..warping import read_maps
 
@@ -79,7 +80,7 @@ class TrajectoryHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if min(num_steps, num_modes) < 1 or not 0 <= reversal_probability <= 1:
-            raise ValueError(
+            raise SettingError(
                 'expected num_steps and num_modes of at least 1 and a reversal_probability from 0 '
                 f'to 1, got {num_steps}, {num_modes} and {reversal_probability}'
             )

@@ -7,6 +7,7 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
+from ...errors import SettingError
 from .base import BaseMasking, CloudLayout, HiddenCells, HiddenRegion
 
 __all__ = [
@@ -40,7 +41,7 @@ class BEVCellMasking(BaseMasking):
     ) -> None:
         super().__init__(point_cloud_range)
         if cell_size <= 0:
-            raise ValueError(f'cell_size must be above 0 m, got {cell_size}')
+            raise SettingError(f'cell_size must be above 0 m, got {cell_size}')
         self.ratio = _checked(ratio)
         self.cell_size = cell_size
         # A range that is no multiple of the cell, but for rounding, ends in part of a cell.
@@ -153,7 +154,7 @@ class MixedMasking(BaseMasking):
         self.strategies = torch.nn.ModuleList(MODELS.build(config) for config in parts)
         weights = [1.0] * len(parts) if weights is None else list(weights)
         if len(weights) != len(parts) or min(weights, default=0) < 0 or sum(weights) <= 0:
-            raise ValueError(
+            raise SettingError(
                 f'{len(parts)} strategies want as many weights of at least 0, got {weights}'
             )
         self.register_buffer('weights', torch.tensor(weights), persistent=False)
@@ -178,7 +179,7 @@ class _Chosen:
 
 def _checked(ratio: float) -> float:
     if not 0 <= ratio <= 1:
-        raise ValueError(f'ratio must be from 0 to 1, got {ratio}')
+        raise SettingError(f'ratio must be from 0 to 1, got {ratio}')
     return ratio
 
 

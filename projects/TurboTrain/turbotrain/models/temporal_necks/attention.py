@@ -5,6 +5,7 @@ from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from ..masked_softmax import masked_softmax
 from .base import BaseTemporalNeck
 
@@ -42,7 +43,9 @@ class TemporalAttentionNeck(BaseTemporalNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         if channels % num_heads:
-            raise ValueError(f'channels ({channels}) must be a multiple of num_heads ({num_heads})')
+            raise SettingError(
+                f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
+            )
         self.num_heads = num_heads
         self.time_embedding = nn.Linear(2 * len(_PERIODS), channels)
         # As large as the features: from the start, heads tell the frames apart.

@@ -5,6 +5,7 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import SettingError
 from .base import BaseTemporalNeck
 
 __all__ = ['FlowTemporalNeck']
@@ -72,7 +73,7 @@ class FlowTemporalNeck(BaseTemporalNeck):
         """
         frames = features.shape[1]
         if frames < 2:
-            raise ValueError(f'FlowTemporalNeck needs two frames or more, got {frames}')
+            raise SettingError(f'FlowTemporalNeck needs two frames or more, got {frames}')
         earlier = seen[:, :-1]
         order = torch.arange(1, frames, device=seen.device)[:, None, None, None]
         newest = (earlier * order).argmax(dim=1, keepdim=True)

@@ -1,10 +1,14 @@
-"""What a command ends with when its user can mend it."""
+"""What a command ends with when its user can mend it: a sentence, not a trace."""
 
-__all__ = ['CheckpointError', 'NumericalError', 'UserError']
+__all__ = ['CheckpointError', 'NumericalError', 'SettingError', 'UserError']
 
 
 class UserError(Exception):
     """A mistake on the command line or in a config that its message tells how to mend."""
+
+
+class SettingError(UserError, ValueError):
+    """A value in a config or an argument that cannot be; says what was expected."""
 
 
 class CheckpointError(UserError):

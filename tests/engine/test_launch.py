@@ -1,0 +1,157 @@
+"""From a command line to a runner: hooks switched off, and mistakes told in a sentence."""
+
+import argparse
+import importlib
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+from numba.core import caching
+
+from projects.TurboTrain.turbotrain.compilation import compiled
+from projects.TurboTrain.turbotrain.engine.launch import explain, load_config
+from projects.TurboTrain.turbotrain.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / 'configs/turbotrain/mini'
+PRETRAIN, FINETUNE = (MINI / f'{stage}_mini_v2xpnp.py' for stage in ('pretrain', 'finetune'))
+OWN_HOOKS = [*Config.fromfile(FINETUNE).default_hooks]
+
+
+def read(path: Path = FINETUNE, **options) -> Config:
+    words = dict(work_dir='out', launcher='none', local_rank=0)
+    return load_config(argparse.Namespace(config=str(path), cfg_options=options, **words))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # commands leave for the project's root; pytest goes back
+
+
+class Hooks:
+    """What mmengine registers, instead of a runner."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.types = []
+        Runner.register_default_hooks(self, cfg.default_hooks)
+        Runner.register_custom_hooks(self, cfg.custom_hooks)
+
+    def register_hook(self, hook: dict) -> None:
+        self.types.append(hook['type'])
+
+
+@pytest.mark.parametrize('name', [*OWN_HOOKS, 'runtime_info'])
+def test_every_default_hook_can_be_switched_off(name):
+    everything = Hooks(read()).types
+    left = Hooks(read(**{f'default_hooks.{name}': None})).types
+    assert len(left) == len(everything) - 1 and {*left} < {*everything}
+
+
+def test_hooks_that_no_config_names_can_be_switched_off_too(tmp_path):
+    path = tmp_path / 'plain.py'
+    path.write_text('default_hooks = dict(plain_checkpoint=None, checkpoint=None)\n')
+    types = Hooks(read(path)).types
+    assert 'ExactResumeHook' in types
+    assert not {'PlainCheckpointHook', 'CheckpointHook', 'DurableCheckpointHook'} & {*types}
+    path.write_text('custom_hooks = [None, dict(type="TransferReportHook")]\ndefault_hooks = None')
+    types = Hooks(read(path)).types
+    assert types.count('TransferReportHook') == 1 and 'DurableCheckpointHook' in types
+    path.write_text('custom_hooks = None')
+    assert read(path).custom_hooks == []
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):
+    def one(x):
+        return x + 1
+
+    def two(x):
+        return 2 * x
+
+    monkeypatch.setattr(caching.CompileResultCacheImpl, '_locator_classes', [])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('default')
+        functions = [compiled(one), compiled(two)]
+    assert [function(np.float64(3)) for function in functions] == [4, 6]
+    (warning,) = caught
+    assert 'NUMBA_CACHE_DIR' in str(warning.message)
+
+
+def test_a_folder_that_cannot_be_written_is_told():
+    for number, name in ((30, '/runs/a/1/vis_data'), (13, '/runs'), (20, '/runs/a')):
+        said = explain(OSError(number, 'No', name), '/runs/a')
+        assert isinstance(said, UserError) and f'{name}: cannot be written' in str(said)
+    assert explain(PermissionError(13, 'No', '/data/infos.npz'), '/runs/a') is None
+
+
+def say(tool: str, *words: object, monkeypatch) -> str:
+    """What a command that fails ends with; a trace would be another exception."""
+    name = f'tools.{tool}'
+    module = importlib.import_module(name)
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        module.run_tool(module.main)
+    assert str(end.value.code).startswith('error: ')
+    return str(end.value.code)
+
+
+SMALL = """
+custom_imports = dict(imports=['projects.TurboTrain.turbotrain', 'tests.engine.small_runs'])
+default_scope = 'mmdet3d'
+model = dict(type='Gambler')
+train_dataloader = dict(dataset=dict(type='V2XPnPDataset'), batch_size=2, num_workers=0)
+train_cfg = dict(by_epoch=True, max_epochs=1)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook'))
+"""
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ('train_dataloadr.batch_size=1', '--cfg-options train_dataloadr.batch_size: is no setting'),
+        ('train_pipeline.0.type=A', 'shorthand'),
+        ('custom_hooks.7.type=A', 'custom_hooks: expected a list'),
+        ('default_scope.a=1', '--cfg-options default_scope.a: '),
+        ('model.type=Gamblr', 'cannot be built: Gamblr is not in the'),
+        ('model.chanels=3', "unexpected keyword argument 'chanels'"),
+        ('model.type=PrincipalCompression model.ratio=0', 'at least 1, got 0'),
+        ('train_cfg.max_epoch=3', "unexpected keyword argument 'max_epoch'"),
+        ('default_hooks.checkpoint.intervall=1', "has no argument ['intervall']"),
+        ('default_hooks.numerical_faults.max_skipped=-1', 'expected 0 or more, got -1'),
+    ],
+)
+def test_mistakes_in_settings_end_with_a_sentence(changes, words, tmp_path, monkeypatch):
+    (tmp_path / 'small.py').write_text(SMALL)
+    command = ['small.py', '--work-dir', 'out', '--cfg-options', *changes.split()]
+    said = say('train', *command, monkeypatch=monkeypatch)
+    assert words in said and '\n' not in said
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('model = dict(', 'cannot be read as a config'),
+        ("_base_ = './nowhere.py'", 'nowhere.py'),
+        (f"_base_ = '{FINETUNE}'\nlog_level = dict(a=1)", 'cannot be read as a config'),
+    ],
+)
+def test_configs_that_cannot_be_read(text, words, tmp_path, monkeypatch):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    said = say('train', path, monkeypatch=monkeypatch)
+    assert words in said and 'config.py' in said
+
+
+def test_our_own_faults_keep_their_trace(tmp_path, monkeypatch):
+    module = importlib.import_module('tools.train')
+    monkeypatch.setattr(module, 'load_config', lambda args: np.zeros(2).reshape(3))
+    monkeypatch.setattr(sys, 'argv', ['train', str(FINETUNE)])
+    with pytest.raises(ValueError, match='reshape'):
+        module.run_tool(module.main)
+    monkeypatch.setattr(module, 'load_config', lambda args: {}['a key'])
+    with pytest.raises(KeyError):
+        module.run_tool(module.main)
