@@ -18,7 +18,7 @@ from .readers import DIALECTS, DataFileError, Dialect, resolve_dialect
 
 __all__ = ['INFO_VERSION', 'Infos', 'dataset_of', 'load_infos', 'making_of', 'save_infos']
 
-INFO_VERSION = 2
+INFO_VERSION = 3  # 3: no object is lost where ids meet
 _FORMAT = 'turbotrain-infos'
 
 
