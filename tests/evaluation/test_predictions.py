@@ -45,6 +45,7 @@ def make_sample(num, modes=1, forecast=True):
         paths = rng.normal(size=(num, modes, 6, 2)) * 1e3
         found.trajectories = torch.tensor(paths, dtype=torch.float32)
         found.trajectory_scores = torch.full((num, modes), 1 / 3)
+        found.velocity = torch.tensor(rng.normal(size=(num, 2)), dtype=torch.float32)
     sample = Det3DDataSample()
     sample.set_metainfo(
         dict(
@@ -117,6 +118,7 @@ def changed(**values):
         (None, changed(boxes=[[1, 2, 3]]), r'line 2: boxes: .*\(1, 7\), got \(1, 3\)'),
         (None, changed(scores=[0.1, 0.2]), r'line 2: scores: .*\(1,\), got \(2,\)'),
         (None, changed(labels=[]), r'line 2: labels: .*1 of them, got 0'),
+        (None, changed(velocity=[1.0, 2.0]), r'line 2: velocity: .*\(1, 2\), got \(2,\)'),
         (None, changed(scores=['high']), 'line 2: scores: expected numbers'),
         (None, changed(boxes=[[1, 2, 3, 4, 5, 6, None]]), 'line 2: boxes: holds what is no'),
         (None, changed(boxes=[[[1, 2], [3]]]), 'line 2: boxes: expected numbers in a full array'),

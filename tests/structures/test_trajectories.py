@@ -1,6 +1,6 @@
 import numpy as np
 
-from projects.TurboTrain.turbotrain.structures import interpolate_missing_points
+from projects.TurboTrain.turbotrain.structures import interpolate_missing_points, last_velocity
 from tests.golden import load_golden
 
 
@@ -19,3 +19,14 @@ def test_observed_points_stay_and_a_row_of_nothing_stays():
     filled = interpolate_missing_points(tracks, mask)
     np.testing.assert_array_equal(filled[mask], tracks[mask])
     np.testing.assert_array_equal(filled[0], tracks[0])
+
+
+def test_velocities_over_the_last_step():
+    """2 m in half a second; unknown before, unknown now, and a history of one moment."""
+    history = np.array([[[0.0, 0.0], [1.0, 1.0], [1.0, 3.0]]] * 3)
+    valid = np.array([[False, True, True], [True, False, True], [True, True, False]])
+    velocity, known = last_velocity(history, valid, np.array([-1.0, -0.5, 0.0]))
+    np.testing.assert_array_equal(velocity, [[0.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(known, [True, False, False])
+    velocity, known = last_velocity(history[:, -1:], valid[:, -1:], np.zeros(1))
+    assert not velocity.any() and not known.any()

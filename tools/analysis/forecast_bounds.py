@@ -21,8 +21,8 @@ from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
-from projects.TurboTrain.turbotrain.engine.errors import UserError
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS
 from projects.TurboTrain.turbotrain.report.scoring import open_dataset
 
