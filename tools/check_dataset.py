@@ -24,6 +24,7 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 )
 from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from tools.create_data import add_reading_arguments, splits_of
 
 
@@ -89,4 +90,4 @@ def print_table(findings: list[Finding]) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
