@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out_dir = args.out_dir.resolve()
-    cfg = load_config(args)
+    cfg = load_config(args, [])
     init_default_scope(cfg.default_scope)
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:

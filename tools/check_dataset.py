@@ -26,6 +26,7 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
 from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from tools.create_data import add_reading_arguments, splits_of
 
 
@@ -101,4 +102,4 @@ def print_table(findings: list[Finding]) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

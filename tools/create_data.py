@@ -25,6 +25,7 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
     check_sample,
 )
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
 SPLITS = dict(
@@ -133,4 +134,4 @@ def make_infos(args: argparse.Namespace, folder: str, out_dir: Path, ignore: Ign
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

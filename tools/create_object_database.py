@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, help='DATA_ROOT/objects.npz by default')
     args = parser.parse_args()
     out = args.out.resolve() if args.out else None
-    cfg = load_config(args)
+    cfg = load_config(args, ['train_dataloader'])
     init_default_scope(cfg.default_scope)
     settings = only_dataset(cfg.train_dataloader)
     dataset = DATASETS.build({**settings, 'pipeline': []})

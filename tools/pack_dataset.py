@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 
 
 def main() -> None:
@@ -21,10 +21,7 @@ def main() -> None:
     parser.add_argument('--out', help='folder of the store; DATA_ROOT.lmdb by default')
     args = parser.parse_args()
     out = args.out or f'{args.data_root.rstrip("/")}.lmdb'
-    try:
-        count = pack_dataset(args.data_root, out, partial(tqdm, desc='pack', unit='file'))
-    except DataFileError as error:
-        sys.exit(f'error: {error}')
+    count = pack_dataset(args.data_root, out, partial(tqdm, desc='pack', unit='file'))
     backend = f"dict(backend='lmdb', db_path={str(Path(out).resolve())!r})"
     print(f'{out}: {count} files. In a config that inherits yours:')
     print(f"store = dict(data_root='', backend_args={backend})")
@@ -33,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
 
 
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.simulation import (
     SensorOptions,
     SetOptions,
@@ -86,22 +86,19 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     begin = time.perf_counter()
-    try:
-        options = SetOptions(
-            seed=arguments.seed,
-            intersections=tuple(arguments.intersections),
-            corridors=tuple(arguments.corridors),
-            sensors=SensorOptions(
-                arguments.duration,
-                arguments.frame_stride,
-                arguments.beam_step,
-                arguments.azimuth_step,
-                arguments.min_points,
-            ),
-        )
-        summary = simulate_dataset(arguments.out, options, arguments.workers)
-    except (UserError, FileExistsError) as error:
-        sys.exit(f'error: {error}')
+    options = SetOptions(
+        seed=arguments.seed,
+        intersections=tuple(arguments.intersections),
+        corridors=tuple(arguments.corridors),
+        sensors=SensorOptions(
+            arguments.duration,
+            arguments.frame_stride,
+            arguments.beam_step,
+            arguments.azimuth_step,
+            arguments.min_points,
+        ),
+    )
+    summary = simulate_dataset(arguments.out, options, arguments.workers)
     size = sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file())
     print(
         f'{arguments.out}: {len(summary["scenarios"])} scenarios, {size / 1e6:.0f} MB, '
@@ -113,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

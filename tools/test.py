@@ -32,7 +32,7 @@ def main() -> None:
     args = parse_args()
     checkpoint = str(Path(args.checkpoint).resolve())
     predictions = args.predictions and str(args.predictions.resolve())
-    cfg = load_config(args)
+    cfg = load_config(args, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
     cfg.load_from = checkpoint
     # A test of weights that were never loaded would look like any other.
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type='TransferReportHook', fresh=())]

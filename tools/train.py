@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     named = None if args.resume in (None, 'auto') else str(Path(args.resume).resolve())
-    cfg = load_config(args)
+    cfg = load_config(args, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
     if args.amp:
         enable_amp(cfg)
     if args.resume_schedule:

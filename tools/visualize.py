@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     checkpoint, out = str(Path(args.checkpoint).resolve()), args.out.resolve()
-    cfg = load_config(args)
+    cfg = load_config(args, ['model', 'point_cloud_range'])
     init_default_scope(cfg.default_scope)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = MODELS.build(cfg.model).to(device).eval()

@@ -120,6 +120,10 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook'))
         ('model.chanels=3', "unexpected keyword argument 'chanels'"),
         ('model.type=PrincipalCompression model.ratio=0', 'at least 1, got 0'),
         ('train_cfg.max_epoch=3', "unexpected keyword argument 'max_epoch'"),
+        ('optim_wrapper.optimizer.type=Adamm', "there is no optimiser 'Adamm'"),
+        ('randomness.seed=one', "expected a whole number, got 'one'"),
+        ('default_hooks.timer=3', 'expected the config of a hook, got 3'),
+        ('model=None', 'the config has no model'),
         ('default_hooks.checkpoint.intervall=1', "has no argument ['intervall']"),
         ('default_hooks.numerical_faults.max_skipped=-1', 'expected 0 or more, got -1'),
     ],
@@ -136,6 +140,7 @@ def test_mistakes_in_settings_end_with_a_sentence(changes, words, tmp_path, monk
     [
         ('model = dict(', 'cannot be read as a config'),
         ("_base_ = './nowhere.py'", 'nowhere.py'),
+        ('a = 1\nb = c', "config.py, line 2: cannot be read as a config: NameError: name 'c'"),
         (f"_base_ = '{FINETUNE}'\nlog_level = dict(a=1)", 'cannot be read as a config'),
     ],
 )

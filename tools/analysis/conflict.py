@@ -71,7 +71,7 @@ def draw(layers: dict[str, dict], title: str, out: Path) -> None:
 def main() -> None:
     args = parse_args()
     checkpoint, out = str(Path(args.checkpoint).resolve()), args.out.resolve()
-    cfg = load_config(args)
+    cfg = load_config(args, ['model', 'train_dataloader', 'optim_wrapper'])
     if 'tasks' not in cfg.optim_wrapper:
         raise UserError(
             'the config names no tasks: its optim_wrapper is not a conflict suppressing one'

@@ -19,6 +19,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.models.masking import CloudLayout
 from projects.TurboTrain.turbotrain.structures import VEHICLE
 from projects.TurboTrain.turbotrain.visualization import AgentView
@@ -103,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -22,6 +22,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
 
 STARTS = ((-1.6, 0.0), (-0.2, -1.0), (1.5, 0.5))
 COLORS = ('#0072B2', '#D55E00', '#009E73')  # of the starts; told apart by the colour-blind
@@ -137,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from projects.TurboTrain.turbotrain.engine.launch import need, read_config
 from tools.benchmark.budget import train_for, train_for_epochs
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
@@ -132,7 +133,8 @@ def stages_of(
         settings: see :class:`Settings`.
         change: called with the name and the config of each stage, to change the config.
     """
-    recipe_cfg, previous = Config.fromfile(recipe), None
+    recipe_cfg, previous = read_config(recipe), None
+    need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
     for name, stage in recipe_cfg.stages.items():
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)

@@ -183,7 +183,7 @@ def main() -> None:
     args = parse_args()
     checkpoint = Path(args.checkpoint).resolve()
     out = args.out.resolve() if args.out else None
-    cfg = load_config(args)
+    cfg = load_config(args, ['model', 'test_dataloader', 'test_evaluator'])
     init_default_scope(cfg.default_scope)
     if not checkpoint.is_file():
         raise UserError(f'there is no checkpoint {args.checkpoint!r}')

@@ -7,15 +7,16 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import get_world_size
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
 from ..datasets import check_metainfo, innermost
@@ -31,7 +32,9 @@ __all__ = [
     'explain',
     'launch',
     'load_config',
+    'need',
     'only_dataset',
+    'read_config',
     'run_tool',
 ]
 
@@ -83,12 +86,47 @@ def add_common_arguments(parser: argparse.ArgumentParser, checkpoint: bool = Fal
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def read_config(path: str | Path) -> Config:
+    """Read a config.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'there is no config {str(path)!r}')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        line = f', line {place.lineno}' if Path(place.filename).name == Path(path).name else ''
+        kind = type(error).__name__
+        raise UserError(
+            f'{path}{line}: cannot be read as a config: {kind}: {_said(error)}'
+        ) from error
+    return cfg
+
+
+def need(cfg: Config, keys: Sequence[str]) -> None:
+    """Check what a config has to say.
+
+    Raises:
+        UserError: one of the keys is missing or None.
+    """
+    missing = [key for key in keys if cfg.get(key) is None]
+    if missing:
+        raise UserError(f'{cfg.filename}: the config has no {" and no ".join(missing)}')
+
+
+def load_config(args: argparse.Namespace, needs: Sequence[str] = ()) -> Config:
     """Read the config that the command line names, and change to the project's root.
 
     Paths on the command line are relative to where it was typed; paths inside configs are relative
     to the project's root, so that every command works from anywhere. The data sets' random
     transforms follow ``randomness.seed``, and checkpoints can be read by any torch.
+
+    Args:
+        args: what :func:`add_common_arguments` asks for.
+        needs: keys that the command needs; the scope of names is mmdet3d's if the config has none.
 
     Raises:
         UserError: there is no such config, an option of it has no effect, or data sets in one
@@ -96,21 +134,20 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = Path(args.config).resolve()
-    if not path.is_file():
-        raise UserError(f'there is no config {args.config!r}')
     work_dir = Path(args.work_dir).resolve() if args.work_dir else None
     os.chdir(ROOT)
-    try:
-        cfg = Config.fromfile(path)
-    except (SyntaxError, OSError, KeyError, TypeError) as error:
-        raise UserError(f'{args.config}: cannot be read as a config: {_said(error)}') from error
+    cfg = read_config(path)
     cfg.launcher = args.launcher
     _merge_options(cfg, args.cfg_options or {})
+    need(cfg, needs)
+    cfg.setdefault('default_scope', 'mmdet3d')
     if work_dir is None:
         work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
     cfg.work_dir = str(work_dir)
     # Configs that inherit mmdet3d's runtime say nothing of this.
     cfg.setdefault('randomness', dict(seed=0))
+    if not isinstance(cfg.randomness.get('seed'), int | NoneType):
+        raise UserError(f'randomness.seed: expected a whole number, got {cfg.randomness.seed!r}')
     _settle_hooks(cfg)
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):
@@ -178,6 +215,9 @@ def _settle_hooks(cfg: Config) -> None:
         hook = hooks.setdefault(name, own)
         if isinstance(hook, dict):
             hook.setdefault('type', own['type'])
+    for name, hook in hooks.items():
+        if not isinstance(hook, dict | NoneType):
+            raise UserError(f'default_hooks.{name}: expected the config of a hook, got {hook}')
     if (hooks['checkpoint'] or {}).get('type') == 'CheckpointHook':
         hooks['checkpoint']['type'] = 'DurableCheckpointHook'
     cfg.default_hooks = {
@@ -211,6 +251,8 @@ def launch(cfg: Config, task: str) -> Any:
         UserError: the checkpoint to start from is missing, model and data are of different ranges,
             the launcher needs GPUs, the disk is full, or a data worker died.
     """
+    if task == 'train':
+        _refuse_unknown_optimizer(cfg)
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
         hint = (
@@ -248,6 +290,14 @@ def launch(cfg: Config, task: str) -> Any:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _refuse_unknown_optimizer(cfg: Config) -> None:
+    """Mmengine asks None for the arguments of an optimiser that nobody has."""
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(cfg.get('default_scope')) as known:
+        if isinstance(kind, str) and known.get(kind) is None:
+            raise UserError(f'optim_wrapper.optimizer.type: there is no optimiser {kind!r}')
 
 
 def explain(error: Exception, work_dir: str) -> UserError | None:
@@ -293,11 +343,18 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     try:
         main()
-    except (UserError, FileNotFoundError) as error:
+    except UserError as error:
         # A data worker's error comes with the trace it had there.
         in_worker = re.match(r'Caught \w+ in DataLoader worker', str(error))
         text = str(error).strip().splitlines()[-1].partition(': ')[2] if in_worker else error
         sys.exit(f'error: {text}')
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise
+        # Without a number it is one of ours, and its text a sentence.
+        sys.exit(
+            f'error: {error.filename}: {error.strerror}' if error.filename else f'error: {error}'
+        )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         known = _not_built(error)
         if known is None:

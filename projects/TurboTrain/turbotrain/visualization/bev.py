@@ -111,8 +111,9 @@ def picture_of(figure: Figure) -> np.ndarray:
 
 def _fit(view_range: Sequence[float], proportion: float) -> np.ndarray:
     """(4,) the least range of a given width : height that has ``view_range`` in its middle."""
-    low, high = np.asarray(view_range, dtype=np.float64).reshape(2, 2)
-    if not (low < high).all():
+    limits = np.asarray(view_range, dtype=np.float64)
+    low, high = limits[:2], limits[2:]
+    if limits.shape != (4,) or not (low < high).all():
         raise SettingError(f'view_range: expected (x_min, y_min, x_max, y_max), got {view_range}')
     span = high - low
     span = np.maximum(span, [span[1] * proportion, span[0] / proportion])

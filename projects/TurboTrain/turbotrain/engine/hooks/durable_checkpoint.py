@@ -131,7 +131,16 @@ class DurableCheckpointHook(CheckpointHook):
         self._remove(outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Mmengine's, but the best one so far is deleted after the better one is there."""
+        """Mmengine's, but the best one so far is deleted after the better one is there.
+
+        Raises:
+            SettingError: there is no metric of that name.
+        """
+        unknown = set(self.save_best or ()) - metrics.keys() - {'auto'}
+        if unknown:
+            raise SettingError(
+                f'save_best: validation gives no {sorted(unknown)}, only {sorted(metrics)}'
+            )
         names = ['best_ckpt_path', 'best_ckpt_path_dict']
         name = next((name for name in names if hasattr(self, name)), None)
         if name is None:
