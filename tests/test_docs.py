@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -42,10 +43,12 @@ def test_python_runs(code, tmp_path, monkeypatch):
     # As in a process of its own: no runner has chosen a scope.
     monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     monkeypatch.chdir(tmp_path)
-    if 'custom_imports' not in code:
+    # Blocks name configs from the project's root, and may write some.
+    shutil.copytree(ROOT / 'configs', 'configs')
+    if 'custom_imports' not in code and '_base_ = ' not in code:
         exec(compile(code, 'page', 'exec'), {})
         return
-    path = tmp_path / 'config.py'
+    path = tmp_path / 'configs/turbotrain/page.py'
     path.write_text(code)
     cfg = Config.fromfile(path)
     init_default_scope(cfg.get('default_scope', 'mmengine'))

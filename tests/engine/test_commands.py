@@ -83,9 +83,10 @@ def finetuned(workspace: Path, pretrained: Path) -> str:
 
 def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned):
     trunk = {'encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck'}
-    taken = next(line for line in finetuned.splitlines() if 'weights taken' in line)
+    taken = next(line for line in finetuned.splitlines() if 'weights trained' in line)
     for name in trunk:
-        assert f'{name} (' in taken
+        assert f'{name} (' in taken.partition('; ')[0]
+    assert 'carried along untrained: none' in taken
     assert 'fresh: bbox_head, trajectory_head' in taken
     assert 'dropped: mask_token, reconstruction_head' in taken
     state = torch.load(pretrained, weights_only=True)['state_dict']

@@ -81,9 +81,10 @@ def test_from_pretraining_to_fine_tuning(name, data, tmp_path, monkeypatch):
     cfg.load_from = str(tmp_path / 'pretrain/epoch_1.pth')
     launch(cfg, 'train')
     report = next((tmp_path / 'finetune').glob('*/*.log')).read_text()
-    line = next(line for line in report.splitlines() if 'weights taken' in line)
-    taken, fresh, dropped = line.split('weights taken: ')[1].split('; ')
-    assert {word.split()[0] for word in taken.split('), ')} == trunk
+    line = next(line for line in report.splitlines() if 'weights trained' in line)
+    trained, carried, fresh, dropped = line.split('weights trained: ')[1].split('; ')
+    assert {word.split()[0] for word in trained.split('), ')} == trunk
+    assert carried == 'carried along untrained: none'
     assert fresh in ('fresh: bbox_head', 'fresh: pts_bbox_head')
     assert dropped == 'dropped: reconstruction_head'
 

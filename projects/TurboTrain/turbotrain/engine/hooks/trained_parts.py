@@ -70,11 +70,12 @@ class TrainedPartsHook(Hook):
             checkpoint['meta'][_KEY] = sorted(self._trained)
 
     def _look(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        given = {name: p.grad for name, p in self._waiting.items() if p.grad is not None}
+        if not given:
+            return
         # Processes that average gradients give zeros to what none of them uses.
-        found = [
-            name for name, p in self._waiting.items() if p.grad is not None and bool(p.grad.any())
-        ]
-        for name in found:
+        used = torch.stack([gradient.any() for gradient in given.values()]).tolist()
+        for name in [name for name, own in zip(given, used, strict=True) if own]:
             self._trained.add(name)
             del self._waiting[name]
 
