@@ -114,7 +114,8 @@ class Infos:
 
         Raises:
             ValueError: no frames are that far apart: it is no whole number of frame numbers, or no
-                agent has two such frames although one has several. Its text goes behind the time.
+                agent has two such frames although one was recorded for so long. Its text goes
+                behind the time.
         """
         rate = self.dialect.frame_rate
         frames = round(seconds * rate)
@@ -125,6 +126,9 @@ class Infos:
             later = keys[self.frame < num_frames - frames] + frames if frames < num_frames else []
             if not len(steps) or (_find(keys, np.asarray(later)) >= 0).any():
                 return frames
+            # A recording may be shorter than a step: its past is empty and its future unknown.
+            if frames > self._longest and frames % np.gcd.reduce(steps) == 0:
+                return frames
         if not len(steps):
             raise ValueError(
                 f'asked for, but frame numbers count {1 / rate:g} s; choose a multiple of that'
@@ -133,8 +137,16 @@ class Infos:
         raise ValueError(
             f'asked for, but no agent has frames that far apart: it is recorded every '
             f'{usual / rate:g} s ({usual} frame numbers of {1 / rate:g} s); choose a multiple of '
-            'that which the recording is long enough for'
+            'that'
         )
+
+    @property
+    def _longest(self) -> int:
+        """Frame numbers from the first to the last of the agent that was recorded longest."""
+        keys, _, num_frames = self._row_keys
+        begin = np.flatnonzero(np.diff(keys // num_frames, prepend=-1))
+        end = np.append(begin[1:], len(keys)) - 1
+        return int((keys[end] - keys[begin]).max())
 
     def rows(
         self, scenario: int, agents: np.ndarray, frames: np.ndarray, within: int | np.ndarray = 1
