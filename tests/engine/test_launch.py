@@ -153,10 +153,10 @@ def test_configs_that_cannot_be_read(text, words, tmp_path, monkeypatch):
 
 def test_our_own_faults_keep_their_trace(tmp_path, monkeypatch):
     module = importlib.import_module('tools.train')
-    monkeypatch.setattr(module, 'load_config', lambda args: np.zeros(2).reshape(3))
+    monkeypatch.setattr(module, 'load_config', lambda *args: np.zeros(2).reshape(3))
     monkeypatch.setattr(sys, 'argv', ['train', str(FINETUNE)])
     with pytest.raises(ValueError, match='reshape'):
         module.run_tool(module.main)
-    monkeypatch.setattr(module, 'load_config', lambda args: {}['a key'])
+    monkeypatch.setattr(module, 'load_config', lambda *args: {}['a key'])
     with pytest.raises(KeyError):
         module.run_tool(module.main)
