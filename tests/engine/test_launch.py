@@ -11,10 +11,12 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 from numba.core import caching
+from torch._utils import ExceptionWrapper
 
 from projects.TurboTrain.turbotrain.compilation import compiled
-from projects.TurboTrain.turbotrain.engine.launch import explain, load_config
-from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from projects.TurboTrain.turbotrain.engine.launch import explain, load_config, run_tool
+from projects.TurboTrain.turbotrain.errors import SettingError, UserError
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / 'configs/turbotrain/mini'
@@ -149,6 +151,32 @@ def test_configs_that_cannot_be_read(text, words, tmp_path, monkeypatch):
     path.write_text(text)
     said = say('train', path, monkeypatch=monkeypatch)
     assert words in said and 'config.py' in said
+
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (SettingError('A has to come before B'), 'error: A has to come before B'),
+        (DataFileError('a.pcd', 'is cut'), 'error: a.pcd: is cut'),
+        (FileNotFoundError('there is no a'), 'error: there is no a'),
+        (PermissionError(13, 'Permission denied', '/a'), 'error: /a: Permission denied'),
+    ],
+)
+def test_errors_come_without_a_trace_from_data_workers_too(error, words):
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_tool(fail)
+    assert end.value.code == words
+    if isinstance(error, UserError):
+        try:
+            fail()
+        except UserError:
+            wrapped = ExceptionWrapper(where='in DataLoader worker process 0')
+        with pytest.raises(SystemExit) as end:
+            run_tool(wrapped.reraise)
+        assert end.value.code == words
 
 
 def test_our_own_faults_keep_their_trace(tmp_path, monkeypatch):
