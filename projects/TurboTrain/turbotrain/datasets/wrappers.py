@@ -25,8 +25,8 @@ class EpochIndexDataset:
             other that holds data sets as ``dataset`` or ``datasets``, or the config of one.
 
     Raises:
-        TypeError: it holds anything else than ``V2XPnPDataset``, whose draws would not follow.
-        ValueError: the data sets differ in their metainfo, in their classes say.
+        SettingError: it holds anything else than ``V2XPnPDataset``, whose draws would not follow,
+            or the data sets differ in their metainfo, in their classes say.
 
     Example:
         >>> both = dict(type='ConcatDataset', datasets=[dict(type='V2XPnPDataset', ...), ...])
@@ -88,7 +88,7 @@ def check_metainfo(dataset: Any) -> None:
     mmengine's wrappers say neither which data sets differ nor in what.
 
     Raises:
-        ValueError: two differ; it names both.
+        SettingError: two differ; it names both.
     """
     first, *others = [
         DATASETS.build({**own, 'pipeline': [], 'lazy_init': True}) if _is_config(own) else own

@@ -166,10 +166,7 @@ def _prepare_dataset(loader: ConfigDict, seed: int) -> None:
             own.setdefault('seed', seed)
     if found == [loader.dataset]:
         return
-    try:
-        check_metainfo(loader.dataset)
-    except ValueError as error:
-        raise UserError(error) from None
+    check_metainfo(loader.dataset)
     sampler = loader.get('sampler') or {}
     if sampler.get('type') == 'EpochIndexSampler' and loader.dataset.type != 'EpochIndexDataset':
         loader.dataset = dict(type='EpochIndexDataset', dataset=loader.dataset)

@@ -2,7 +2,6 @@
 
 from mmengine.config import Config
 
-from ..errors import UserError
 from ..models.ranges import ranges_in, refuse_other_ranges, refuse_outside
 
 __all__ = ['check_ranges']
@@ -19,7 +18,7 @@ def check_ranges(cfg: Config) -> None:
     send each other may lie further away. Detectors of mmdet3d are left to their own configs.
 
     Raises:
-        UserError: two places disagree; names both.
+        SettingError: two places disagree; names both.
     """
     model = cfg.model.get('detector') or cfg.model
     limits = (model.get('encoder') or {}).get('point_cloud_range')
@@ -27,12 +26,9 @@ def check_ranges(cfg: Config) -> None:
         return
     prefix = 'model.detector' if 'detector' in cfg.model else 'model'
     reference = f'{prefix}.encoder.point_cloud_range', limits
-    try:
-        refuse_other_ranges(*reference, {prefix: model})
-        refuse_other_ranges(*reference, {loader: cfg.get(loader) for loader in _LOADERS})
-        if model.type == 'LateFusionDetector':
-            return
-        for name, bounds in ranges_in({e: cfg.get(e) for e in _EVALUATORS}, ('eval_range',)):
-            refuse_outside(name, bounds, *reference)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    refuse_other_ranges(*reference, {prefix: model})
+    refuse_other_ranges(*reference, {loader: cfg.get(loader) for loader in _LOADERS})
+    if model.type == 'LateFusionDetector':
+        return
+    for name, bounds in ranges_in({e: cfg.get(e) for e in _EVALUATORS}, ('eval_range',)):
+        refuse_outside(name, bounds, *reference)

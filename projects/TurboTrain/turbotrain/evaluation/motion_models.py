@@ -28,9 +28,8 @@ def _constant_acceleration(
 def _noisy_velocity(
     past: np.ndarray, known: np.ndarray, times: np.ndarray, step: float
 ) -> np.ndarray:
-    velocity, _ = _derivatives(past, known, step)
-    noise = np.random.default_rng(len(past)).normal(0.0, 0.5, velocity.shape)
-    return past[:, -1:] + times[:, None] * (velocity + noise)[:, None]
+    noise = np.random.default_rng(len(past)).normal(0.0, 0.5, (len(past), 2))
+    return _constant_velocity(past, known, times, step) + times[:, None] * noise[:, None]
 
 
 def _derivatives(past: np.ndarray, known: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
