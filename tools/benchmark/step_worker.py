@@ -110,6 +110,8 @@ class Training:
         else:
             torch.save(self.model.state_dict(), weights)
         self.model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+        # As training begins; without it, rounding errors grow faster.
+        cfg.optim_wrapper.optimizer.lr *= cfg.param_scheduler[0].start_factor
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         self.batches = pickle.loads((folder / 'batches.pickle').read_bytes())
         self.watch = Stopwatch(self.model)
