@@ -33,7 +33,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+from projects.TurboTrain.turbotrain.engine import keep_freed_memory
 from tools.benchmark.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
@@ -82,6 +82,7 @@ class Step:
     """A training, a step at a time."""
 
     def __init__(self, cfg: Config) -> None:
+        keep_freed_memory()
         torch.manual_seed(0)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model = MODELS.build(cfg.model).to(device).train()

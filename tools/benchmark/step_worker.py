@@ -24,7 +24,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+from projects.TurboTrain.turbotrain import engine
 from tools.benchmark.memory import peak_megabytes
 
 
@@ -99,6 +99,8 @@ class Training:
 
     def __init__(self, config: str, folder: Path) -> None:
         logging.disable(logging.INFO)
+        if hasattr(engine, 'keep_freed_memory'):  # older commits' trainings do not
+            engine.keep_freed_memory()
         init_default_scope('mmdet3d')
         cfg = Config.fromfile(config)
         torch.manual_seed(0)

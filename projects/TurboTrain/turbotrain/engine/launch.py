@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from ..datasets import check_metainfo, innermost
 from ..datasets.readers import last_read
 from ..errors import UserError
+from .freed_memory import keep_freed_memory
 from .process_watch import ProcessWatch
 from .ranges import check_ranges
 
@@ -249,6 +250,7 @@ def launch(cfg: Config, task: str) -> Any:
             the launcher needs GPUs, the disk is full, or a data worker died.
     """
     if task == 'train':
+        keep_freed_memory()
         _refuse_unknown_optimizer(cfg)
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
