@@ -67,15 +67,16 @@ class PillarPoints(BaseModule):
                 if there are points outside, which spares a wait for their number.
         """
         width, height = self.grid
-        points = torch.cat(clouds)
+        # A row for each coordinate: what is done to one of them runs along the points.
+        points = torch.cat(clouds).T.contiguous()
         counts = torch.tensor([len(cloud) for cloud in clouds], device=points.device)
-        cloud = torch.repeat_interleave(counts, output_size=len(points))
+        cloud = torch.repeat_interleave(counts, output_size=points.shape[1])
 
-        inside = ((points[:, :3] > self.low) & (points[:, :3] < self.high)).all(dim=1)
+        inside = ((points[:3] > self.low[:, None]) & (points[:3] < self.high[:, None])).all(dim=0)
         # A point a rounding error below the upper border belongs to the last pillar.
         column, row = (
-            index.long().clamp(max=cells - 1)
-            for index, cells in zip(self._cells(points).unbind(1), self.grid, strict=True)
+            cell.long().clamp(max=cells - 1)
+            for cell, cells in zip(self._cells(points), self.grid, strict=True)
         )
         pillar = (cloud * height + row) * width + column
         pillar = torch.where(inside, pillar, len(clouds) * height * width)
@@ -86,25 +87,29 @@ class PillarPoints(BaseModule):
             pillar, return_inverse=True, return_counts=True
         )
         begin = sizes.cumsum(0) - sizes
-        encoded = self.layers[:-1](self._describe(points[order], group, begin))
+        first, relu, second, last = self.layers
+        description = self._describe(points.index_select(1, order), group, begin)
+        # As nn.Linear, whose gradient for the weights is slow where there are so few columns.
+        hidden = relu(torch.addmm(first.bias, description.T, first.weight.T.contiguous()))
         # ReLU rises, so that it may follow the maximum, on fewer rows.
-        return self.layers[-1](_highest(encoded, begin)), occupied
+        return last(_highest(second(hidden), begin)), occupied
 
     def _cells(self, points: Tensor) -> Tensor:
-        """(P, 2) column and row, as real numbers without a fraction."""
-        return ((points[:, :2] - self.low[:2]) / self.size).floor()
+        """(2, P) column and row of points (4, P), as real numbers without a fraction."""
+        return ((points[:2] - self.low[:2, None]) / self.size[:, None]).floor()
 
     def _describe(self, points: Tensor, group: Tensor, begin: Tensor) -> Tensor:
-        """(P, 9) features of the points, each within about [-1, 1]."""
-        half = self.size / 2
-        middle = (self.low + self.high) / 2
-        centre = self.low[:2] + (self._cells(points) + 0.5) * self.size
-        offset = ((points[:, :2] - centre) / half).clamp(-2, 2)
-        position = ((points[:, :3] - middle) / (self.high - middle)).clamp(-2, 2)
-        local = torch.cat([offset, position[:, 2:]], dim=1)
-        place = torch.arange(len(points), device=points.device)
-        mean = functional.embedding_bag(place, local, begin, mode='mean')
-        return torch.cat([offset, position, points[:, 3:4], local - mean[group]], dim=1)
+        """(9, P) features of the points (4, P), each within about [-1, 1]."""
+        half = self.size[:, None] / 2
+        low, high = self.low[:, None], self.high[:, None]
+        middle = (low + high) / 2
+        centre = low[:2] + (self._cells(points) + 0.5) * self.size[:, None]
+        offset = ((points[:2] - centre) / half).clamp(-2, 2)
+        position = ((points[:3] - middle) / (high - middle)).clamp(-2, 2)
+        local = torch.cat([offset, position[2:]])
+        place = torch.arange(len(group), device=group.device)
+        mean = functional.embedding_bag(place, local.T.contiguous(), begin, mode='mean')
+        return torch.cat([offset, position, points[3:4], local - mean.T[:, group]])
 
 
 def _highest(values: Tensor, begin: Tensor) -> Tensor:
