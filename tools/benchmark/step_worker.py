@@ -108,7 +108,10 @@ class Training:
         self.model.init_weights()
         weights = folder / 'weights.pt'
         if weights.exists():
-            self.model.load_state_dict(torch.load(weights))
+            # Parts that changed between the two commits begin with weights of their own.
+            own, first = self.model.state_dict(), torch.load(weights)
+            same = {k: v for k, v in first.items() if k in own and own[k].shape == v.shape}
+            self.model.load_state_dict(own | same)
         else:
             torch.save(self.model.state_dict(), weights)
         self.model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
