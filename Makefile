@@ -34,6 +34,7 @@ test: setup ## run the tests
 lint: setup ## check style and format, as CI does
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/shellcheck --external-sources --source-path=SCRIPTDIR tools/*.sh
 
 format: setup ## put the code in the linter's format
 	$(VENV)/bin/ruff format .

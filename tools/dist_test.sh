@@ -10,14 +10,5 @@ fi
 config=$1 checkpoint=$2 processes=$3
 shift 3
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if [ -z "${PYTHON:-}" ] && [ -x "$root/.venv/bin/python" ]; then PYTHON=$root/.venv/bin/python; fi
-
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-  rendezvous=(--standalone) # on a free port
-else
-  rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
-fi
-exec "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$processes" \
-  "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+source "$(dirname -- "${BASH_SOURCE[0]}")/launcher.sh"
+distribute "$processes" "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -2,7 +2,7 @@
 # Make the virtual environment: tools/setup.sh VENV STAMP TORCH_VERSION (`make setup` calls it).
 # STAMP is written last, and each step may be repeated: an interrupted set-up goes on where it was.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 venv=$1 stamp=$2 torch=$3
 
 fail() { echo "make setup: $*" >&2; exit 1; }

@@ -2,8 +2,6 @@ import argparse
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +23,12 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 )
 from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
+from tests.commands import run_main
 from tests.scenes import write_scenario
+from tools import check_dataset as check_dataset_tool
+from tools import create_data
 from tools.create_data import at_least_one
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = '2023-03-17-16-12-12_3_0'
 KNOWN = frozenset(name for raws in CLASS_MAPS['v2xreal3'].values() for name in raws)
 
@@ -225,41 +225,36 @@ def test_ignore_lists_survive_the_disk(tmp_path):
     assert load_ignore_list(str(tmp_path / 'ignore.json')) == ignore
 
 
-def run(*words: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=cwd, text=True, check=False, timeout=200,
-        capture_output=True,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize('text', ['0', '-1', 'two', '1.5'])
 def test_numbers_of_processes(text):
     with pytest.raises(argparse.ArgumentTypeError, match=f'from 1 up, got {text}'):
         at_least_one(text)
 
 
-def test_the_commands(root):
-    tool = ROOT / 'tools/check_dataset.py'
+def test_the_commands(root, monkeypatch, capsys):
+    monkeypatch.chdir(root)
     write_scenario(root, 'validate', '2023-03-19-00-00-00_1_0', frames=range(0, 10, 5), objects=2)
     drop_frame(root / 'train' / NAME)
     DAMAGE['bad cloud'](root / 'train' / NAME)
     (root / 'train' / NAME / '1/000010.yaml').write_text('- 1')
-    done = run(tool, root, '--json', 'all.json', '--fix-list', 'fix.json', cwd=root)
-    assert done.returncode == 1
+
+    def run(tool, *words: object) -> object:
+        return run_main(tool, monkeypatch, *words, '--workers', 1)
+
+    assert run(check_dataset_tool, root, '--json', 'all.json', '--fix-list', 'fix.json') == 1
     assert {f['kind'] for f in json.loads((root / 'all.json').read_text())} == {
         'bad cloud', 'bad annotation', 'frame gap'
     }  # fmt: skip
-    done = run(tool, root, '--ignore-list', 'fix.json', '--fix-list', 'again.json', cwd=root)
-    assert done.returncode == 0 and 'frame gap' in done.stdout, done.stdout + done.stderr
+    capsys.readouterr()
+    words = '--ignore-list', 'fix.json', '--fix-list', 'again.json'
+    assert run(check_dataset_tool, root, *words) == 0
+    assert 'frame gap' in capsys.readouterr().out
     assert (root / 'again.json').read_text() == (root / 'fix.json').read_text()
-    create = ROOT / 'tools/create_data.py'
-    done = run(create, 'v2xpnp', '--root-path', root, cwd=root)
-    assert done.returncode == 1 and '000010.yaml' in done.stderr
+    assert '000010.yaml' in run(create_data, 'v2xpnp', '--root-path', root)
     # What was read before the error is kept, and not read again.
     assert not list(root.glob('*.parts/*.npz'))
-    done = run(create, 'v2xpnp', '--root-path', root, '--ignore-list', 'fix.json', cwd=root)
-    assert done.returncode == 0, done.stderr
-    assert '22 annotations (1 without a cloud)' in done.stdout
+    assert run(create_data, 'v2xpnp', '--root-path', root, '--ignore-list', 'fix.json') == 0
+    assert '22 annotations (1 without a cloud)' in capsys.readouterr().out
     assert sorted(path.name for path in root.glob('*.npz')) == [
         'v2xpnp_infos_train.npz', 'v2xpnp_infos_val.npz'
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """Files that can be read and say what is wrong: each is named with its agent and scenario."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from projects.TurboTrain.turbotrain.datasets.checks import (
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
 from projects.TurboTrain.turbotrain.datasets.readers.yaml_loader import load_yaml
 from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
+from tests.commands import run_main
 from tests.layouts import DATASETS, rewrite
 from tests.scenes import write_scenario
 from tools import check_dataset as check_tool
@@ -62,13 +62,7 @@ def edit(root: Path, agent: str, change: Callable[[dict], None], frames: str = '
 
 
 def run(tool, monkeypatch, *words: object) -> object:
-    """The exit code of a command, run in this process."""
-    monkeypatch.setattr(sys, 'argv', ['tool', *map(str, words), '--workers', '1'])
-    try:
-        tool.main()
-    except SystemExit as stop:
-        return stop.code
-    return 0
+    return run_main(tool, monkeypatch, *words, '--workers', 1)
 
 
 @pytest.mark.parametrize('dataset', DATASETS)
@@ -141,7 +135,7 @@ def bury(entry: dict) -> None:
 
 
 def double(content: dict) -> None:
-    content['vehicles'][77] = content['vehicles'][3]
+    content['vehicles']['77'] = content['vehicles']['3']
 
 
 def turn(entry: dict) -> None:
@@ -149,7 +143,7 @@ def turn(entry: dict) -> None:
 
 
 def swell(content: dict) -> None:
-    content['vehicles'][2]['extent'] = [220.0, 90.0, 80.0]  # cm
+    content['vehicles']['2']['extent'] = [220.0, 90.0, 80.0]  # cm
 
 
 WRONG = {
@@ -209,8 +203,8 @@ def test_poses_of_labels_in_the_agents_own_frame(layouts, tmp_path):
 
 
 def test_headings_that_flip_and_single_boxes_off_the_ground(root):
-    edit(root, '*', lambda c: c['vehicles'][5]['location'].__setitem__(2, 4.0))
-    edit(root, '1', lambda c: turn(c['vehicles'][0]), frames='0000?0')
+    edit(root, '*', lambda c: c['vehicles']['5']['location'].__setitem__(2, 4.0))
+    edit(root, '1', lambda c: turn(c['vehicles']['0']), frames='0000?0')
     found = check(root)
     assert {f.kind for f in found} == {'heading flips', 'object off the ground'}
     assert all(f.severity == 'warning' for f in found)
@@ -218,7 +212,7 @@ def test_headings_that_flip_and_single_boxes_off_the_ground(root):
 
 
 def test_one_object_under_two_ids_of_two_agents(root):
-    edit(root, '-1', lambda c: c['vehicles'].__setitem__(99, c['vehicles'].pop(4)))
+    edit(root, '-1', lambda c: c['vehicles'].__setitem__('99', c['vehicles'].pop('4')))
     (finding,) = check(root)
     assert (finding.kind, finding.severity) == ('two ids', 'warning')
     assert 'object 99' in finding.text and 'object 4' in finding.text

@@ -44,7 +44,7 @@ def write(path: Path, *objects: tuple[str, str]) -> str:
         (('-12', '12'), [-12, 12]),
         (('18', '0o23'), [18, 19]),
         (('7', '7'), 'key 7 stands twice'),
-        (('7', "'7'"), "7 and '7'"),
+        (('7', "'7'"), "key '7' stands twice"),
         (('7', '007'), 'key 7 stands twice'),
         (('7', '+7'), 'key 7 stands twice'),
         (('18', '0x12'), 'key 18 stands twice'),

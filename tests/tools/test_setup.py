@@ -186,6 +186,44 @@ def test_slurm_scripts_ask_for_the_gpus_and_start_the_tool(kind, last, echo, tmp
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
+def test_launch_scripts_find_the_project_whatever_cdpath_says(script, echo, tmp_path):
+    path = path_with(tmp_path / 'bin', srun=f'exec {echo} "$@"')
+    result = run(
+        'bash', f'tools/{script}.sh', 'a', 2, 2, 2, cwd=ROOT,
+        PATH=path, PYTHON=echo, CDPATH=f'.:{ROOT}',
+    )  # fmt: skip
+    assert str(ROOT / f'tools/{script.split("_")[1]}.py') in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ('script', 'name'),
+    [('slurm_train', 'GPUS'), ('slurm_test', 'GPUS_PER_NODE'), ('slurm_train', 'CPUS_PER_TASK'),
+     ('dist_train', 'NNODES'), ('dist_test', 'NODE_RANK'), ('dist_train', 'PORT')],
+)  # fmt: skip
+def test_launch_scripts_take_numbers_alone(script, name, echo, tmp_path):
+    path = path_with(tmp_path / 'bin', srun=f'exec {echo} "$@"')
+    for value in (f'x[$(touch {tmp_path}/ran)0]', '08', '-1', '1 2', '9999999999'):
+        words = {'PATH': path, 'PYTHON': echo, 'PORT': 1, name: value}
+        result = run('bash', ROOT / f'tools/{script}.sh', 'a', 2, 2, 2, **words)
+        assert result.returncode == 2 and result.stdout == ''
+        assert result.stderr.startswith(f'error: {name}: expected a whole number from ')
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_srun_options_are_read_with_their_quotes_and_run_nothing(echo, tmp_path):
+    path = path_with(tmp_path / 'bin', srun=f'exec {echo} "$@"')
+    options = f"""--comment='a b' "--chdir=c d" * $(touch {tmp_path}/ran) `id`"""
+    words = dict(PATH=path, PYTHON=echo, SRUN_ARGS=options)
+    found = run('bash', ROOT / 'tools/slurm_train.sh', 'p', 'j', 'c', 'w', **words)
+    found = found.stdout.splitlines()
+    begin = found.index('--kill-on-bad-exit=1') + 1
+    assert found[begin : begin + 6] == [
+        '--comment=a b', '--chdir=c d', '*', '$(touch', f'{tmp_path}/ran)', '`id`'
+    ]  # fmt: skip
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
 def test_launch_scripts_without_arguments_tell_their_usage(script):
     result = run('bash', ROOT / f'tools/{script}.sh')
     assert result.returncode == 2
@@ -201,6 +239,7 @@ def test_pre_commit_calls_the_linter_that_ci_calls():
     commands = run('make', '--dry-run', 'lint').stdout
     assert 'ruff check .' in commands
     assert 'ruff format --check .' in commands
+    assert 'shellcheck' in commands
 
 
 def test_citation_names_the_software_and_the_papers():

@@ -4,19 +4,82 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .readers import DataFileError, read_bytes, said
+from .readers import DataFileError, read_bytes, said, shown
 
-__all__ = ['read_archive', 'write_archive']
+__all__ = ['Column', 'check_columns', 'check_runs', 'read_archive', 'write_archive']
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+@dataclass(frozen=True)
+class Column:
+    """What an array of an archive has to be.
+
+    Attributes:
+        dtype: its type, ``str`` for text of any width.
+        shape: its sizes; a name stands for one that all columns share, ``'name+1'`` for one more.
+        low: the least value that numbers may have; NaN is refused.
+        high: the greatest one.
+    """
+
+    dtype: type
+    shape: tuple[int | str, ...]
+    low: float = -math.inf
+    high: float = math.inf
+
+    def problem(self, values: np.ndarray, sizes: dict[str, int]) -> str | None:
+        """What is wrong with an array; ``sizes`` has, and gets, what the names stand for."""
+        if values.ndim != len(self.shape):
+            return f'expected an array of {len(self.shape)} dimensions, got {values.ndim}'
+        shape = []
+        for size, found in zip(self.shape, values.shape, strict=True):
+            name, _, more = str(size).partition('+')
+            known = size if isinstance(size, int) else sizes.setdefault(name, found - bool(more))
+            shape.append(known + bool(more))
+        if values.shape != tuple(shape):
+            return f'expected shape {tuple(shape)}, got {values.shape}'
+        if self.dtype is str:
+            if values.dtype.kind != 'U' or not values.dtype.itemsize:
+                return f'expected text, got {values.dtype}'
+            letters = np.frombuffer(values.tobytes(), np.uint32)
+            if ((letters >= 0x110000) | (letters >> 11 == 0xD800 >> 11)).any():
+                return 'expected text, got numbers that are no letters'
+        elif values.dtype != self.dtype:
+            return f'expected {np.dtype(self.dtype)}, got {values.dtype}'
+        elif not ((values >= self.low) & (values <= self.high)).all():
+            return f'expected numbers from {self.low:g} to {self.high:g}'
+        return None
+
+
+def check_runs(begin: np.ndarray, end: int) -> str | None:
+    """What is wrong with the begins of consecutive runs of ``end`` items in all, (runs + 1,)."""
+    if begin[0] != 0 or begin[-1] != end:
+        return f'expected 0 first and {end} last'
+    return None if (begin[1:] >= begin[:-1]).all() else 'expected an ascending order'
+
+
+def check_columns(
+    path: str, schema: Mapping[str, Column], arrays: Mapping[str, np.ndarray], remedy: str
+) -> None:
+    """Hold arrays against a schema.
+
+    Raises:
+        DataFileError: one of them is not as it says.
+    """
+    sizes: dict[str, int] = {}
+    for key, column in schema.items():
+        problem = column.problem(arrays[key], sizes)
+        if problem is not None:
+            raise DataFileError(path, f'key {key!r}: {problem}; {remedy}')
 
 
 def write_archive(path: str, kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -32,7 +95,7 @@ def read_archive(
     path: str,
     kind: str,
     version: int,
-    keys: list[str],
+    keys: Collection[str],
     remedy: str,
     backend_args: dict | None = None,
 ) -> dict[str, np.ndarray]:
@@ -64,7 +127,7 @@ def read_archive(
         if not isinstance(header, dict) or header.get(key) != expected:
             found = header.get(key) if isinstance(header, dict) else header
             raise DataFileError(
-                path, f'key {key!r}: expected {expected!r}, got {found!r}; {remedy}'
+                path, f'key {key!r}: expected {expected!r}, got {shown(found)}; {remedy}'
             )
     for key in keys:
         if key not in arrays:
@@ -77,7 +140,7 @@ def _arrays(content: memoryview, keys: set[str]) -> dict[str, np.ndarray]:
 
     ``np.load`` would unpack what is packed, and take the memory that an array's header asks for.
     """
-    found = {}
+    found, room = {}, len(content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for part in archive.infolist():
             key = part.filename.removesuffix('.npy')
@@ -85,7 +148,8 @@ def _arrays(content: memoryview, keys: set[str]) -> dict[str, np.ndarray]:
                 continue
             if key in found:
                 raise ValueError(f'key {key!r}: is there twice')
-            if part.compress_type != zipfile.ZIP_STORED or part.file_size > len(content):
+            room -= part.file_size  # parts may lie on each other
+            if part.compress_type != zipfile.ZIP_STORED or room < 0:
                 raise ValueError(f'key {key!r}: is compressed; expected it as it was written')
             data = io.BytesIO(archive.read(part))  # checks its sum
             shape, _, dtype = _HEADERS[np.lib.format.read_magic(data)](data)

@@ -23,6 +23,8 @@ from .readers import (
 
 __all__ = ['build_infos']
 
+_MAX_CLASSES = np.iinfo(np.int16).max
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -100,6 +102,10 @@ def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict]) -> 
     scenario = np.repeat(np.arange(len(names), dtype=np.int32), [len(a) for a in columns['agent']])
     types = columns.pop('type')
     class_names, object_class = np.unique(np.concatenate(types), return_inverse=True)
+    if len(class_names) > _MAX_CLASSES:
+        raise DataFileError(
+            split_dir, f'has objects of {len(class_names)} classes; expected {_MAX_CLASSES} at most'
+        )
     counts = np.concatenate(columns.pop('count'))
     return Infos(
         dataset=np.array(dataset),

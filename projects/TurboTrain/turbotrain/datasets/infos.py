@@ -5,7 +5,7 @@ they load without unpickling anything, and the workers of a process share them, 
 not touch them as it would touch the reference counts of objects.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from os.path import basename, dirname
@@ -13,13 +13,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .archives import read_archive, write_archive
+from .archives import Column, check_columns, check_runs, read_archive, write_archive
 from .readers import DIALECTS, DataFileError, Dialect, resolve_dialect
 
 __all__ = ['INFO_VERSION', 'Infos', 'dataset_of', 'load_infos', 'making_of', 'save_infos']
 
 INFO_VERSION = 3  # 3: no object is lost where ids meet
 _FORMAT = 'turbotrain-infos'
+_FAR = 1e13  # no place is that far, and no angle that large
+_COLUMNS = dict(
+    dataset=Column(str, ()),
+    scenarios=Column(str, ('scenarios',)),
+    class_names=Column(str, ('classes',)),
+    agent=Column(np.int32, ('rows',), -(10**9), 10**9),
+    scenario=Column(np.int32, ('rows',), 0),
+    frame=Column(np.int32, ('rows',), 0, 10**9),
+    world_from_agent=Column(np.float64, ('rows', 4, 4), -_FAR, _FAR),
+    cloud=Column(str, ('rows',)),
+    object_begin=Column(np.int64, ('rows+1',), 0),
+    object_id=Column(np.int64, ('objects',)),
+    object_class=Column(np.int16, ('objects',), 0),
+    object_centre=Column(np.float64, ('objects', 3), -_FAR, _FAR),
+    object_angle=Column(np.float32, ('objects', 3), -_FAR, _FAR),
+    object_extent=Column(np.float32, ('objects', 3), np.finfo(np.float32).tiny, _FAR),
+)
 
 
 class _Tracks(NamedTuple):
@@ -260,8 +277,13 @@ def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def save_infos(path: str, infos: Infos) -> None:
-    """Write an info file; a file of that name is replaced only once the new one is whole."""
-    arrays = {f.name: getattr(infos, f.name) for f in fields(Infos)}
+    """Write an info file; a file of that name is replaced only once the new one is whole.
+
+    Raises:
+        DataFileError: :func:`load_infos` would refuse it; nothing is written.
+    """
+    _check(path, infos, 'it is not written')
+    arrays = {key: getattr(infos, key) for key in _COLUMNS}
     write_archive(path, _FORMAT, INFO_VERSION, arrays)
 
 
@@ -290,64 +312,40 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
     remedy = f'make it anew with {making_of(path)}'
-    keys = [f.name for f in fields(Infos)]
-    infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, keys, remedy, backend_args))
+    infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, _COLUMNS, remedy, backend_args))
     _check(path, infos, remedy)
     return infos
 
 
 def _check(path: str, infos: Infos, remedy: str) -> None:
-    """Refuse arrays that do not fit each other before they lead to a wrong sample."""
-    rows, objects = len(infos.agent), len(infos.object_id)
-    shapes = dict(
-        scenario=(rows,),
-        frame=(rows,),
-        world_from_agent=(rows, 4, 4),
-        cloud=(rows,),
-        object_begin=(rows + 1,),
-        object_class=(objects,),
-        object_centre=(objects, 3),
-        object_angle=(objects, 3),
-        object_extent=(objects, 3),
-    )
-    for key, shape in shapes.items():
-        found = getattr(infos, key).shape
-        if found != shape:
-            raise DataFileError(path, f'key {key!r}: expected shape {shape}, got {found}; {remedy}')
-    indices = (
-        ('scenario', infos.scenario, len(infos.scenarios)),
-        ('object_class', infos.object_class, len(infos.class_names)),
-        ('object_begin', infos.object_begin, objects + 1),
-        ('frame', infos.frame, 10**9),
-    )
-    for key, values, end in indices:
-        if len(values) and (values.min() < 0 or values.max() >= end):
-            raise DataFileError(path, f'key {key!r}: expected 0 to {end - 1}; {remedy}')
-    if not rows:
+    """Refuse arrays that are not as they must be before they lead to a wrong sample."""
+    check_columns(path, _COLUMNS, vars(infos), remedy)
+    if not len(infos.agent):
         raise DataFileError(path, f'holds no annotation; {remedy}')
-    begin, extent = infos.object_begin, infos.object_extent
+    rotation, last = infos.world_from_agent[:, :3, :3], infos.world_from_agent[:, 3]
+    rigid = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() < 1e-3
+    rigid = rigid and (np.linalg.det(rotation) > 0).all() and (last == [0, 0, 0, 1]).all()
     step = np.stack([np.diff(c) for c in (infos.scenario, infos.agent, infos.frame)])
     first = np.take_along_axis(step, (step != 0).argmax(axis=0)[None], axis=0)
+    runs = check_runs(infos.object_begin, len(infos.object_id))
+    scenarios, classes = len(infos.scenarios), len(infos.class_names)
     for key, good, expected in (
-        ('dataset', infos.dataset.shape == () and str(infos.dataset) in DIALECTS, list(DIALECTS)),
-        ('scenarios', _stays_below(infos.scenarios), 'names of folders in the split'),
-        ('cloud', _stays_below(infos.cloud), 'paths below the data root'),
-        ('frame', (first > 0).all(), 'rows sorted by scenario, agent and frame, none twice'),
-        ('object_begin', begin[0] == 0 and begin[-1] == objects, f'0 first and {objects} last'),
-        ('object_begin', (np.diff(begin) >= 0).all(), 'an ascending order'),
-        ('world_from_agent', np.isfinite(infos.world_from_agent).all(), 'finite numbers'),
-        ('object_centre', np.isfinite(infos.object_centre).all(), 'finite numbers'),
-        ('object_angle', np.isfinite(infos.object_angle).all(), 'finite numbers'),
-        ('object_extent', ((extent > 0) & (extent < np.inf)).all(), 'finite numbers above 0'),
+        ('dataset', str(infos.dataset) in DIALECTS, f'expected one of {list(DIALECTS)}'),
+        ('scenarios', _stays_below(infos.scenarios), 'expected names of folders in the split'),
+        ('scenarios', (infos.scenarios[1:] > infos.scenarios[:-1]).all(), 'expected them sorted'),
+        ('scenario', (infos.scenario < scenarios).all(), f'expected 0 to {scenarios - 1}'),
+        ('object_class', (infos.object_class < classes).all(), f'expected 0 to {classes - 1}'),
+        ('cloud', _stays_below(infos.cloud), 'expected paths below the data root'),
+        ('frame', (first > 0).all(), 'expected rows by scenario, agent and frame, none twice'),
+        ('object_begin', runs is None, runs),
+        ('world_from_agent', rigid, 'expected rigid transforms'),
     ):
         if not good:
-            raise DataFileError(path, f'key {key!r}: expected {expected}; {remedy}')
+            raise DataFileError(path, f'key {key!r}: {expected}; {remedy}')
 
 
 def _stays_below(paths: np.ndarray) -> bool:
     """Whether text, of a path each, can only lead to something below the folder it is joined to."""
-    if paths.dtype.kind != 'U':
-        return False
     inner = np.char.add(np.char.add('/', np.char.replace(paths, '\\', '/')), '/')
     outward = (np.char.find(inner, '/../') >= 0) | np.char.startswith(paths, '/')
     return not outward.any()

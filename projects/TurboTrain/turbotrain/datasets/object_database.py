@@ -1,7 +1,7 @@
 """A store of objects with their past and future, to paste into other samples."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
@@ -14,13 +14,26 @@ from ..structures import (
     pose_to_matrix,
     transform_points,
 )
-from .archives import read_archive, write_archive
+from .archives import Column, check_columns, check_runs, read_archive, write_archive
+from .readers import DataFileError
 from .transforms.loading import LoadCooperativePoints
 from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = ['ObjectDatabase', 'build_object_database', 'load_objects', 'save_objects']
 
 _FORMAT, _VERSION = 'turbotrain-objects', 3
+_FAR = 1e5  # m, no object was seen from further away
+_COLUMNS = dict(
+    class_names=Column(str, ('classes',)),
+    time_offsets=Column(np.float64, ('steps',), -1e4, 1e4),
+    label=Column(np.int64, ('objects',), 0),
+    size=Column(np.float64, ('objects', 3), np.finfo(np.float32).tiny, _FAR),
+    centre=Column(np.float64, ('objects', 'steps', 3), -_FAR, _FAR),
+    yaw=Column(np.float64, ('objects', 'steps'), -1e3, 1e3),
+    known=Column(np.bool_, ('objects', 'steps')),
+    begin=Column(np.int64, ('objects+1',), 0),
+    points=Column(np.float32, ('points', 4), -_FAR, _FAR),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +157,12 @@ def _track(dataset: V2XPnPDataset, info: dict, track: int, steps: np.ndarray) ->
 
 
 def save_objects(path: str, database: ObjectDatabase) -> None:
-    """Write a database; a file of that name is replaced only once the new one is whole."""
+    """Write a database; a file of that name is replaced only once the new one is whole.
+
+    Raises:
+        DataFileError: :func:`load_objects` would refuse it; nothing is written.
+    """
+    _check(path, database, 'it is not written')
     write_archive(path, _FORMAT, _VERSION, vars(database))
 
 
@@ -155,5 +173,24 @@ def load_objects(path: str, backend_args: dict | None = None) -> ObjectDatabase:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
     remedy = "make it anew with 'python tools/create_object_database.py CONFIG'"
-    keys = [f.name for f in fields(ObjectDatabase)]
-    return ObjectDatabase(**read_archive(path, _FORMAT, _VERSION, keys, remedy, backend_args))
+    found = read_archive(path, _FORMAT, _VERSION, _COLUMNS, remedy, backend_args)
+    database = ObjectDatabase(**found)
+    _check(path, database, remedy)
+    return database
+
+
+def _check(path: str, database: ObjectDatabase, remedy: str) -> None:
+    """Refuse arrays that are not as they must be."""
+    check_columns(path, _COLUMNS, vars(database), remedy)
+    classes, offsets = len(database.class_names), database.time_offsets
+    runs = check_runs(database.begin, len(database.points))
+    for key, good, expected in (
+        ('label', len(database.label), 'expected at least one object'),
+        ('label', (database.label < classes).all(), f'expected 0 to {classes - 1}'),
+        ('time_offsets', (offsets[1:] > offsets[:-1]).all(), 'expected an ascending order'),
+        ('time_offsets', (offsets == 0).any(), 'expected 0, the current step, among them'),
+        ('known', database.known[:, offsets == 0].all(), 'expected all objects at offset 0'),
+        ('begin', runs is None, runs),
+    ):
+        if not good:
+            raise DataFileError(path, f'key {key!r}: {expected}; {remedy}')

@@ -16,8 +16,10 @@ from .yaml_loader import load_yaml
 __all__ = ['Annotation', 'read_annotation']
 
 _HUGE = 1e12  # what no place or angle is; false for NaN as well
-_INTEGER = re.compile('-?[0-9]{1,18}')
+_TINY = 1e-6  # m, what no half size is; float32, in which info files have it, still holds it
+_INTEGER = re.compile('-?[0-9]{1,19}')
 _MAX_ID = 2**60
+_MAX_NAME = 64  # of a class: arrays of names give each the room of the longest
 # Objects that one agent alone sees: a range of ids for each agent (of 9 digits at most), all of
 # them within int64 and beyond every other id.
 _LONE_IDS, _MAX_LONE_ID = 2**62, 2**30
@@ -85,11 +87,10 @@ def read_annotation(
         found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
 
-    _check_keys(path, vehicles)
     keys, ids, types, rows = [], [], [], []
-    known: dict[int, Any] = {}
+    known: dict[int, str] = {}
     for key, entry in vehicles.items():
-        if str(key) in skip:
+        if key in skip:
             continue
         try:
             found = _object(path, key, entry, dialect, agent)
@@ -97,15 +98,15 @@ def read_annotation(
             if other is not key:
                 raise DataFileError(
                     path,
-                    f"key 'vehicles.{key!s:.60}': stands for object {found[0]}, as key "
-                    f"'vehicles.{other!s:.60}' does; expected an id of its own",
+                    f"key 'vehicles.{key:.60}': stands for object {found[0]}, as key "
+                    f"'vehicles.{other:.60}' does; expected an id of its own",
                 )
         except DataFileError as error:
             if bad is None:
                 raise
-            bad[str(key)] = error.problem
+            bad[key] = error.problem
         else:
-            keys.append(str(key))
+            keys.append(key)
             for column, value in zip((ids, types, rows), found, strict=True):
                 column.append(value)
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
@@ -130,17 +131,6 @@ def read_annotation(
 _MISSING = object()
 
 
-def _check_keys(path: str, vehicles: dict) -> None:
-    """Refuse keys such as 7 and '7', which neither an id nor a list of what to skip tells apart."""
-    texts: dict[str, Any] = {}
-    for key in vehicles:
-        other = texts.setdefault(str(key), key)
-        if other is not key:
-            raise DataFileError(
-                path, f"key 'vehicles': {shown(other)} and {shown(key)} are the same object id"
-            )
-
-
 def _pose(path: str, content: dict) -> np.ndarray:
     """``lidar_pose``: six numbers, or a 4x4 matrix as a list of rows or an array."""
     value = content.get('lidar_pose', _MISSING)
@@ -150,7 +140,7 @@ def _pose(path: str, content: dict) -> np.ndarray:
     numbers = _array(value)
     if numbers.shape == (6,) and (np.abs(numbers) < _HUGE).all():
         return pose_to_matrix(numbers)
-    if numbers.shape == (4, 4) and np.isfinite(numbers).all():
+    if numbers.shape == (4, 4) and (np.abs(numbers) < _HUGE).all():
         rotation = numbers[:3, :3]
         rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
         if rigid and np.linalg.det(rotation) > 0 and np.allclose(numbers[3], [0, 0, 0, 1]):
@@ -159,10 +149,10 @@ def _pose(path: str, content: dict) -> np.ndarray:
 
 
 def _object(
-    path: str, key: Any, entry: Any, dialect: Dialect, agent: int
+    path: str, key: str, entry: Any, dialect: Dialect, agent: int
 ) -> tuple[int, str, list[float]]:
     """An object's id, its raw class, and its location, center, angle and extent."""
-    where = f'vehicles.{key!s:.60}'
+    where = f'vehicles.{key:.60}'
     if not isinstance(entry, dict):
         raise DataFileError(path, f'key {where!r}: expected a mapping, got {shown(entry)}')
     row = [
@@ -170,7 +160,7 @@ def _object(
         for name in ('location', 'center', 'angle', 'extent')
         for number in _numbers(path, entry, name, 3, where)
     ]
-    if min(row[-3:]) <= 0:
+    if min(row[-3:]) < _TINY:
         raise DataFileError(
             path, f"key '{where}.extent': expected half sizes above 0, got {row[-3:]}"
         )
@@ -179,18 +169,20 @@ def _object(
 
 
 def _array(value: Any) -> np.ndarray:
-    """A list of numbers or of rows of numbers, or an array; no numbers at all if it is neither."""
-    try:
-        found = np.array(value)
-        return found.astype(np.float64) if found.dtype.kind in 'iuf' else np.empty(0)
-    except (TypeError, ValueError, OverflowError):
+    """6 numbers or 4 rows of 4, in lists or an array; no numbers at all if it is neither."""
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64) if value.dtype.kind in 'iuf' else np.empty(0)
+    rows = value if isinstance(value, list) and len(value) == 4 else [value]
+    lists = all(isinstance(row, list) and len(row) == (4 if len(rows) == 4 else 6) for row in rows)
+    if not lists or not all(_is_number(v) and abs(v) < _HUGE for row in rows for v in row):
         return np.empty(0)
+    return np.array(value, dtype=np.float64)
 
 
-def _object_id(path: str, key: Any, entry: dict, dialect: Dialect, agent: int) -> int:
+def _object_id(path: str, key: str, entry: dict, dialect: Dialect, agent: int) -> int:
     """The id that tells an object apart from all others that the scenario's agents see."""
-    where = f'vehicles.{key!s:.60}'
-    if isinstance(key, bool) or not (isinstance(key, int) or _INTEGER.fullmatch(str(key))):
+    where = f'vehicles.{key:.60}'
+    if not _INTEGER.fullmatch(key):
         raise DataFileError(path, f'key {where!r}: an object id must be an integer')
     found, limit = int(key), _MAX_ID
     if dialect.association_ids and 'ass_id' in entry:
@@ -214,9 +206,11 @@ def _is_number(value: Any, kind: type | tuple = (int, float)) -> bool:
 
 def _object_type(path: str, entry: dict, where: str, dialect: Dialect) -> str:
     kind = entry.get('obj_type', dialect.default_type)
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or len(kind) > _MAX_NAME or '\0' in kind:
         raise DataFileError(
-            path, f"key '{where}.obj_type': expected a class name, got {shown(kind)}"
+            path,
+            f"key '{where}.obj_type': expected a class name of at most {_MAX_NAME} letters, got "
+            f'{shown(kind)}',
         )
     return kind
 

@@ -1,7 +1,6 @@
 """The dataset's two kinds of pickle."""
 
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,15 +8,16 @@ import numpy as np
 from ...structures import Lane, Map, MapPoint
 from .errors import DataFileError, said, shown
 from .files import read_bytes
-from .restricted_pickle import ARRAY_GLOBALS, PickledArray, load_restricted
+from .restricted_pickle import ARRAY_GLOBALS, PickledArray, load_restricted, ordered
 
 __all__ = ['read_trajectories', 'read_vector_map']
 
 _MAP_TYPES = 'opencood.data_utils.datasets.map.map_types'
 _MAP_GLOBALS = {(_MAP_TYPES, cls.__name__): cls for cls in (Map, Lane, MapPoint)}
-_TRAJECTORY_GLOBALS = {('collections', 'OrderedDict'): OrderedDict, **ARRAY_GLOBALS}
+_TRAJECTORY_GLOBALS = {('collections', 'OrderedDict'): ordered, **ARRAY_GLOBALS}
 _HUGE = 1e12  # what no place is; false for NaN as well
-_MAX_POINTS = 2_000_000  # of a map: lanes of a few bytes may all share one long line
+_MAX_POINTS = 500_000  # of a map: lanes of a few bytes may all share one long line
+_MAX_TYPE = 255  # of a lane; 0 to 4 are known
 
 
 def _load(
@@ -48,8 +48,10 @@ def read_vector_map(path: str, backend_args: dict | None = None) -> Map:
         if not isinstance(lane, Lane):
             raise DataFileError(path, f'{where}: expected a Lane, got {shown(lane)}')
         kind = getattr(lane, 'type', None)
-        if not isinstance(kind, int):
-            raise DataFileError(path, f'{where}.type: expected a number, got {shown(kind)}')
+        if type(kind) is not int or not 0 <= kind <= _MAX_TYPE:
+            raise DataFileError(
+                path, f'{where}.type: expected a number from 0 to {_MAX_TYPE}, got {shown(kind)}'
+            )
         for name in ('polyline', 'boundary'):
             line = getattr(lane, name, None)
             points += len(line) if isinstance(line, list) else 0
@@ -87,23 +89,48 @@ def read_trajectories(
     """
     content = _load(path, _TRAJECTORY_GLOBALS, backend_args)
     _mapping(path, 'scenarios', content)
+    # A pickle may name one mapping, or one array, any number of times.
+    seen: set[tuple[int, ...]] = set()
     for scenario, tracks in content.items():
         _mapping(path, f'objects under [{shown(scenario)}]', tracks)
+        if (id(tracks),) in seen:
+            continue
+        seen.add((id(tracks),))
         for track, entry in tracks.items():
             where = f'[{shown(scenario)}][{shown(track)}]'
             _mapping(path, f'arrays under {where}', entry)
+            if (id(entry),) in seen:
+                continue
+            seen.add((id(entry),))
             for key, value in entry.items():
                 if isinstance(value, PickledArray):
                     entry[key] = value.values
-            found = [entry.get(key) for key in ('trajectory', 'trajectory_mask')]
-            shapes = [value.shape if isinstance(value, np.ndarray) else None for value in found]
-            if None in shapes or shapes[0][1:] != (4,) or shapes[1] != shapes[0][:1]:
-                raise DataFileError(
-                    path,
-                    f"key {where}: expected arrays 'trajectory' (T, 4) and 'trajectory_mask' (T,), "
-                    f'got shapes {shapes[0]} and {shapes[1]}',
-                )
+            found = entry.get('trajectory'), entry.get('trajectory_mask')
+            if tuple(map(id, found)) not in seen:
+                _check_track(path, where, *found)
+                seen.add(tuple(map(id, found)))
     return content
+
+
+def _check_track(path: str, where: str, trajectory: object, mask: object) -> None:
+    found = trajectory, mask
+    shapes = [value.shape if isinstance(value, np.ndarray) else None for value in found]
+    if None in shapes or shapes[0][1:] != (4,) or shapes[1] != shapes[0][:1]:
+        raise DataFileError(
+            path,
+            f"key {where}: expected arrays 'trajectory' (T, 4) and 'trajectory_mask' (T,), "
+            f'got shapes {shapes[0]} and {shapes[1]}',
+        )
+    kinds = [value.dtype.kind for value in found]
+    if kinds[0] not in 'iuf' or kinds[1] not in 'biuf':
+        raise DataFileError(
+            path, f"key {where}: expected numbers, got 'trajectory' of {trajectory.dtype} and "
+            f"'trajectory_mask' of {mask.dtype}"
+        )  # fmt: skip
+    if not (np.abs(trajectory[mask.astype(bool)]) < _HUGE).all():
+        raise DataFileError(
+            path, f"key {where}: expected finite numbers in 'trajectory' where the mask is set"
+        )
 
 
 def _mapping(path: str, what: str, value: object) -> None:

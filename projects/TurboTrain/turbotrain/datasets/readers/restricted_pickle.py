@@ -3,12 +3,16 @@
 Python's pickle is a program that its reader runs. Of its instructions only those are known here
 that a file of data needs; the rest, and every global but the named ones, is refused. NumPy's arrays
 are described in a fixed way, which is read as data: NumPy itself never sees a pickle's state.
+
+Time and memory are in proportion to the bytes: what is stored once and named often is unpacked
+once, and mappings are too small for their keys to collide often.
 """
 
 import io
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -16,7 +20,10 @@ import numpy as np
 
 from .errors import shown
 
-__all__ = ['ARRAY_GLOBALS', 'PickledArray', 'load_restricted']
+__all__ = ['ARRAY_GLOBALS', 'PickledArray', 'load_restricted', 'ordered']
+
+_MAX_KEYS = 10_000  # of a mapping
+_MAX_KEY = 2**61 - 1  # whole numbers below it have hashes of their own
 
 _INSTRUCTIONS = """
     PROTO FRAME STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
@@ -39,12 +46,10 @@ class PickledArray:
     def set_state(self, state: tuple) -> None:
         """Make the array of (version, shape, dtype, whether in Fortran's order, bytes)."""
         _, shape, dtype, fortran, content = state
-        if not isinstance(content, (bytes, str)) or not isinstance(dtype, _DType):
+        if not isinstance(content, bytes) or not isinstance(dtype, _DType):
             raise pickle.UnpicklingError('an array of numbers or text was expected')
-        if isinstance(content, str):  # Python 2's
-            content = content.encode('latin1')
-        size = math.prod(shape) * dtype.value.itemsize
-        if len(shape) > 8 or min(shape, default=0) < 0 or size != len(content):
+        whole = len(shape) <= 8 and all(type(size) is int and size >= 0 for size in shape)
+        if not whole or math.prod(shape) * dtype.value.itemsize != len(content):
             raise pickle.UnpicklingError(f'an array {shown(shape)} in {len(content)} bytes')
         values = np.frombuffer(content, dtype.value) if content else np.zeros(0, dtype.value)
         self.values = values.reshape(shape, order='F' if fortran else 'C')
@@ -64,8 +69,19 @@ class _DType:
 
 
 def _scalar(dtype: _DType, content: bytes) -> Any:
-    (value,) = np.frombuffer(content, dtype.value).tolist()
-    return value
+    if len(content) != dtype.value.itemsize:
+        raise pickle.UnpicklingError(f'a scalar in {len(content)} bytes')
+    return np.frombuffer(content, dtype.value)[0].item()
+
+
+class _Memo(list):
+    """What a pickle has numbered, in order: a mapping would take the numbers of its choice."""
+
+    def __setitem__(self, number: int, value: Any) -> None:
+        if number == len(self):
+            self.append(value)
+        else:
+            super().__setitem__(number, value)
 
 
 ARRAY_GLOBALS: Mapping[tuple[str, str], Callable] = {
@@ -89,7 +105,9 @@ class _Unpickler(pickle._Unpickler):
 
     def __init__(self, content: bytes, allowed: Mapping[tuple[str, str], Callable]) -> None:
         super().__init__(io.BytesIO(content))
+        self.memo = _Memo()
         self._allowed = allowed
+        self._encoded: dict[str, bytes] = {}
 
     def find_class(self, module: str, name: str) -> Callable:
         try:
@@ -106,7 +124,14 @@ class _Unpickler(pickle._Unpickler):
     def load_build(self) -> None:
         """Fill an object in; a class, and attributes that it does not have, stay as they are."""
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, (PickledArray, _DType)):
+        if isinstance(target, PickledArray):
+            *what, content = state
+            if isinstance(content, str):  # Python 2's
+                if content not in self._encoded:
+                    self._encoded[content] = content.encode('latin1')
+                content = self._encoded[content]
+            target.set_state((*what, content))
+        elif isinstance(target, _DType):
             target.set_state(state)
         elif is_dataclass(type(target)) and isinstance(state, dict):
             known = {field.name for field in fields(type(target))}
@@ -114,8 +139,45 @@ class _Unpickler(pickle._Unpickler):
         else:
             raise pickle.UnpicklingError('the state of an object that may not have one')
 
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append(_fill({}, zip(items[::2], items[1::2], strict=True)))
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _fill(self.stack[-1], [(key, value)])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
+
     dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+
+def _fill(mapping: dict, items: Iterable[tuple[Any, Any]]) -> dict:
+    """Add items to a mapping.
+
+    Raises:
+        UnpicklingError: it is none, gets too long, or a key may collide with others.
+    """
+    if not isinstance(mapping, dict):
+        raise pickle.UnpicklingError('items of something that is no mapping')
+    for key, value in items:
+        if not isinstance(key, (str, bytes)) and not (type(key) is int and abs(key) < _MAX_KEY):
+            raise pickle.UnpicklingError(f'expected a name or a number as a key, got {shown(key)}')
+        mapping[key] = value
+        if len(mapping) > _MAX_KEYS:
+            raise pickle.UnpicklingError(f'a mapping of more than {_MAX_KEYS} keys')
+    return mapping
+
+
+def ordered(items: Iterable[tuple[Any, Any]] = ()) -> OrderedDict:
+    """``collections.OrderedDict`` as it is pickled; Python 2 gives it all its items."""
+    return _fill(OrderedDict(), items)
 
 
 def load_restricted(content: bytes, allowed: Mapping[tuple[str, str], Callable]) -> Any:
