@@ -53,7 +53,7 @@ def map_feed_forward(channels: int, norm_cfg: dict | None) -> nn.Sequential:
     return nn.Sequential(
         build_norm_layer(norm_cfg, channels)[1],
         MapConv(channels, 2 * channels),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),  # in place, on a view, its gradient would be copied
         MapConv(2 * channels, channels),
     )
 

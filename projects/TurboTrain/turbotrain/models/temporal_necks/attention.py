@@ -3,6 +3,7 @@
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...errors import SettingError
 from ..map_layers import MapConv, map_feed_forward, map_rows
@@ -63,16 +64,21 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         rows = map_rows(features)
         phase = 2 * torch.pi * time_offsets[..., None] / time_offsets.new_tensor(_PERIODS)
         time = self.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
-        query = _dated(self.query, rows[:, -1], time[:, -1])
+        current = rows[:, -1]
+        query = _dated(self.query, current, time[:, -1])
         first, relu, second = self.key_value
         hidden = relu(_dated(first, rows.flatten(0, 1), time.flatten(0, 1)))
-        # A head a column: (S, T, H * W, heads, C / heads) each.
-        key, value = second.rows(hidden).view(s, t, h * w, 2, self.num_heads, -1).unbind(dim=3)
+        # Keys and values apart, so that their gradients need not be put together.
+        matrices = second.weight.flatten(1).chunk(2), second.bias.chunk(2)
+        key, value = (
+            functional.linear(hidden, *part).view(s, t, h * w, self.num_heads, -1)
+            for part in zip(*matrices, strict=True)
+        )
         logits = (query.view(s, 1, h * w, self.num_heads, -1) * key).sum(dim=4)
         logits = logits / (c // self.num_heads) ** 0.5
         weights = masked_softmax(logits, seen.flatten(3).mT, dim=1).to(value.dtype)
         attended = (weights[..., None] * value).sum(dim=1).flatten(2)
-        fused = rows[:, -1] + self.out.rows(attended)
+        fused = current + self.out.rows(attended)
         fused = fused.view(s, h, w, c).permute(0, 3, 1, 2)
         return fused + self.feed_forward(fused)
 
