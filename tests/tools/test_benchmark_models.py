@@ -142,7 +142,8 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert results['command'] == f'python tools/benchmark/models.py f-cooper --iters {ITERS}'
     assert results['iterations'] == ITERS and results['versions']['torch']
     page = report.with_suffix('.md').read_text()
-    assert '| f-cooper |' in page and '524.3 kB' in page
+    size = f'{figures["message_bytes"] / 1000:.1f} kB'
+    assert '| f-cooper |' in page and size in page
 
     # A third time there is nothing left to do.
     benchmark = models.Benchmark(options(work, iters=ITERS, data_root=data))
