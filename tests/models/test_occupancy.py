@@ -48,6 +48,19 @@ def test_crops_say_what_a_look_at_every_point_says():
     assert crops.sum() > 5
 
 
+def test_a_square_that_moves_is_in_each_frame_where_one_that_stays_there_is():
+    grid = OccupancyGrid(RANGE, CELL)
+    maps = grid([cloud(i, 80) for i in range(3)], None, torch.zeros(1, dtype=torch.long), 1)
+    centres, places = torch.tensor([[0.3, 0.2, -1.0], [-2.1, 0.6, -0.5]]), torch.tensor([0, 0])
+    moves = torch.tensor([[2, -1], [-3, 1]])
+    found = maps.crop(centres, places, 5, LEVELS, moves)
+    for t in range(3):
+        there = centres.clone()
+        there[:, :2] -= (2 - t) * 0.5 * moves
+        assert torch.equal(found[:, t], maps.crop(there, places, 5, LEVELS)[:, t])
+    assert not torch.equal(found, maps.crop(centres, places, 5, LEVELS))
+
+
 def test_clouds_in_their_agents_frames_are_brought_into_the_grid():
     """The same points, said from poses that lie elsewhere, fill the same cells."""
     grid = OccupancyGrid(RANGE, CELL)

@@ -6,15 +6,16 @@ import torch
 from projects.TurboTrain.turbotrain.errors import SettingError
 from projects.TurboTrain.turbotrain.models import VelocityHead
 from projects.TurboTrain.turbotrain.models.headings import head_along
-from projects.TurboTrain.turbotrain.models.heads.velocity_head import _turned, _turned_vectors
+from projects.TurboTrain.turbotrain.models.squares import turned, turned_vectors
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
 
 
 def make_head(**kwargs) -> VelocityHead:
     torch.manual_seed(0)
-    head = VelocityHead(3, 2, RANGE, crop_cells=17, feat_channels=32, **kwargs)
+    head = VelocityHead(3, 2, RANGE, crop_cells=17, refine_cells=9, feat_channels=32, **kwargs)
     torch.nn.init.normal_(head.velocity.weight, std=0.3)
+    torch.nn.init.normal_(head.rest.weight, std=0.3)
     return head
 
 
@@ -120,10 +121,10 @@ def test_squares_and_vectors_turn_together():
     ways = torch.arange(8)
     square = torch.zeros(1, 5, 5)
     square[0, 3, 0] = 1  # one row up, two columns left of the middle
-    turned = _turned(square.expand(8, 1, 5, 5), ways)[:, 0]
-    vectors = _turned_vectors(torch.tensor([[-2.0, 1.0]]).expand(8, 2), ways)
+    squares = turned(square.expand(8, 1, 5, 5), ways)[:, 0]
+    vectors = turned_vectors(torch.tensor([[-2.0, 1.0]]).expand(8, 2), ways)
     assert len({tuple(v.tolist()) for v in vectors}) == 8
-    for one, vector in zip(turned, vectors, strict=True):
+    for one, vector in zip(squares, vectors, strict=True):
         row, column = one.nonzero()[0].tolist()
         assert (column - 2, row - 2) == tuple(vector.tolist())
 
@@ -144,7 +145,7 @@ def test_samples_of_other_frames_are_refused():
         maps_of(make_head(), [*clouds, clouds[0]])
 
 
-@pytest.mark.parametrize('setting', [dict(crop_cells=20), dict(views=0)])
+@pytest.mark.parametrize('setting', [dict(crop_cells=20), dict(refine_cells=8), dict(views=0)])
 def test_settings_that_make_no_head_are_refused(setting):
     with pytest.raises(SettingError, match='crop_cells'):
         VelocityHead(3, 2, RANGE, **setting)

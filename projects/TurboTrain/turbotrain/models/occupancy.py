@@ -28,14 +28,24 @@ class OccupancyMaps:
         """Of some of the places."""
         return OccupancyMaps(self.below[places], self.low, self.cell)
 
-    def crop(self, centres: Tensor, places: Tensor, size: int, levels: tuple[float, ...]) -> Tensor:
-        """What is occupied round some points.
+    def crop(
+        self,
+        centres: Tensor,
+        places: Tensor,
+        size: int,
+        levels: tuple[float, ...],
+        cells_per_frame: Tensor | None = None,
+    ) -> Tensor:
+        """What is occupied round some points, which may move.
 
         Args:
             centres: (M, 3) x, y and the height from which levels count, metres.
             places: (M,) int64, which of the S.
             size: cells along each side.
             levels: (L + 1,) metres above the centres' heights, rising: the borders of L layers.
+            cells_per_frame: (M, 2) int64, by how many cells along x and y the square moves from
+                each frame to the next; it lies round the centre in the current, last one. None is
+                for squares that stay.
 
         Returns:
             (M, T, L, size, size) of 0 and 1, the first of the last two along y; 0 beyond the grid.
@@ -43,19 +53,22 @@ class OccupancyMaps:
         frames, top, height, width = self.below.shape[1:]
         device = self.below.device
         corner = ((centres[:, :2] - self.low[:2]) / self.cell[:2]).floor().long() - size // 2
+        corner = corner[:, None].expand(-1, frames, -1)
+        if cells_per_frame is not None:
+            ago = torch.arange(frames - 1, -1, -1, device=device)
+            corner = corner - ago[:, None] * cells_per_frame[:, None]
         steps = torch.arange(size, device=device)
-        column, row = corner[:, :1] + steps, corner[:, 1:] + steps
-        inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[
-            :, None
-        ]
-        cell = row.clamp(0, height - 1)[:, :, None] * width + column.clamp(0, width - 1)[:, None]
+        column, row = corner[..., :1] + steps, corner[..., 1:] + steps
+        across = ((column >= 0) & (column < width))[:, :, None]
+        inside = ((row >= 0) & (row < height))[..., None] & across
+        cell = row.clamp(0, height - 1)[..., None] * width + column.clamp(0, width - 1)[:, :, None]
 
         above = centres[:, 2:] - self.low[2] + torch.tensor(levels, device=device)
         level = (above / self.cell[2]).ceil().long().clamp(0, top - 1)
         frame = places[:, None] * frames + torch.arange(frames, device=device)
         column_of = (frame[:, :, None] * top + level[:, None]) * (height * width)
-        count = self.below.flatten()[column_of[..., None, None] + cell[:, None, None]]
-        return ((count[:, :, 1:] != count[:, :, :-1]) & inside[:, None, None]).float()
+        count = self.below.flatten()[column_of[..., None, None] + cell[:, :, None]]
+        return ((count[:, :, 1:] != count[:, :, :-1]) & inside[:, :, None]).float()
 
 
 def likeness(squares: Tensor, objects: Tensor) -> Tensor:
