@@ -8,7 +8,11 @@ import pytest
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS
+from projects.TurboTrain.turbotrain.evaluation.motion_models import (
+    MOTION_MODELS,
+    Tracks,
+    driving_lanes,
+)
 from tests.scenes import write_scenario
 from tools.analysis import forecast_bounds
 
@@ -20,7 +24,9 @@ def test_motion_models_by_hand():
     """1 m, then 2 m in half a second: 4 m/s over the last step, 4 m/s^2; and unknown pasts."""
     past = np.array([[[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]] * 3)
     known = np.array([[True, True, True], [False, True, True], [True, False, True]])
-    found = {name: forecast(past, known, TIMES, 0.5) for name, forecast in MOTION_MODELS.items()}
+    tracks = Tracks(past, known, 0.5, np.zeros((0, 4)))
+    found = {name: forecast(tracks, TIMES) for name, forecast in MOTION_MODELS.items()}
+    np.testing.assert_allclose(found['lane following'], found['constant velocity'])
     assert (found['stationary'] == past[:, -1:]).all()
     steady = found['constant velocity'][..., 0]
     np.testing.assert_allclose(steady, [3 + 4 * TIMES, 3 + 4 * TIMES, 0 * TIMES + 3])
@@ -30,6 +36,26 @@ def test_motion_models_by_hand():
     np.testing.assert_allclose(speeding[1:], steady[1:])
     noise = found['constant velocity, 0.5 m/s of noise an axis'] - found['constant velocity']
     assert (np.abs(noise) > 0).all()
+
+
+def test_lanes_are_followed_by_who_drives_along_them():
+    """A bend to the left of 20 m radius; who walks, or drives across it, goes straight on."""
+    angle = np.radians(np.arange(0, 91, 2))
+    lane = np.stack([20 * np.sin(angle), 20 - 20 * np.cos(angle)], axis=1)
+    polylines = np.zeros((2, len(lane), 7))
+    polylines[0, :, :2], polylines[0, :, 3:5] = lane, np.gradient(lane, axis=0)
+    polylines[:, :, 6] = [[1], [2]]  # and a sidewalk without any extent
+    lanes = driving_lanes(polylines, np.ones(polylines.shape[:2], bool))
+    assert len(lanes) == len(lane)
+    steps = np.array([[4.0, 0], [0.5, 0], [0, 4.0]])
+    past = np.stack([-2 * steps, -steps, 0 * steps], axis=1)
+    tracks = Tracks(past, np.ones((3, 3), bool), 0.5, lanes)
+    found = MOTION_MODELS['lane following'](tracks, TIMES)
+    straight = MOTION_MODELS['constant velocity'](tracks, TIMES)
+    turned = 8 * TIMES / 20  # rad
+    on_the_bend = np.stack([20 * np.sin(turned), 20 - 20 * np.cos(turned)], axis=1)
+    assert np.abs(found[0] - on_the_bend).max() < 0.8 < np.abs(straight[0] - on_the_bend).max()
+    np.testing.assert_allclose(found[1:], straight[1:])
 
 
 def test_who_drives_straight_on_is_foretold_by_its_velocity(tmp_path, monkeypatch, capsys):

@@ -1,11 +1,11 @@
 """How far simple forecasts get on true boxes: ``tools/analysis/forecast_bounds.py --infos I``.
 
 Every object of an info file's samples, as its data set is tested, is forecast from its own true
-past: to stand still, at constant velocity, at constant acceleration, at constant velocity with
-noise. A learned forecast has to beat the first ones; the last one shows how exact a velocity has to
-be. Prints EPA, which on true boxes is the share of objects within 2 m after the last step, and ADE,
-over all objects whose future is wholly known, by class and by speed. The last line is one JSON
-object.
+past: to stand still, at constant velocity, along lanes at constant speed, at constant acceleration,
+at constant velocity with noise. A learned forecast has to beat the first ones; the last one shows
+how exact a velocity has to be. Prints EPA, which on true boxes is the share of objects within 2 m
+after the last step, and ADE, over all objects whose future is wholly known, by class and by speed.
+The last line is one JSON object.
 """
 
 import argparse
@@ -24,7 +24,11 @@ from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS
+from projects.TurboTrain.turbotrain.evaluation.motion_models import (
+    MOTION_MODELS,
+    Tracks,
+    driving_lanes,
+)
 from projects.TurboTrain.turbotrain.report.scoring import open_dataset
 
 SPEEDS = (0.0, 0.33, 2.0, 5.0, float('inf'))  # m/s, mean over what is forecast
@@ -55,7 +59,8 @@ def collect(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], tuple[str,
     dataset = open_dataset(
         cfg,
         None,
-        keep=lambda transform: False,
+        keep=lambda transform: True,
+        pipeline=[dict(type='LoadVectorMap')],
         num_history=2,
         num_future=args.num_future,
         step=args.step,
@@ -74,8 +79,10 @@ def collect(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], tuple[str,
         parts['label'].append(sample['gt_labels_3d'][keep])
         way = np.linalg.norm(future[:, -1] - past[:, -1], axis=-1)
         parts['speed'].append(way / times[-1])
+        lanes = driving_lanes(sample['vector_map'], sample['vector_map_mask'])
+        tracks = Tracks(past, known, args.step, lanes)
         for name, forecast in MOTION_MODELS.items():
-            paths = forecast(past, known, times, args.step)
+            paths = forecast(tracks, times)
             parts[name].append(np.linalg.norm(paths - future, axis=-1))
     if not sum(map(len, parts['label'])):
         raise UserError(f'{args.infos} holds no object whose future is known for {times[-1]:g} s')
