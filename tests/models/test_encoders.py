@@ -129,3 +129,11 @@ def test_sparse_encoder_of_nothing_is_zero_with_a_graph(sparse):
     maps.sum().backward()
     with pytest.raises(ValueError, match='multiple of 8'):
         SparsePillarEncoder(RANGE, [0.5, 4.0], stage_channels=(8, 8, 8, 8))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with CUDA the kernels are needed')
+def test_kernels_that_nobody_can_run_are_not_described():
+    """That would take six seconds of every start."""
+    from spconv import algo
+
+    assert not algo.ALL_NATIVE_PARAMS and not algo.ALL_IMPGEMM_PARAMS
