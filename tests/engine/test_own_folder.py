@@ -130,8 +130,12 @@ def test_last_checkpoint_leads_nowhere_else(first, tmp_path):
 
 
 def resumable(folder: Path, names: list[str]) -> None:
+    hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+    least = dict(
+        meta=dict(epoch=1, iter=1), state_dict={}, optimizer=dict(state={}), message_hub=hub
+    )
     for name in names:
-        torch.save(dict(meta={}, state_dict={}, optimizer={}, message_hub={}), folder / name)
+        torch.save(least, folder / name)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lmdb
 
+from ..workers import terminable
 from .infos import load_infos, making_of
 from .readers import DataFileError, read_bytes
 
@@ -42,9 +43,29 @@ def pack_dataset(
         raise DataFileError(out, 'is there already and is no LMDB; name another folder')
     partial = Path(f'{out}.partial')
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        with terminable():
+            _pack(data_root, partial, names, size, progress)
+            shutil.rmtree(out, ignore_errors=True)
+            partial.rename(out)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, lmdb.Error):
+            raise DataFileError(out, f'cannot be written ({error})') from error
+        raise
+    return len(names)
+
+
+def _pack(
+    data_root: str,
+    folder: Path,
+    names: list[str],
+    size: int,
+    progress: Callable[..., Iterable[str]] | None,
+) -> None:
+    folder.mkdir(parents=True)
     # LMDB rounds every value up to whole pages.
-    with lmdb.open(str(partial), map_size=size + 8192 * len(names) + 2**26) as store:
+    with lmdb.open(str(folder), map_size=size + 8192 * len(names) + 2**26) as store:
         todo = iter(names if progress is None else progress(names, total=len(names)))
         for start in range(0, len(names), _BATCH):
             with store.begin(write=True) as transaction:
@@ -52,9 +73,6 @@ def pack_dataset(
                     name = next(todo)
                     content = read_bytes(os.path.join(data_root, name))
                     transaction.put(name.encode('ascii'), content.tobytes())
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    return len(names)
 
 
 def _files_of(root: Path) -> list[str]:

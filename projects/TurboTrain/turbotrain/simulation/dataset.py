@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..errors import SettingError
 from ..structures.poses import invert_rigid, pose_to_matrix, transform_points
+from ..workers import worker_pool
 from .scenario import ScenarioPlan, ScenarioRecord, SensorOptions, simulate_scenario
 from .site_layout import SiteKind
 from .sumo_programs import sumo_home
@@ -116,8 +117,12 @@ def simulate_dataset(out: Path, options: SetOptions, workers: int = 1) -> dict[s
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     plans = plan_scenarios(options)
-    records = sorted(_run(plans, options.sensors, partial, workers), key=lambda r: r.plan.index)
-    summary = _finish(partial, options, records)
+    try:
+        records = sorted(_run(plans, options.sensors, partial, workers), key=lambda r: r.plan.index)
+        summary = _finish(partial, options, records)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     _publish(partial, out)
     return summary
 
@@ -142,13 +147,10 @@ def _run(
     plans: list[ScenarioPlan], sensors: SensorOptions, root: Path, workers: int
 ) -> Iterator[ScenarioRecord]:
     """Simulate scenarios in processes; always in processes, so that all sets are made alike."""
-    pool = ProcessPoolExecutor(min(workers, len(plans)))
-    try:
+    with worker_pool(min(workers, len(plans))) as pool:
         jobs = [pool.submit(simulate_scenario, plan, sensors, root) for plan in plans]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc='scenarios', unit='scenario'):
             yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> dict[str, object]:
