@@ -17,13 +17,21 @@ CONFIGS = Path('configs/turbotrain/mini')
 PRETRAIN, FINETUNE = CONFIGS / 'pretrain_mini_v2xpnp.py', CONFIGS / 'finetune_mini_v2xpnp.py'
 CHECKPOINT = 'work_dirs/finetune_mini_v2xpnp/epoch_1.pth'
 OUT = Path('work_dirs/demo')
-PICTURE = OUT / 'sample.png'
+PICTURE, TRUE_BOXES = OUT / 'sample.png', OUT / 'true_boxes.json'
+METRICS = 'ADE', 'FDE', 'MR', 'EPA', 'EPA_stationary', 'EPA_constant_velocity'
 STEPS = {
     'simulate': ['tools/simulate.py', '--out', DATA],
     'create_data': ['tools/create_data.py', 'v2xpnp', '--root-path', DATA],
     'pretrain': ['tools/train.py', PRETRAIN],
     'finetune': ['tools/train.py', FINETUNE],
     'test': ['tools/test.py', FINETUNE, CHECKPOINT],
+    'true_boxes': [
+        'tools/analysis/forecast_true_boxes.py',
+        FINETUNE,
+        CHECKPOINT,
+        '--out',
+        TRUE_BOXES,
+    ],
     'picture': ['tools/visualize.py', FINETUNE, CHECKPOINT, '--index', '20', '--out', PICTURE],
 }
 
@@ -51,6 +59,7 @@ def summarise() -> dict[str, float]:
     """Collect what the steps left behind."""
     simulated = json.loads((ROOT / DATA / 'summary.json').read_text())['intersection']
     metrics = json.loads((ROOT / 'work_dirs/finetune_mini_v2xpnp/metrics.json').read_text())
+    true_boxes = json.loads((ROOT / TRUE_BOXES).read_text())['all']
     losses = reconstruction_losses(ROOT / 'work_dirs/pretrain_mini_v2xpnp')
     first, last = sum(losses[:2]) / 2, sum(losses[-2:]) / 2
     return {
@@ -58,7 +67,9 @@ def summarise() -> dict[str, float]:
         'reconstruction_loss_last': round(last, 4),
         'reconstruction_loss_drop': round(1 - last / first, 4),
         'AP@0.5': round(metrics['AP@0.5/vehicle'], 2),
-        **{key: round(metrics[key], 3) for key in ('ADE', 'FDE', 'MR', 'EPA', 'EPA_stationary')},
+        **{key: round(metrics[key], 3) for key in METRICS},
+        'ADE_true_boxes': true_boxes['ADE'],
+        'hits_true_boxes': true_boxes['hits'],
         'visible_ego': simulated['visible_ego'],
         'visible_all': simulated['visible_all'],
     }
@@ -83,8 +94,11 @@ def print_summary(summary: dict) -> None:
         f'{summary["reconstruction_loss_last"]:.3f} ({-summary["reconstruction_loss_drop"]:.0%})\n'
         f'AP@0.5 of vehicles: {summary["AP@0.5"]:.1f} %\n'
         f'EPA: {summary["EPA"]:.1f} % (were everything to stand still: '
-        f'{summary["EPA_stationary"]:.1f} %), ADE {summary["ADE"]:.2f} m, '
+        f'{summary["EPA_stationary"]:.1f} %, to drive on as detected: '
+        f'{summary["EPA_constant_velocity"]:.1f} %), ADE {summary["ADE"]:.2f} m, '
         f'FDE {summary["FDE"]:.2f} m, MR {summary["MR"]:.1f} %\n'
+        f'forecasts of true boxes: ADE {summary["ADE_true_boxes"]:.2f} m, '
+        f'{summary["hits_true_boxes"]:.1f} % within 2 m after 3 s\n'
         f'picture: {summary["picture"]}'
     )
 

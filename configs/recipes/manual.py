@@ -5,7 +5,7 @@ stages = dict(
     S2=dict(
         config='configs/recipes/stages/prediction_sa-mf_v2xpnp.py',
         epochs=30,
-        fresh=['temporal_neck', 'trajectory_head'],
+        fresh=['temporal_neck', 'velocity_head', 'trajectory_head'],
     ),
     S3=dict(config='configs/recipes/stages/joint_sa-mf_v2xpnp.py', epochs=30),
     S4=dict(

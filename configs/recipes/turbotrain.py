@@ -5,7 +5,7 @@ stages = dict(
     finetuning=dict(
         config='configs/turbotrain/finetune_v2xpnp.py',
         epochs=30,
-        fresh=['bbox_head', 'trajectory_head'],
+        fresh=['bbox_head', 'velocity_head', 'trajectory_head'],
     ),
 )
 epoch_iters = None  # an epoch is one pass over the training set

@@ -108,6 +108,7 @@ def test_configs_train_and_predict(layouts, dataset):
     root = layouts[dataset]
     cfg = Config.fromfile(CONFIGS.parents[1] / f'turbotrain/finetune_{dataset}.py')
     cfg.model.encoder.pillar_size = [1.6, 1.0]  # a tenth of the cells, for speed
+    cfg.model.velocity_head.num_frames = 2
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     settings = cfg.train_dataloader.dataset

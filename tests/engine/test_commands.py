@@ -87,10 +87,31 @@ def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned
     for name in trunk:
         assert f'{name} (' in taken.partition('; ')[0]
     assert 'carried along untrained: none' in taken
-    assert 'fresh: bbox_head, trajectory_head' in taken
+    assert 'fresh: bbox_head, velocity_head, trajectory_head' in taken
     assert 'dropped: mask_token, reconstruction_head' in taken
     state = torch.load(pretrained, weights_only=True)['state_dict']
     assert {key.split('.')[0] for key in state} == trunk | {'mask_token', 'reconstruction_head'}
+
+
+def test_forecasts_of_true_boxes_are_told_by_class_and_speed(workspace, finetuned):
+    printed = run(
+        sys.executable, ROOT / 'tools/analysis/forecast_true_boxes.py', 'finetune.py',
+        'finetune/epoch_1.pth', '--out', 'true_boxes.json', cwd=workspace,
+    )  # fmt: skip
+    found = json.loads((workspace / 'true_boxes.json').read_text())
+    assert json.loads(printed.splitlines()[-1]) == found
+    classes = [found[name] for name in ('vehicle', 'pedestrian', 'truck') if name in found]
+    assert found['all']['objects'] == sum(row['objects'] for row in classes) > 0
+    assert found['all']['ADE'] > 0
+    # Standing still is worth what the bounds say, which read the annotations.
+    bounds = run(
+        sys.executable, ROOT / 'tools/analysis/forecast_bounds.py',
+        '--infos', workspace / 'data/v2xpnp_infos_test.npz',
+        '--eval-range', -51.2, -25.6, 51.2, 25.6, cwd=workspace,
+    )  # fmt: skip
+    wanted = json.loads(bounds.splitlines()[-1])['all']
+    assert found['all']['ADE_stationary'] == pytest.approx(wanted['stationary']['ADE'], abs=0.01)
+    assert found['all']['objects'] == wanted['objects']
 
 
 def test_training_keeps_the_best_weights_and_draws_what_it_does(workspace, finetuned):

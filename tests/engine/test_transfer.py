@@ -12,7 +12,7 @@ from projects.TurboTrain.turbotrain.errors import UserError
 
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
 TRUNK = ['encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck']
-HEADS = ['bbox_head', 'trajectory_head']
+HEADS = ['bbox_head', 'velocity_head', 'trajectory_head']
 
 
 @pytest.fixture(scope='module')

@@ -21,7 +21,7 @@ TRAJECTORIES = dict(in_channels=8, num_classes=3)
         ('V2XViTFusion', dict(channels=64), dict(depth=0)),
         ('SparsePillarEncoder', dict(pillar_size=[0.5, 0.5]), dict(depth=0)),
         ('TrajectoryHead', TRAJECTORIES, dict(num_modes=0)),
-        ('TrajectoryHead', TRAJECTORIES, dict(reversal_probability=1.5)),
+        ('TrajectoryHead', TRAJECTORIES, dict(num_modes=0)),
     ],
 )
 def test_numbers_without_meaning(kind, settings, wrong):

@@ -41,10 +41,29 @@ def save_teacher(cfg: Config, folder: Path) -> None:
     torch.save(dict(state_dict=teacher.state_dict()), cfg.model.teacher.checkpoint)
 
 
+def occupied(sample: dict) -> list[int]:
+    """Bytes that name the cells of 0.4 x 0.4 x 0.25 m that each of the others has points in."""
+    agents = sample['data_samples'].agents
+    low = torch.tensor([-51.2, -25.6, -5.0])
+    shape = torch.tensor([256, 128, 32])
+    clouds = sample['inputs']['points'].split(sample['data_samples'].num_points)
+    sizes = []
+    for n in range(1, len(agents)):
+        count = 0
+        for cloud in clouds[n * agents.num_frames : (n + 1) * agents.num_frames]:
+            cell = ((cloud[:, :3] - low) / torch.tensor([0.4, 0.4, 0.25])).floor()
+            inside = ((cell >= 0) & (cell < shape)).all(dim=1)
+            count += len(torch.unique(cell[inside], dim=0))
+        sizes.append(-(-20 * count // 8))  # 2^20 cells
+    return sizes
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
     cfg = Config.fromfile(path)
-    expected = {'loss_cls', 'loss_bbox', 'loss_dir', 'loss_trajectory'}
+    expected = {
+        'loss_cls', 'loss_bbox', 'loss_dir', 'loss_velocity', 'loss_moving', 'loss_trajectory'
+    }  # fmt: skip
     modes = cfg.model.trajectory_head.get('num_modes', 1)
     if modes > 1:
         expected.add('loss_trajectory_mode')
@@ -79,16 +98,18 @@ def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
         assert found.message_bytes == []
     elif 'late' in path.stem:
         assert len(found.message_bytes) == 3
-        assert all(size % (4 * (7 + 2 + 12)) == 0 for size in found.message_bytes)
+        assert all(size % (4 * (7 + 2 + 2 + 12)) == 0 for size in found.message_bytes)
     elif 'early' in path.stem:
         assert len(found.message_bytes) == 3 and max(found.message_bytes) % 16 == 0
     elif 'where2comm' in path.stem:
         counts = model.fusion_neck.sent_cells[0, 1:].tolist()
         assert all(0 < count <= 0.2 * 32 * 64 for count in counts)
-        assert found.message_bytes == [4 * 64 * count + 32 * 64 // 8 for count in counts]
+        maps = [4 * 64 * count + 32 * 64 // 8 for count in counts]
+        assert found.message_bytes == [a + b for a, b in zip(maps, occupied(sample), strict=True)]
     else:
         flow = 64 if 'ffnet' in path.stem else 2 if 'cobevflow' in path.stem else 0
-        assert found.message_bytes == [(64 + flow) * 32 * 64 * 4] * 3
+        maps = (64 + flow) * 32 * 64 * 4
+        assert found.message_bytes == [maps + size for size in occupied(sample)]
 
 
 def plain(infos: Path, root: Path) -> V2XPnPDataset:
@@ -132,7 +153,7 @@ def test_only_sent_cells_count_over_all_frames_and_compressed(infos, tiny_set):
     cfg = Config.fromfile(named('where2comm'))
     cfg.model.compression = dict(type='FeatureCompression', channels=64, ratio=16, bits=8)
     model = build(cfg).eval()
-    model.multi_step = True
+    model.multi_step, model.velocity_head = True, None
     data = model.data_preprocessor(pseudo_collate([open_split(cfg, infos, tiny_set, 'test')[3]]))
     with torch.no_grad():
         model.extract_feat(data['inputs'], data['data_samples'])
@@ -153,7 +174,7 @@ def test_sending_all_frames(infos, tiny_set, project_first):
     sample = open_split(cfg, infos, tiny_set, 'test')[3]
     data = model.data_preprocessor(pseudo_collate([sample, sample]))
     samples = data['data_samples']
-    model.multi_step = True
+    model.multi_step, model.velocity_head = True, None
     with torch.no_grad():
         both = model.extract_feat(data['inputs'], samples)[0]
         assert samples[0].message_bytes == [3 * 64 * 32 * 64 * 4] * 3
@@ -171,6 +192,7 @@ def test_only_what_others_send_is_compressed(infos, tiny_set):
     cfg = Config.fromfile(named('f-cooper'))
     cfg.model.compression = dict(type='FeatureCompression', channels=64, ratio=16, bits=8)
     model = build(cfg).eval()
+    model.velocity_head = None
     sample = open_split(cfg, infos, tiny_set, 'test')[3]
     data = model.data_preprocessor(pseudo_collate([sample]))
     seen = []

@@ -18,13 +18,11 @@ def encoder() -> DensePillarEncoder:
     return DensePillarEncoder(RANGE, [0.5, 0.5], out_channels=8)
 
 
-def test_pillar_features_equal_a_loop(encoder):
-    cloud = clouds(300)[0]
-    maps = encoder([cloud])[0]
-    assert maps.shape == (8, 16, 32)
+def looped_map(encoder: DensePillarEncoder, cloud: torch.Tensor) -> torch.Tensor:
+    """(8, 16, 32), pillar by pillar."""
+    maps = torch.zeros(8, 16, 32)
     low, high = torch.tensor(RANGE[:3]), torch.tensor(RANGE[3:])
     inside = cloud[((cloud[:, :3] > low) & (cloud[:, :3] < high)).all(1)]
-    expected = torch.zeros_like(maps)
     cells = ((inside[:, :2] - low[:2]) / 0.5).floor().long()
     for cell in cells.unique(dim=0):
         own = inside[(cells == cell).all(1)]
@@ -32,8 +30,22 @@ def test_pillar_features_equal_a_loop(encoder):
         position = own[:, :3] / torch.tensor([8.0, 4.0, 2.0]) + torch.tensor([0, 0, 0.5])
         local = torch.cat([xy, position[:, 2:]], dim=1)
         features = torch.cat([xy, position, own[:, 3:], local - local.mean(0)], dim=1)
-        expected[:, cell[1], cell[0]] = encoder.points.layers(features).amax(0)
-    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
+        maps[:, cell[1], cell[0]] = encoder.points.layers(features).amax(0)
+    return maps
+
+
+def test_pillar_features_and_their_gradients_equal_a_loop(encoder):
+    cloud = clouds(300, spread=4.0)[0]
+    cloud = torch.cat([cloud, cloud[:100]])  # equal points share what they win
+    weight = torch.randn(8, 16, 32, generator=torch.Generator().manual_seed(0))
+    found, expected = encoder([cloud])[0], looped_map(encoder, cloud)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    parameters = list(encoder.parameters())
+    gradients, wanted = (
+        torch.autograd.grad((maps * weight).sum(), parameters) for maps in (found, expected)
+    )
+    for gradient, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, want, atol=1e-4, rtol=1e-5)
 
 
 def test_order_of_points_and_other_clouds_change_nothing(encoder):
@@ -72,8 +84,7 @@ def test_sparse_convolutions_equal_masked_dense_ones(sparse):
     found = sparse([cloud])[0]
     assert found.shape == (12, 8, 16)
     features, pillar = sparse.points([cloud])
-    maps = features.new_zeros(16 * 32 + 1, 8)
-    maps = maps.scatter_reduce(0, pillar[:, None].expand_as(features), features, 'amax')[:-1]
+    maps = features.new_zeros(16 * 32 + 1, 8).index_copy(0, pillar, features)[:-1]
     there = torch.zeros(16 * 32 + 1).index_fill(0, pillar, 1.0)[:-1].view(1, 1, 16, 32)
     x = maps.T.view(1, 8, 16, 32)
 

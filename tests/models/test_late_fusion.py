@@ -33,6 +33,7 @@ STEPS = 0.5 * np.arange(1, 7)
 def detector() -> LateFusionDetector:
     torch.manual_seed(0)
     cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py')
+    cfg.model.velocity_head.num_frames = 2
     return MODELS.build(cfg.model).eval()
 
 
@@ -71,6 +72,7 @@ def seen_from(pose: np.ndarray, which: slice = slice(None), ago: float = 0.0) ->
         labels_3d=labels,
         trajectories=torch.from_numpy(futures).float(),
         trajectory_scores=torch.ones(len(own), 1),
+        velocity=torch.from_numpy(speed @ invert_rigid(pose)[:2, :2].T).float(),
     )
 
 
@@ -86,7 +88,7 @@ def assert_same(found: InstanceData, expected: InstanceData, tolerance: float = 
     assert len(found) == len(expected)
     order = found.bboxes_3d.tensor[:, 0].argsort()
     wanted = expected.bboxes_3d.tensor[:, 0].argsort()
-    for key in ('labels_3d', 'trajectories', 'trajectory_scores'):
+    for key in ('labels_3d', 'trajectories', 'trajectory_scores', 'velocity'):
         torch.testing.assert_close(found[key][order], expected[key][wanted], atol=tolerance, rtol=0)
     difference = found.bboxes_3d.tensor[order] - expected.bboxes_3d.tensor[wanted]
     difference[:, 6] = difference[:, 6].sin()
@@ -175,8 +177,8 @@ def test_message_holds_boxes_and_paths(detector):
     samples = [sample_of(agents_at()), sample_of(silent)]
     found = [seen_from(POSES[0], slice(0, count)) for count in (8, 3, 5, 8, 4, 2)]
     detector._note_sent(samples, found)
-    assert samples[0].message_bytes == [4 * 21 * 3, 4 * 21 * 5]
-    assert samples[1].message_bytes == [4 * 21 * 2]
+    assert samples[0].message_bytes == [4 * 23 * 3, 4 * 23 * 5]
+    assert samples[1].message_bytes == [4 * 23 * 2]
 
 
 def with_truth(agents: Agents) -> Det3DDataSample:
@@ -184,6 +186,7 @@ def with_truth(agents: Agents) -> Det3DDataSample:
     sample.gt_instances_3d = InstanceData(
         bboxes_3d=truth.bboxes_3d, labels_3d=truth.labels_3d,
         future_trajectories=truth.trajectories[:, 0], future_valid=torch.ones(8, 6).bool(),
+        velocity=truth.velocity, velocity_valid=torch.ones(8).bool(),
     )  # fmt: skip
     return sample
 
@@ -201,6 +204,8 @@ def test_every_agent_has_the_labels_in_its_own_frame(detector):
         at = expected.bboxes_3d.tensor[:, :2].abs()
         inside = (at < torch.tensor([51.2, 25.6])).all(dim=1)
         assert torch.equal(truth.future_valid.any(dim=1), inside)
+        torch.testing.assert_close(truth.velocity, expected.velocity, atol=1e-4, rtol=0)
+        assert torch.equal(truth.velocity_valid, inside)
 
 
 def cloud(seed: int, count: int = 400) -> torch.Tensor:
@@ -235,7 +240,7 @@ def test_from_points_to_the_ego_boxes(detector):
         first, second = detector.predict(inputs, samples)
     detector.bbox_head.test_cfg.score_thr = 0.1
     assert len(first.message_bytes) == 2
-    assert min(first.message_bytes) >= 84
+    assert min(first.message_bytes) >= 92
     assert second.message_bytes == []
     for sample in (first, second):
         found = sample.pred_instances_3d
@@ -245,14 +250,20 @@ def test_from_points_to_the_ego_boxes(detector):
         overlap = box_iou_rotated(boxes, boxes).fill_diagonal_(0)
         same = found.labels_3d[:, None] == found.labels_3d
         assert (overlap * same).max() <= detector.nms_thr + 1e-3
-    # Untrained, it forecasts that all stands still, where the boxes are.
-    still = first.pred_instances_3d.trajectories - boxes_at(first)
-    assert still.abs().max() < 1e-3
+    # Untrained, it drives on at the velocity that was detected, or stands still.
+    found = first.pred_instances_3d
+    driven = torch.from_numpy(STEPS).float()[:, None] * found.velocity[:, None, None]
+    way = found.trajectories - boxes_at(first)
+    assert (
+        ((way - driven).abs().amax(dim=(1, 2, 3)) < 1e-3)
+        .logical_or(way.abs().amax(dim=(1, 2, 3)) < 1e-3)
+        .all()
+    )
 
 
 @pytest.mark.parametrize('decoupled', [True, False])
 def test_decoupled_tasks_share_no_gradient(detector, decoupled):
-    torch.nn.init.normal_(detector.trajectory_head.mlp[-1].weight, std=0.1)
+    torch.nn.init.normal_(detector.trajectory_head.residual.weight, std=0.1)
     detector.decoupled = decoupled
     losses = detector.loss(dict(points=[[cloud(i) for i in range(6)]]), [with_truth(agents_at())])
     detector.decoupled = True
@@ -274,6 +285,7 @@ def test_every_agent_has_the_map_in_its_own_frame():
     torch.manual_seed(0)
     cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py').model
     cfg.trajectory_head.map_attention = dict()
+    cfg.velocity_head.num_frames = 2
     model = MODELS.build(cfg)
     polylines, mask = road()
     samples = [with_truth(agents_at()), with_truth(agents_at(POSES[:1]))]

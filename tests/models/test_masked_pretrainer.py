@@ -227,7 +227,13 @@ def test_configs_of_both_stages_share_their_trunk(name):
             key: value.shape
             for key, value in MODELS.build(cfg.model).state_dict().items()
             if not key.startswith(
-                ('bbox_head', 'trajectory_head', 'reconstruction_head', 'mask_token')
+                (
+                    'bbox_head',
+                    'velocity_head',
+                    'trajectory_head',
+                    'reconstruction_head',
+                    'mask_token',
+                )
             )
         }
         for cfg in (pretrain, finetune)

@@ -27,6 +27,7 @@ def model_of(name: str, changes: dict) -> ConfigDict:
         ('turbotrain/mini/finetune_mini_v2xpnp', 'encoder'),
         ('turbotrain/mini/finetune_mini_v2xpnp', 'temporal_neck'),
         ('turbotrain/mini/finetune_mini_v2xpnp', 'fusion_neck'),
+        ('turbotrain/mini/finetune_mini_v2xpnp', 'velocity_head'),
         ('turbotrain/mini/finetune_mini_v2xpnp', 'trajectory_head'),
         ('turbotrain/mini/finetune_mini_v2xpnp_sparse', 'encoder'),
         ('turbotrain/mini/pretrain_mini_v2xpnp', 'detector.encoder'),
@@ -79,7 +80,7 @@ def test_what_may_differ():
 def test_a_teacher_of_another_range_is_refused():
     cfg = model_of('benchmark/mini/disconet_mini_v2xpnp-vc', {})
     teacher = Config.fromfile(CONFIGS / 'benchmark/mini/early-fusion_mini_v2xpnp-vc.py').model
-    for part in ('encoder', 'temporal_neck', 'fusion_neck', 'trajectory_head'):
+    for part in ('encoder', 'temporal_neck', 'fusion_neck', 'velocity_head', 'trajectory_head'):
         teacher[part].point_cloud_range = HALF
     cfg.teacher = teacher
     with pytest.raises(ValueError, match=r'teacher\.encoder\.point_cloud_range'):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from projects.TurboTrain.turbotrain.models import (
     RecurrentTemporalNeck,
@@ -63,6 +64,53 @@ def test_temporal_gradients_reach_every_parameter():
     neck(maps(2, 3), times(2, 3), torch.ones(2, 3, dtype=torch.bool)).square().sum().backward()
     for name, parameter in neck.named_parameters():
         assert parameter.grad.any(), name
+
+
+def plain_attention(
+    neck: TemporalAttentionNeck, features: torch.Tensor, when: torch.Tensor, seen: torch.Tensor
+) -> torch.Tensor:
+    """The docstring's equation by convolutions, for every head and frame by itself."""
+
+    def conv(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(x, layer.weight, layer.bias)
+
+    phase = 2 * torch.pi * when[..., None] / torch.tensor([1.0, 2, 4, 8])
+    time = neck.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
+    dated = features + time[..., None, None]
+    first, _, second = neck.key_value
+    query = conv(neck.query, dated[:, -1]).chunk(neck.num_heads, dim=1)
+    pairs = [conv(second, conv(first, frame).relu()).chunk(2, dim=1) for frame in dated.unbind(1)]
+    heads = []
+    for i, q in enumerate(query):
+        keys, values = (
+            [x.chunk(neck.num_heads, dim=1)[i] for x in kind] for kind in zip(*pairs, strict=True)
+        )
+        logits = torch.stack([(q * k).sum(dim=1) for k in keys]) / q.shape[1] ** 0.5
+        logits[~seen.transpose(0, 1)] = -torch.inf
+        weights = logits.softmax(dim=0)
+        heads.append(sum(w[:, None] * v for w, v in zip(weights, values, strict=True)))
+    fused = features[:, -1] + conv(neck.out, torch.cat(heads, dim=1))
+    norm, widen, _, narrow = neck.feed_forward
+    return fused + conv(narrow, conv(widen, norm(fused)).relu())
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_attention_and_its_gradients_equal_the_equation(layout):
+    neck, when = temporal().train(), times(2, 3)
+    features = maps(2, 3).flatten(0, 1).contiguous(memory_format=layout).unflatten(0, (2, 3))
+    features.requires_grad_()
+    seen = torch.rand(2, 3, H, W, generator=torch.Generator().manual_seed(0)) < 0.7
+    seen[:, -1] = True
+    found = neck.fuse(features, when, seen[:, :, None])
+    expected = plain_attention(neck, features, when, seen)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    inputs = [features, *neck.parameters()]
+    gradients, wanted = (
+        torch.autograd.grad(output.square().sum(), inputs) for output in (found, expected)
+    )
+    for gradient, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, want, atol=1e-3, rtol=1e-4)
 
 
 def test_heads_must_divide_channels():

@@ -133,7 +133,8 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     figures = json.loads((folder / 'figures.json').read_text())
     for name in ('EPA', 'message_bytes', 'parameters', 'seconds_per_iteration'):
         assert summary['methods']['f-cooper'][name] == figures[name]
-    assert figures['message_bytes'] == 64 * 32 * 64 * 4
+    # A map of 64 channels, and some occupied cells.
+    assert 0 < figures['message_bytes'] - 64 * 32 * 64 * 4 < 2**16
     assert 0 < figures['seconds_per_sample'] < 60
     assert all(v is None or math.isfinite(v) for v in figures.values())
     results = json.loads(report.read_text())['modes']['vc']
@@ -141,7 +142,8 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert results['command'] == f'python tools/benchmark/models.py f-cooper --iters {ITERS}'
     assert results['iterations'] == ITERS and results['versions']['torch']
     page = report.with_suffix('.md').read_text()
-    assert '| f-cooper |' in page and '524.3 kB' in page
+    size = f'{figures["message_bytes"] / 1000:.1f} kB'
+    assert '| f-cooper |' in page and size in page
 
     # A third time there is nothing left to do.
     benchmark = models.Benchmark(options(work, iters=ITERS, data_root=data))

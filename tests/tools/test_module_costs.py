@@ -22,7 +22,7 @@ def test_costs_grow_with_agents_where_agents_are(module_costs):
     cfg = Config.fromfile(MINI / 'attfuse_mini_v2xpnp-vc.py')
     small, large = (module_costs(cfg, agents, 1, repeats=1, seed=0) for agents in (2, 4))
     parts = ['encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck',
-             'bbox_head', 'trajectory_head']  # fmt: skip
+             'bbox_head', 'velocity_head', 'trajectory_head']  # fmt: skip
     assert list(small) == list(large) == parts
     assert all(cost['ms'] > 0 for cost in small.values())
     growth = {part: large[part]['MB'] / small[part]['MB'] for part in parts}

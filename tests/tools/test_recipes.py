@@ -98,7 +98,7 @@ def test_a_frozen_module_stays_as_it_is(data_root):
     loss.backward()
     optimizer.step()
     changed = {k.split('.')[0] for k, v in model.state_dict().items() if (v != before[k]).any()}
-    assert changed == {'temporal_neck', 'trajectory_head'}
+    assert changed == {'temporal_neck', 'velocity_head', 'trajectory_head'}
     with pytest.raises(ValueError, match="no module 'backbon'"):
         MODELS.build({**cfg.model, 'frozen': ['backbon']})
 
@@ -148,7 +148,7 @@ def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
         "    S1=dict(config='configs/recipes/stages/mini/detection_sa-sf_mini_v2xpnp.py', "
         'epochs=2),\n'
         "    S2=dict(config='configs/recipes/stages/mini/prediction_sa-mf_mini_v2xpnp.py', "
-        "epochs=2, fresh=['temporal_neck', 'trajectory_head']),\n"
+        "epochs=2, fresh=['temporal_neck', 'velocity_head', 'trajectory_head']),\n"
         ')\nepoch_iters = 1\nval_epochs = 2\n'
     )
     words = [

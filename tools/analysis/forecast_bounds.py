@@ -11,6 +11,7 @@ object.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,21 @@ def collect(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], tuple[str,
     return {key: np.concatenate(part) for key, part in parts.items()}, dataset.metainfo['classes']
 
 
+def rows_by_class_and_speed(
+    errors: dict[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Masks (M,) of the objects of each row of a table: all, each class, each class by speed."""
+    rows = {'all': np.ones(len(errors['label']), dtype=bool)}
+    for label, name in enumerate(names):
+        rows[name] = errors['label'] == label
+        for slow, fast in zip(SPEEDS, SPEEDS[1:], strict=False):
+            span = f'{slow:g}-{fast:g} m/s' if fast < SPEEDS[-1] else f'from {slow:g} m/s'
+            rows[f'{name}, {span}'] = (
+                rows[name] & (errors['speed'] >= slow) & (errors['speed'] < fast)
+            )
+    return {name: keep for name, keep in rows.items() if keep.any()}
+
+
 def bounds(errors: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, dict[str, float]]:
     """EPA (%) and ADE (m) of some objects, by model."""
     return {
@@ -96,15 +112,8 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmdet3d')
     errors, names = collect(args)
-    rows = {'all': np.ones(len(errors['label']), dtype=bool)}
-    for label, name in enumerate(names):
-        rows[name] = errors['label'] == label
-        for slow, fast in zip(SPEEDS, SPEEDS[1:], strict=False):
-            span = f'{slow:g}-{fast:g} m/s' if fast < SPEEDS[-1] else f'from {slow:g} m/s'
-            rows[f'{name}, {span}'] = (
-                rows[name] & (errors['speed'] >= slow) & (errors['speed'] < fast)
-            )
-    found = {name: dict(objects=int(keep.sum())) for name, keep in rows.items() if keep.any()}
+    rows = rows_by_class_and_speed(errors, names)
+    found = {name: dict(objects=int(keep.sum())) for name, keep in rows.items()}
     print(
         f'{"EPA (%) / ADE (m)":<28} {"objects":>8}' + ''.join(f'{m:>24.22}' for m in MOTION_MODELS)
     )

@@ -151,7 +151,7 @@ def synthetic_infos(count: int, agents: int = 4, frames: int = 250, objects: int
     labels = count * objects
     return Infos(
         dataset=np.array('v2xpnp'),
-        scenarios=np.array([f'2023-03-17-16-12-12_{i}_0' for i in range(scenarios)]),
+        scenarios=np.array([f'2023-03-17-16-12-12_{i:05d}_0' for i in range(scenarios)]),
         class_names=np.array(['Car']),
         scenario=np.repeat(np.arange(scenarios, dtype=np.int32), agents * frames),
         agent=np.tile(np.repeat(np.arange(1, agents + 1, dtype=np.int32), frames), scenarios),

@@ -65,6 +65,8 @@ def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
         labels_3d=torch.zeros(OBJECTS, dtype=torch.int64),
         future_trajectories=torch.from_numpy(futures).float(),
         future_valid=torch.ones(OBJECTS, 6, dtype=torch.bool),
+        velocity=torch.zeros(OBJECTS, 2),
+        velocity_valid=torch.ones(OBJECTS, dtype=torch.bool),
     )
     points = torch.from_numpy(clouds.reshape(-1, 4)).float()
     return dict(inputs=dict(points=[points]), data_samples=[sample])
@@ -110,6 +112,8 @@ def detached(value: Any) -> Any:
         return {key: detached(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(map(detached, value))
+    if hasattr(value, '_fields'):  # of a NamedTuple
+        return type(value)(*map(detached, value))
     return value
 
 
@@ -144,6 +148,8 @@ def seconds_of(call: Callable[[], Any], repeats: int) -> float:
 def module_costs(cfg: Config, agents: int, frames: int, repeats: int, seed: int) -> dict:
     """Name of each child of a detector -> milliseconds and MB of its calls in one training step."""
     torch.manual_seed(seed)
+    if cfg.model.get('velocity_head'):
+        cfg.model.velocity_head.num_frames = frames
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         model = MODELS.build(cfg.model).train()
     if torch.cuda.is_available():

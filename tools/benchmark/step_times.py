@@ -1,9 +1,30 @@
-"""How long a step of each of several trainings takes, measured in turn on one machine."""
+"""How long a step of training takes: ``python tools/benchmark/step_times.py`` (on the mini set).
 
+Compares the code as it is with that of an older commit. Both train mini's configs, each by its own
+files, from the weights of the older one, on the same batches and random numbers. They take steps in
+turn. A ratio is one of times over a period of free and suppressing steps, and the median of these
+counts. Times are processor time on a CPU. Memory is what a step allocates at its peak. The last
+line is one JSON object of ratios, new over old; ``loss_difference`` says how far the losses of the
+first ten steps differ, relative to the older commit's.
+
+:func:`step_seconds` compares the trainings of several configs by the code as it is.
+"""
+
+import argparse
 import json
+import os
+import pickle
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 import torch
 from mmdet3d.registry import MODELS
@@ -12,11 +33,19 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+from projects.TurboTrain.turbotrain.engine import keep_freed_memory
+from tools.benchmark.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
 ROUNDS = 12  # divisible by the length of mini's period of free and suppressing steps
+PERIOD = 4  # mini's
+CONFIGS = dict(
+    finetune='mini/finetune_mini_v2xpnp.py',
+    pretrain='mini/pretrain_mini_v2xpnp.py',
+    full='finetune_v2xpnp.py',
+)
+AGENTS, FRAMES = 4, 5  # of the full-size sample
 
 
 def step_seconds(trainings: Mapping[str, Config], rounds: int = ROUNDS) -> dict[str, float]:
@@ -53,6 +82,7 @@ class Step:
     """A training, a step at a time."""
 
     def __init__(self, cfg: Config) -> None:
+        keep_freed_memory()
         torch.manual_seed(0)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model = MODELS.build(cfg.model).to(device).train()
@@ -81,3 +111,150 @@ class Step:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+class Side:
+    """A training by the code of one commit, in a process of its own."""
+
+    def __init__(self, tree: Path, config: str, folder: Path, threads: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'tools.benchmark.step_worker', config, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tree,  # `projects` is what lies here, `tools` are ours
+            env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)},
+        )
+
+    def ask(self, command: str) -> dict:
+        """What it answers to ``step`` or ``memory``."""
+        print(command, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit(f'{" ".join(self.process.args)} failed, see above')
+        return json.loads(answer)
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def unpack(commit: str, folder: Path) -> None:
+    """Put the package and the configs of a commit into a folder."""
+    archive = subprocess.run(
+        ['git', 'archive', commit, 'projects', 'configs'], cwd=ROOT, capture_output=True
+    )
+    if archive.returncode:
+        sys.exit(f'--against {commit}: {archive.stderr.decode().strip()}')
+    subprocess.run(['tar', '-x', '-C', folder], input=archive.stdout, check=True)
+
+
+def save_batches(name: str, data_root: Path, path: Path) -> None:
+    """Batches of a training as the data loader gives them; of the full size a whole sample."""
+    cfg = Config.fromfile(ROOT / 'configs/turbotrain' / CONFIGS[name])
+    cfg.train_dataloader.dataset.data_root = str(data_root)
+    cfg.train_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
+    init_default_scope('mmdet3d')
+    torch.manual_seed(0)
+    loader = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    if name != 'full':
+        batches = [next(loader) for _ in range(PERIOD + 1)]  # suppressing steps meet all of them
+    else:
+        whole = (b for b in loader if b['data_samples'][0].agents.valid.sum() == AGENTS * FRAMES)
+        batches = [next(whole)]
+    path.write_bytes(pickle.dumps(batches))
+
+
+def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Print the table of a training; its ratios, new over old."""
+    config = f'configs/turbotrain/{CONFIGS[name]}'
+    with tempfile.TemporaryDirectory() as folder:
+        save_batches(name, args.data_root, Path(folder) / 'batches.pickle')
+        old = Side(old_tree, config, Path(folder), args.threads)
+        first = [old.ask('step')]  # its weights are there now
+        new = Side(ROOT, config, Path(folder), args.threads)
+        sides = dict(old=old, new=new)
+        steps = dict(old=first, new=[new.ask('step')])
+        period, periods = (1, 3) if name == 'full' else (PERIOD, args.periods)
+        for i in range(1, period * (periods + 1)):  # the first period warms up
+            for side in ('old', 'new') if i % 2 else ('new', 'old'):
+                steps[side].append(sides[side].ask('step'))
+        peaks = {
+            side: max(process.ask('memory')['megabytes'] for _ in range(period))
+            for side, process in sides.items()
+        }
+        for side in sides.values():
+            side.end()
+    timed = {side: values[period:] for side, values in steps.items()}
+    print_table(name, timed, peaks)
+    sums = {
+        side: [
+            sum(s['total'] for s in values[i : i + period]) for i in range(0, len(values), period)
+        ]
+        for side, values in timed.items()
+    }
+    losses = zip(steps['old'][:10], steps['new'][:10], strict=True)
+    return {
+        f'{name}_time': statistics.median(
+            n / o for o, n in zip(sums['old'], sums['new'], strict=True)
+        ),
+        f'{name}_memory': peaks['new'] / peaks['old'],
+        f'{name}_loss_difference': max(abs(n['loss'] / o['loss'] - 1) for o, n in losses),
+    }
+
+
+def print_table(name: str, steps: dict[str, list[dict]], peaks: dict[str, float]) -> None:
+    """Mean milliseconds of each part, forward and backward, and what is left of the step."""
+    means: dict[str, Counter] = {}
+    for side, values in steps.items():
+        mean = means[side] = Counter()
+        for step in values:
+            for way in ('forward', 'backward'):
+                for part, value in step[way].items():
+                    mean[part, way] += 1e3 * value / len(values)
+            mean['step', 'total'] += 1e3 * step['total'] / len(values)
+    parts = dict.fromkeys(part for mean in means.values() for part, _ in mean if part != 'step')
+    print(f'\n{name:<22}{"forward (ms)":>20}{"backward (ms)":>24}{"ratio":>8}')
+    print(f'{"":<22}{"old":>10}{"new":>10}{"old":>14}{"new":>10}')
+    for part in parts:
+        forward, backward = (
+            [means[side][part, way] for side in ('old', 'new')] for way in ('forward', 'backward')
+        )
+        before, after = (f + b for f, b in zip(forward, backward, strict=True))
+        ratio = f'{after / before:8.2f}' if before else ''
+        print(
+            f'{part:<22}{forward[0]:10.1f}{forward[1]:10.1f}'
+            f'{backward[0]:14.1f}{backward[1]:10.1f}{ratio}'
+        )
+    before, after = (means[side]['step', 'total'] for side in ('old', 'new'))
+    rest = [2 * means[side]['step', 'total'] - sum(means[side].values()) for side in ('old', 'new')]
+    print(f'{"the rest":<42}{rest[0]:14.1f}{rest[1]:10.1f}')
+    print(f'{"step (ms)":<42}{before:14.1f}{after:10.1f}{after / before:8.2f}')
+    print(
+        f'{"peak memory (MB)":<42}{peaks["old"]:14.1f}{peaks["new"]:10.1f}'
+        f'{peaks["new"] / peaks["old"]:8.2f}',
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Time training steps against an older commit')
+    parser.add_argument('--against', default='f4302ca', metavar='COMMIT')
+    parser.add_argument('--data-root', type=Path, default=ROOT / 'data/mini_v2xpnp')
+    parser.add_argument('--periods', type=int, default=8, help=f'of {PERIOD} steps that are timed')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--full', action='store_true', help='the full-size config, too')
+    args = parser.parse_args()
+    args.data_root = args.data_root.resolve()
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(args.against, Path(folder))
+        for name in CONFIGS if args.full else ('finetune', 'pretrain'):
+            ratios |= compare(name, Path(folder), args)
+    ratios = {key: float(f'{value:.3g}') for key, value in ratios.items()}
+    print(json.dumps(dict(**ratios, against=args.against, threads=args.threads, **circumstances())))
+
+
+if __name__ == '__main__':
+    main()

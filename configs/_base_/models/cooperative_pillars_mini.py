@@ -43,6 +43,7 @@ model = dict(
             sizes=[[4.7, 1.9, 1.6], [0.9, 0.7, 1.7], [6.5, 2.2, 2.6]],
         ),
     ),
+    velocity_head=dict(num_frames=3, point_cloud_range=model_range),
     trajectory_head=dict(in_channels=channels, point_cloud_range=model_range, feat_channels=128),
     # Cells of 0.8 m leave anchors further from objects than the full model's thresholds allow.
     train_cfg=dict(

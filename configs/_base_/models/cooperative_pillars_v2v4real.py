@@ -11,6 +11,7 @@ model = dict(
             ranges=[[-102.4, -40.0, -1.78, 102.4, 40.0, -1.78]], sizes=[[3.9, 1.6, 1.56]]
         ),
     ),
+    velocity_head=dict(num_classes=1, point_cloud_range=model_range),
     trajectory_head=dict(num_classes=1, point_cloud_range=model_range),
     train_cfg=dict(assigner=_base_.model.train_cfg.assigner[:1]),
 )

@@ -6,5 +6,6 @@ model = dict(
     temporal_neck=dict(point_cloud_range=model_range),
     fusion_neck=dict(point_cloud_range=model_range),
     bbox_head=dict(anchor_generator=dict(ranges=[[-102.4, -40.0, -1.78, 102.4, 40.0, -1.78]])),
+    velocity_head=dict(point_cloud_range=model_range),
     trajectory_head=dict(point_cloud_range=model_range),
 )

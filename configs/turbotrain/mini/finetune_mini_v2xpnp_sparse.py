@@ -6,4 +6,4 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 load_from = 'work_dirs/pretrain_mini_v2xpnp_sparse/epoch_1.pth'
-custom_hooks = [dict(type='TransferReportHook', fresh=('bbox_head', 'trajectory_head'))]
+custom_hooks = [dict(type='TransferReportHook')]

@@ -2,6 +2,7 @@
 
 from ..errors import CheckpointError, UserError
 from .checkpoint import load_weights, newest_checkpoint, read_checkpoint
+from .freed_memory import keep_freed_memory
 from .hooks import (
     ConflictPlotHook,
     DurableCheckpointHook,
@@ -22,6 +23,7 @@ __all__ = [
     'TrainedPartsHook',
     'TransferReportHook',
     'UserError',
+    'keep_freed_memory',
     'load_weights',
     'newest_checkpoint',
     'read_checkpoint',

@@ -28,6 +28,7 @@ from .checkpoint import (
     refuse_other_weights,
     refuse_weights_alone,
 )
+from .freed_memory import keep_freed_memory
 from .process_watch import ProcessWatch
 from .ranges import check_ranges
 from .run_lock import only_run_in
@@ -259,6 +260,7 @@ def launch(cfg: Config, task: str) -> Any:
             the work directory, or the checkpoint to resume from is of another run.
     """
     if task == 'train':
+        keep_freed_memory()
         _refuse_unknown_optimizer(cfg)
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():

@@ -22,7 +22,7 @@ from .fusion_necks import (
     V2XViTFusion,
     Where2commFusion,
 )
-from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead
+from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead, VelocityHead
 from .map_encoder import (
     VectorMapAttention,
     VectorMapNeck,
@@ -83,6 +83,7 @@ __all__ = [
     'VectorMapAttention',
     'VectorMapNeck',
     'VectorMaps',
+    'VelocityHead',
     'WholeAgentMasking',
     'WholeFrameMasking',
     'Where2commFusion',

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ['advance', 'move_boxes', 'move_paths']
+__all__ = ['advance', 'move_boxes', 'move_paths', 'turn']
 
 
 def move_boxes(b_from_a: Tensor, boxes: Tensor) -> Tensor:
@@ -68,6 +68,19 @@ def advance(
     whole = whole.gather(2, rows).lerp(whole.gather(2, rows + 1), share)
     likeliest = mode_scores.argmax(dim=1)
     return whole[torch.arange(m, device=paths.device), likeliest, 0], whole[:, :, 1:]
+
+
+def turn(b_from_a: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors (..., 2) of the plane of frame a, such as velocities, along the axes of frame b.
+
+    Args:
+        b_from_a: (..., 4, 4) rigid transforms.
+        vectors: (..., 2) in frame a.
+
+    Returns:
+        (..., 2) in frame b; leading axes as they broadcast.
+    """
+    return _turn(b_from_a.to(vectors), torch.nn.functional.pad(vectors, (0, 1)))[..., :2]
 
 
 def _turn(matrix: Tensor, vectors: Tensor) -> Tensor:

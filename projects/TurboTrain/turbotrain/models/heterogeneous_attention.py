@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from .map_layers import map_rows
 from .masked_softmax import masked_softmax
 
 __all__ = ['HeterogeneousAttention']
@@ -55,31 +56,31 @@ class HeterogeneousAttention(nn.Module):
         Returns:
             (B, R, C, H, W).
         """
-        b, n, c, h, w = features.shape
-        maps = features.flatten(3)
-        seen = seen.expand(-1, -1, 1, h, w).flatten(3)
+        b, _, c, h, w = features.shape
+        rows = map_rows(features)
+        seen = seen.flatten(3).mT  # (B, N, H * W or 1, 1)
         own = kinds[:, :receivers]
-        query = (self.weight[0, own] @ maps[:, :receivers]).unflatten(2, (self.num_heads, -1))
+        # A head a column: (B, R, H * W, heads, C / heads).
+        query = (rows[:, :receivers] @ self.weight[0, own].mT).unflatten(3, (self.num_heads, -1))
         # Messages depend on the receiver's kind only: one set of them serves all of that kind.
         groups = (
             own[:, :1].T if receivers == 1 else torch.arange(_KINDS, device=own.device)[:, None]
         )
         answer = 0
         for kind in groups:
-            key, value = self._messages(maps, kinds, kind.expand(b))
-            logits = (query[:, :, None] * key[:, None]).sum(dim=4) / query.shape[3] ** 0.5
+            key, value = self._messages(rows, kinds, kind.expand(b))
+            logits = (query[:, :, None] * key[:, None]).sum(dim=5) / query.shape[4] ** 0.5
             weights = masked_softmax(logits, seen[:, None], dim=2).to(value.dtype)
-            heard = (weights[..., None, :] * value[:, None]).sum(dim=2)
+            heard = (weights[..., None] * value[:, None]).sum(dim=2)
             answer = answer + heard * (own == kind[:, None])[:, :, None, None, None]
-        # Channels last, as the layers that follow have it.
-        told = answer.flatten(2, 3).mT @ self.weight[3, own].mT
+        told = answer.flatten(3) @ self.weight[3, own].mT
         return told.view(b, receivers, h, w, c).permute(0, 1, 4, 2, 3)
 
-    def _messages(self, maps: Tensor, kinds: Tensor, receiver: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, N, heads, d, H*W) for receivers of one kind (B,) in each sample."""
+    def _messages(self, rows: Tensor, kinds: Tensor, receiver: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, N, H*W, heads, d) for receivers of one kind (B,) in each sample."""
         edge = receiver[:, None] * _KINDS + kinds
-        # The relation matrices act on small weights, not on maps: (B, N, C, C) each.
+        # The relation matrices act on small weights, not on maps: (B, N, 2 C, C) together.
         split = self.weight[1:3][:, kinds].unflatten(3, (self.num_heads, -1))
         matrices = (self.relation[:, edge] @ split).flatten(3, 4)
-        key, value = ((m @ maps).unflatten(2, (self.num_heads, -1)) for m in matrices)
-        return key, value
+        messages = rows @ torch.cat([*matrices], dim=2).mT
+        return messages.unflatten(3, (2, self.num_heads, -1)).unbind(dim=3)

@@ -4,9 +4,11 @@ They work in the channels-last memory format, and what they give is in it: a cha
 nothing.
 """
 
+from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ['MapLayerNorm', 'MapLinear']
+__all__ = ['MapConv', 'MapLayerNorm', 'MapLinear', 'map_feed_forward', 'map_rows']
 
 
 class MapLayerNorm(nn.LayerNorm):
@@ -23,3 +25,39 @@ class MapLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(S, C, H, W) to (S, C', H, W)."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class MapConv(nn.Conv2d):
+    """A 1x1 convolution, by its weights, that is computed as :class:`MapLinear`."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, C, H, W) to (S, C', H, W)."""
+        return self.rows(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C')."""
+        return functional.linear(x, self.weight.flatten(1), self.bias)
+
+
+def map_feed_forward(channels: int, norm_cfg: dict | None) -> nn.Sequential:
+    """Normalisation and a perceptron twice as wide at each cell.
+
+    Args:
+        channels: C.
+        norm_cfg: mmcv's; None is batch norm with our momentum.
+    """
+    norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+    return nn.Sequential(
+        build_norm_layer(norm_cfg, channels)[1],
+        MapConv(channels, 2 * channels),
+        nn.ReLU(),  # in place, on a view, its gradient would be copied
+        MapConv(2 * channels, channels),
+    )
+
+
+def map_rows(maps: Tensor) -> Tensor:
+    """(..., C, H, W) to (..., H * W, C), without a copy of what is in the channels-last format."""
+    return maps.movedim(-3, -1).flatten(-3, -2).contiguous()

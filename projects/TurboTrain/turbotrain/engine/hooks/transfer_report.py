@@ -35,7 +35,7 @@ class TransferReportHook(Hook):
 
     def __init__(
         self,
-        fresh: tuple[str, ...] = ('bbox_head', 'trajectory_head'),
+        fresh: tuple[str, ...] = ('bbox_head', 'velocity_head', 'trajectory_head'),
         dropped: tuple[str, ...] = ('reconstruction_head', 'mask_token'),
     ) -> None:
         self.fresh, self.dropped = tuple(fresh), tuple(dropped)

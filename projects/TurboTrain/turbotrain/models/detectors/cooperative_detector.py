@@ -1,7 +1,7 @@
 """The multi-agent, multi-frame, multi-task network."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,15 +14,30 @@ from torch import Tensor, nn
 from ...errors import SettingError
 from ...structures import Agents
 from ..duplicates import demote_duplicates
+from ..headings import head_along
+from ..heads import Motion, VelocityHead
 from ..map_encoder import VectorMaps, stack_maps
+from ..occupancy import OccupancyMaps
 from ..ranges import refuse_other_ranges
 
-__all__ = ['AgentBatch', 'CooperativeDetector']
+__all__ = ['AgentBatch', 'CooperativeDetector', 'Surroundings']
+
+
+class Surroundings(NamedTuple):
+    """What heads look at beside the fused map.
+
+    Attributes:
+        vector_maps: of the samples; None where no head looks at them.
+        occupancy: of the samples; None where no head looks at it.
+    """
+
+    vector_maps: VectorMaps | None
+    occupancy: OccupancyMaps | None
 
 
 @MODELS.register_module()
 class CooperativeDetector(Base3DDetector):
-    """Backbone, temporal fusion, multi-agent fusion, detection head and prediction head.
+    """Backbone, temporal fusion, multi-agent fusion, detection head and prediction heads.
 
     The network of V2XPnP and TurboTrain: every cloud is encoded by itself; each agent fuses its
     frames; the ego fuses the agents' maps, one each ("one-step communication"); boxes are detected
@@ -36,6 +51,8 @@ class CooperativeDetector(Base3DDetector):
         temporal_neck: (agents, frames) to agents; None is for samples of one frame.
         fusion_neck: agents to ego; None is for detectors that do not fuse maps.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
+        velocity_head: tells how boxes move, and turns round those that drive backwards; None does
+            not.
         trajectory_head: forecasts boxes; None detects only.
         compression: what an agent sends in place of its map; None sends the map itself.
         multi_step: send the maps of all frames.
@@ -65,6 +82,7 @@ class CooperativeDetector(Base3DDetector):
         temporal_neck: dict | None,
         fusion_neck: dict | None,
         bbox_head: dict,
+        velocity_head: dict | None = None,
         trajectory_head: dict | None = None,
         compression: dict | None = None,
         multi_step: bool = False,
@@ -87,6 +105,7 @@ class CooperativeDetector(Base3DDetector):
                 fusion_neck=fusion_neck,
                 map_neck=map_neck,
                 bbox_head=bbox_head,
+                velocity_head=velocity_head,
                 trajectory_head=trajectory_head,
                 train_cfg=train_cfg,
                 test_cfg=test_cfg,
@@ -107,6 +126,7 @@ class CooperativeDetector(Base3DDetector):
         self.map_neck = MODELS.build(map_neck) if map_neck else None
         self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
         self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
+        self.velocity_head = MODELS.build(velocity_head) if velocity_head else None
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
         if multi_step and temporal_neck is None:
             raise SettingError('multi_step: maps of several frames need a temporal_neck')
@@ -140,7 +160,7 @@ class CooperativeDetector(Base3DDetector):
         """
         maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
         bev = self._agents_first(maps, batch) if self.multi_step else self._time_first(maps, batch)
-        self._note_messages(batch_data_samples, maps)
+        self._note_messages(batch_inputs_dict, batch_data_samples, maps)
         if self.map_neck is not None:
             bev = self.map_neck(bev, stack_maps(batch_data_samples, bev.device))
         return [bev] if self.bev_neck is None else self.bev_neck([bev])
@@ -211,7 +231,7 @@ class CooperativeDetector(Base3DDetector):
         heard = heard.index_add(0, samples, batch.valid.long()) > 0
         return self.temporal_neck(fused, time_offsets=batch.time_offsets[batch.is_ego], valid=heard)
 
-    def _note_messages(self, samples: list[Det3DDataSample], maps: Tensor) -> None:
+    def _note_messages(self, inputs: dict, samples: list[Det3DDataSample], maps: Tensor) -> None:
         """Say what was sent; where an agent sends some of the cells only, also which they are."""
         if self.training:
             return
@@ -237,6 +257,10 @@ class CooperativeDetector(Base3DDetector):
             else:
                 which = -(-cells // 8)  # a bit for each cell
                 sizes = [sum(size(step[n]) + which for step in sent[i]) for n in senders]
+            # Pretrainers have stand-ins for heads, which ask for nothing.
+            if isinstance(self.velocity_head, VelocityHead) and len(senders):
+                occupied = self._occupancy_bytes(inputs['points'][i], sample)
+                sizes = [own + occupied[n] for own, n in zip(sizes, senders, strict=True)]
             sample.set_metainfo(dict(message_bytes=sizes))
 
     def _received(self, maps: Tensor, is_ego: Tensor) -> Tensor:
@@ -248,29 +272,44 @@ class CooperativeDetector(Base3DDetector):
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Losses of the detection head and of the trajectory head."""
+        """Losses of the detection head, the velocity head and the trajectory head."""
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
-        return self._head_losses(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
+        around = self._surroundings(batch_inputs_dict, batch_data_samples, bev[0].device)
+        return self._head_losses(bev, bev[0], batch_data_samples, around, **kwargs)
 
     def _head_losses(
         self,
         bev: list[Tensor],
         forecasting_bev: Tensor,
         samples: list[Det3DDataSample],
-        vector_maps: VectorMaps | None,
+        around: Surroundings,
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         losses = self.bbox_head.loss(bev, samples, **kwargs)
+        truth = [sample.gt_instances_3d for sample in samples]
+        boxes = [t.bboxes_3d.tensor.to(forecasting_bev.device) for t in truth]
+        labels = [t.labels_3d for t in truth]
+        motions = None
+        if self.velocity_head is not None:
+            own, motions = self.velocity_head.loss_and_predict(
+                around.occupancy,
+                boxes,
+                labels,
+                velocities=[t.velocity for t in truth],
+                known=[t.velocity_valid for t in truth],
+                futures=[t.future_trajectories for t in truth],
+                future_known=[t.future_valid for t in truth],
+            )
+            losses |= own
         if self.trajectory_head is not None:
-            truth = [sample.gt_instances_3d for sample in samples]
             losses |= self.trajectory_head.loss(
                 forecasting_bev,
-                boxes=[t.bboxes_3d.tensor.to(forecasting_bev.device) for t in truth],
-                labels=[t.labels_3d for t in truth],
+                boxes,
+                labels,
                 futures=[t.future_trajectories for t in truth],
                 valid=[t.future_valid for t in truth],
-                vector_maps=vector_maps,
+                motions=motions,
+                vector_maps=around.vector_maps,
             )
         return losses
 
@@ -280,13 +319,14 @@ class CooperativeDetector(Base3DDetector):
         """Detect and forecast.
 
         Returns:
-            The samples with ``pred_instances_3d``: ``bboxes_3d``, ``scores_3d``, ``labels_3d`` and,
-            with a trajectory head, ``trajectories`` (M, K, F, 2) in the ego's frame, metres, and
+            The samples with ``pred_instances_3d``: ``bboxes_3d``, ``scores_3d``, ``labels_3d``;
+            with a velocity head, ``velocity`` (M, 2) along the ego's axes, m/s; and with a
+            trajectory head, ``trajectories`` (M, K, F, 2) in the ego's frame, metres, and
             ``trajectory_scores`` (M, K).
         """
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
-        results = self._detect(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
+        around = self._surroundings(batch_inputs_dict, batch_data_samples, bev[0].device)
+        results = self._detect(bev, bev[0], batch_data_samples, around, **kwargs)
         return self._with_results(batch_data_samples, results)
 
     def _with_results(
@@ -301,17 +341,85 @@ class CooperativeDetector(Base3DDetector):
         bev: list[Tensor],
         forecasting_bev: Tensor,
         samples: list[Det3DDataSample],
-        vector_maps: VectorMaps | None,
+        around: Surroundings,
         **kwargs: Any,
     ) -> list[InstanceData]:
         results = self.bbox_head.predict(bev, samples, **kwargs)
-        if self.trajectory_head is not None:
-            boxes = [result.bboxes_3d for result in results]
-            labels = [result.labels_3d for result in results]
-            paths = self.trajectory_head.predict(forecasting_bev, boxes, labels, vector_maps)
+        boxes = [result.bboxes_3d.tensor.to(forecasting_bev.device) for result in results]
+        labels = [result.labels_3d for result in results]
+        motions, paths = self._forecast(forecasting_bev, boxes, labels, around)
+        if motions is not None:
+            for sample, result, box, motion in zip(samples, results, boxes, motions, strict=True):
+                result.velocity = motion.velocity
+                turned = head_along(box, motion.velocity * motion.moving[:, None])
+                result.bboxes_3d = sample.box_type_3d(turned, box_dim=turned.shape[1])
+        if paths is not None:
             for result, (trajectories, scores) in zip(results, paths, strict=True):
                 result.trajectories, result.trajectory_scores = trajectories, scores
         return results
+
+    def forecast(
+        self,
+        inputs: dict,
+        samples: list[Det3DDataSample],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Forecast boxes from elsewhere, such as true ones or a tracker's.
+
+        Args:
+            inputs: see :meth:`extract_feat`.
+            samples: see :meth:`extract_feat`.
+            boxes: for each sample (M, 7) ``(x, y, z_bottom, l, w, h, yaw)`` in the ego's frame.
+            labels: for each sample (M,) int64.
+
+        Returns:
+            For each sample (M, K, F, 2) positions in the ego's frame, metres, and (M, K)
+            probabilities.
+
+        Raises:
+            SettingError: there is no trajectory head.
+        """
+        if self.trajectory_head is None:
+            raise SettingError('forecasts need a trajectory_head, which is None')
+        bev = self.extract_feat(inputs, samples)[0]
+        around = self._surroundings(inputs, samples, bev.device)
+        return self._forecast(bev, boxes, labels, around)[1]
+
+    def _forecast(
+        self, bev: Tensor, boxes: list[Tensor], labels: list[Tensor], around: Surroundings
+    ) -> tuple[list[Motion] | None, list[tuple[Tensor, Tensor]] | None]:
+        motions, paths = None, None
+        if self.velocity_head is not None:
+            motions = self.velocity_head.predict(around.occupancy, boxes, labels)
+        if self.trajectory_head is not None:
+            paths = self.trajectory_head.predict(bev, boxes, labels, motions, around.vector_maps)
+        return motions, paths
+
+    def _surroundings(
+        self, inputs: dict, samples: list[Det3DDataSample], device: torch.device
+    ) -> Surroundings:
+        vector_maps, occupancy = self._vector_maps(samples, device), None
+        if self.velocity_head is not None:
+            clouds = [cloud for sample in inputs['points'] for cloud in sample]
+            numbers = [np.full(len(sample.agents), i) for i, sample in enumerate(samples)]
+            places = torch.from_numpy(np.concatenate(numbers)).to(device)
+            motions = self._into_ego(samples, device)
+            occupancy = self.velocity_head.look(clouds, motions, places, len(samples))
+        return Surroundings(vector_maps, occupancy)
+
+    @staticmethod
+    def _into_ego(samples: list[Det3DDataSample], device: torch.device) -> Tensor | None:
+        """(sum N_i, T, 4, 4) from the clouds' frames to their ego's; None if they lie there."""
+        if samples[0].agents.points_in_ego:
+            return None
+        motions = np.concatenate([sample.agents.ego_from_agent for sample in samples])
+        return torch.from_numpy(motions).to(device)
+
+    def _occupancy_bytes(self, clouds: list[Tensor], sample: Det3DDataSample) -> list[int]:
+        """What each agent of a sample sends for the velocity head."""
+        motions = self._into_ego([sample], clouds[0].device)
+        return self.velocity_head.occupancy.message_bytes(clouds, motions, len(sample.agents))
 
     def _vector_maps(
         self, samples: list[Det3DDataSample], device: torch.device

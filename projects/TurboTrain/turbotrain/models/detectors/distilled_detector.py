@@ -72,8 +72,8 @@ class DistilledCooperativeDetector(CooperativeDetector):
     ) -> dict[str, Tensor]:
         """Losses of the heads, and ``loss_distill``."""
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        vector_maps = self._vector_maps(batch_data_samples, bev[0].device)
-        losses = self._head_losses(bev, bev[0], batch_data_samples, vector_maps, **kwargs)
+        around = self._surroundings(batch_inputs_dict, batch_data_samples, bev[0].device)
+        losses = self._head_losses(bev, bev[0], batch_data_samples, around, **kwargs)
         with torch.no_grad():
             teacher = self.teacher(bev[0].device)
             target = teacher.extract_feat(*_merged(batch_inputs_dict, batch_data_samples))[0]

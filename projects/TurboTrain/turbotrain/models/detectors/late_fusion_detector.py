@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ...errors import SettingError
 from ...structures import invert_rigid
-from ..box_motion import advance, move_boxes, move_paths
+from ..box_motion import advance, move_boxes, move_paths, turn
 from ..map_encoder import VectorMaps
 from ..ranges import refuse_other_ranges
-from .cooperative_detector import AgentBatch, CooperativeDetector
+from .cooperative_detector import AgentBatch, CooperativeDetector, Surroundings
 
 __all__ = ['LateFusionDetector']
 
@@ -119,14 +119,18 @@ class LateFusionDetector(CooperativeDetector):
         heard = np.flatnonzero(_heard(batch_data_samples))
         rows = torch.from_numpy(heard).to(forecasting.device)
         examples = [example for sample in batch_data_samples for example in self._examples(sample)]
-        vector_maps = self._agent_vector_maps(batch_data_samples, batch)
+        vector_maps, occupancy = self._agent_surroundings(
+            batch_inputs_dict, batch_data_samples, batch
+        )
         if vector_maps is not None:
             vector_maps = VectorMaps(*(part[rows] for part in vector_maps))
+        if occupancy is not None:
+            occupancy = occupancy[rows]
         return self._head_losses(
             [level[rows] for level in bev],
             forecasting[rows],
             [examples[row] for row in heard],
-            vector_maps,
+            Surroundings(vector_maps, occupancy),
             **kwargs,
         )
 
@@ -143,19 +147,37 @@ class LateFusionDetector(CooperativeDetector):
         moved = move_boxes(agent_from_ego, boxes)
         heights = (boxes[:, 2] + boxes[:, 5] / 2)[:, None]
         futures = move_paths(agent_from_ego[:, None], truth.future_trajectories, heights)
+        velocities = turn(agent_from_ego, truth.velocity)
         low, high = self.limits[:2], self.limits[3:5]
         inside = ((moved[..., :2] > low) & (moved[..., :2] < high)).all(dim=-1)
         examples = []
-        for own_boxes, own_futures, near in zip(moved, futures, inside, strict=True):
+        for own, own_futures, velocity, near in zip(
+            moved, futures, velocities, inside, strict=True
+        ):
             example = Det3DDataSample(metainfo=sample.metainfo)
             example.gt_instances_3d = InstanceData(
-                bboxes_3d=sample.box_type_3d(own_boxes),
+                bboxes_3d=sample.box_type_3d(own),
                 labels_3d=truth.labels_3d,
                 future_trajectories=own_futures,
                 future_valid=truth.future_valid & near[:, None],
+                velocity=velocity,
+                velocity_valid=truth.velocity_valid & near,
             )
             examples.append(example)
         return examples
+
+    def _agent_surroundings(
+        self, inputs: dict, samples: list[Det3DDataSample], batch: AgentBatch
+    ) -> Surroundings:
+        """What the heads look at of each agent's own: the map, and its own clouds."""
+        occupancy = None
+        if self.velocity_head is not None:
+            clouds = [cloud for sample in inputs['points'] for cloud in sample]
+            motions = None if batch.points_in_ego else batch.current_from_frame
+            agents = len(batch.kinds)
+            places = torch.arange(agents, device=self.limits.device)
+            occupancy = self.velocity_head.look(clouds, motions, places, agents)
+        return Surroundings(self._agent_vector_maps(samples, batch), occupancy)
 
     def _agent_vector_maps(
         self, samples: list[Det3DDataSample], batch: AgentBatch
@@ -178,15 +200,15 @@ class LateFusionDetector(CooperativeDetector):
             See :meth:`CooperativeDetector.predict`.
         """
         bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
-        vector_maps = self._agent_vector_maps(batch_data_samples, batch)
+        around = self._agent_surroundings(batch_inputs_dict, batch_data_samples, batch)
         metas = [sample for sample in batch_data_samples for _ in range(len(sample.agents))]
-        found = self._detect(bev, forecasting, metas, vector_maps, **kwargs)
+        found = self._detect(bev, forecasting, metas, around, **kwargs)
         self._note_sent(batch_data_samples, found)
         merged = self._merge(batch_data_samples, found, batch)
         return self._with_results(batch_data_samples, merged)
 
     def _note_sent(self, samples: list[Det3DDataSample], found: list[InstanceData]) -> None:
-        values = _BOX_VALUES
+        values = _BOX_VALUES + (2 if self.velocity_head is not None else 0)
         if self.trajectory_head is not None:
             modes, steps = found[0].trajectories.shape[1:3]
             values += 2 * modes * steps + (modes if modes > 1 else 0)
@@ -216,6 +238,9 @@ class LateFusionDetector(CooperativeDetector):
             labels_3d=torch.cat([one.labels_3d for one in found]),
         )
         moved = move_boxes(matrix, boxes)
+        if self.velocity_head is not None:
+            velocity = torch.cat([one.velocity for one in found])
+            everything.velocity = turn(matrix, velocity)
         if self.trajectory_head is not None:
             scores = torch.cat([one.trajectory_scores for one in found])
             paths = torch.cat([one.trajectories for one in found])

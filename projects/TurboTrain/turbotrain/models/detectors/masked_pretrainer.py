@@ -11,6 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
 from ...errors import SettingError
+from ..map_layers import map_rows
 from ..ranges import refuse_other_ranges
 from .late_fusion_detector import LateFusionDetector
 from .masked_batch import MaskedBatch
@@ -229,7 +230,9 @@ class _MaskToken(nn.Module):
 
     def forward(self, maps: Tensor, hidden: Tensor) -> Tensor:
         """Add it to maps (K, C, H, W) where ``hidden`` (K, H, W)."""
-        return maps + self.vector[:, None, None] * hidden[:, None]
+        rows, where = map_rows(maps).flatten(0, 1), hidden.flatten()[:, None]
+        marked = torch.addmm(rows, where.to(rows.dtype), self.vector[None])
+        return marked.view(*hidden.shape, -1).permute(0, 3, 1, 2)
 
 
 def _without_heads(detector: nn.Module) -> nn.Module:

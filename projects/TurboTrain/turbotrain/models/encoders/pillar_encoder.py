@@ -13,8 +13,7 @@ __all__ = ['DensePillarEncoder']
 class DensePillarEncoder(BaseModule):
     """PointPillars' encoder with every point of a pillar and none of the padding.
 
-    A maximum over the points of a pillar (:class:`PillarPoints`) gives its feature. Empty pillars
-    are 0.
+    :class:`PillarPoints` gives the pillars' features. Empty pillars are 0.
 
     Source: PointPillars (Lang et al., CVPR 2019).
 
@@ -49,5 +48,5 @@ class DensePillarEncoder(BaseModule):
         width, height = self.points.grid
         features, pillar = self.points(clouds)
         canvas = features.new_zeros(len(clouds) * height * width + 1, features.shape[1])
-        canvas = canvas.scatter_reduce(0, pillar[:, None].expand_as(features), features, 'amax')
+        canvas.index_copy_(0, pillar, features)
         return canvas[:-1].view(len(clouds), height, width, -1).permute(0, 3, 1, 2)

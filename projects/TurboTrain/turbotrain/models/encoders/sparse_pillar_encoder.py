@@ -84,21 +84,18 @@ class SparsePillarEncoder(BaseModule):
             (K, C, H / stride, W / stride); H runs along y, W along x.
         """
         width, height = self.points.grid
-        features, pillar = self.points(clouds)
-        occupied, index = torch.unique(pillar, return_inverse=True)
-        pooled = features.new_zeros(len(occupied), features.shape[1])
-        pooled = pooled.scatter_reduce(0, index[:, None].expand_as(features), features, 'amax')
+        features, occupied = self.points(clouds)
         inside = occupied < len(clouds) * height * width
-        occupied, pooled = occupied[inside], pooled[inside]
+        occupied, features = occupied[inside], features[inside]
         if not len(occupied):
             # Sparse convolutions want something to work on; a graph is wanted all the same.
             stride = 2 ** sum(isinstance(m, SparseConv2d) for m in self.stages.modules())
             shape = (len(clouds), self._channels, height // stride, width // stride)
             return features.new_zeros(shape) + 0 * sum(p.sum() for p in self.parameters())
         place = [occupied // (height * width), occupied // width % height, occupied % width]
-        choose_algorithm(self.stages, pooled.device)
+        choose_algorithm(self.stages, features.device)
         sparse = SparseConvTensor(
-            pooled, torch.stack(place, dim=1).int(), [height, width], len(clouds)
+            features, torch.stack(place, dim=1).int(), [height, width], len(clouds)
         )
         return dense_map(self.stages(sparse))
 

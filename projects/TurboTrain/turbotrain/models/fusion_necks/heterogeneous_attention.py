@@ -1,10 +1,11 @@
 """Attention over agents, for the ego, whose weights know vehicles from roadside units."""
 
-from mmcv.cnn import ConvModule, build_norm_layer
+from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ..heterogeneous_attention import HeterogeneousAttention
+from ..map_layers import map_feed_forward
 from .base import BaseFusionNeck
 
 __all__ = ['HeterogeneousAttentionFusion']
@@ -40,12 +41,7 @@ class HeterogeneousAttentionFusion(BaseFusionNeck):
         super().__init__(point_cloud_range, init_cfg)
         self.attention = HeterogeneousAttention(channels, num_heads)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
-        self.feed_forward = nn.Sequential(
-            build_norm_layer(norm_cfg, channels)[1],
-            nn.Conv2d(channels, 2 * channels, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * channels, channels, 1),
-        )
+        self.feed_forward = map_feed_forward(channels, norm_cfg)
         self.convs = nn.ModuleList(
             ConvModule(channels, channels, 3, padding=1, bias=False, norm_cfg=norm_cfg)
             for _ in range(num_convs)

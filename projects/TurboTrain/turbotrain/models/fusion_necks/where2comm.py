@@ -1,12 +1,12 @@
 """Where2comm: agents send the cells that matter and are asked for."""
 
 import torch
-from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
+from ..map_layers import map_feed_forward
 from ..masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
@@ -70,13 +70,7 @@ class Where2commFusion(BaseFusionNeck):
             _ConfidenceAttention(channels, num_heads, 2**scale) for scale in range(num_scales)
         )
         self.out = nn.Conv2d(num_scales * channels, channels, 1)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
-        self.feed_forward = nn.Sequential(
-            build_norm_layer(norm_cfg, channels)[1],
-            nn.Conv2d(channels, 2 * channels, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * channels, channels, 1),
-        )
+        self.feed_forward = map_feed_forward(channels, norm_cfg)
         # 5 x 5 cells, sigma 1.
         bell = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2)
         bell = torch.outer(bell, bell)

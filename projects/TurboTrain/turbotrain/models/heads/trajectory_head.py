@@ -2,7 +2,6 @@
 
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import BaseInstance3DBoxes
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,54 +9,59 @@ from torch.nn import functional
 from ...errors import SettingError
 from ..map_encoder import VectorMapAttention, VectorMaps
 from ..warping import read_maps
+from .velocity_head import Motion
 
 __all__ = ['TrajectoryHead']
 
-_BOX_FEATURES = 3
+_BOX_FEATURES = 6  # logarithms of the sizes, velocity, logarithm of the speed
+_FAST = 10.0  # m/s that count as 1 in the network
 
 
 @MODELS.register_module()
 class TrajectoryHead(BaseModule):
-    r"""Future positions of boxes, read off the map round each of them.
+    r"""Future positions of boxes: what a constant velocity leaves to be said.
 
-    The map is sampled on a grid that turns with the box and reaches far behind and ahead of it,
-    since a moving object's past lies behind it. Features, size and class go through a small
-    perceptron to the steps of the path in the box's own frame. It needs a map and boxes and nothing
-    else, so that it goes on any LiDAR detector.
+    The map is sampled on a grid round each box whose axes are the map's. Features, size, class and
+    the box's :class:`Motion` go through a small perceptron to a residual r,
 
-    With several modes the winner takes all: the mode k* whose positions are nearest to the truth on
-    average is regressed, and the scores s learn which one that is,
+    .. math:: y_{kt} = c + s_k\,v\,t + r_{kt},
 
-    .. math:: L = \frac{1}{|V|} \sum_{(m, t) \in V} \lVert y_{m k^* t} - \hat y_{mt} \rVert
-              + w \frac1M \sum_m -\log \mathrm{softmax}(s_m)_{k^*},
+    with c the box's centre and v its velocity (0 without a velocity head). What is taken to stand
+    is forecast to stand exactly. Nothing depends on the box's heading: which end of a box is the
+    front is what detectors tell worst, and a path in the box's own frame turns round with it.
 
-    with V the known steps. Untrained, mode k drives ahead at k metres a step, from 0: equal modes
-    would stay equal.
+    Each object counts by its mean error over the known times V, relative to how far it goes, so
+    that a few fast cars do not outweigh all others; with several modes the winner takes all: the
+    mode k* whose positions are nearest to the truth is regressed, and the scores a learn which one
+    that is,
+
+    .. math:: L = \frac1M \sum_m \frac{\sum_{t \in V} \lVert y_{m k^* t} - \hat y_{mt} \rVert}
+              {|V| + \sum_{t \in V} \lVert \hat y_{mt} - c_m \rVert / 1\,\mathrm{m}}
+              + w \frac1M \sum_m -\log \mathrm{softmax}(a_m)_{k^*}.
+
+    Untrained, the modes' paces s go from half to one and a half: equal modes would stay equal.
 
     Source: V2XPnP regresses waypoints of objects with an L2 loss, in one mode; winner-takes-all
-    with scores is MTP's (Cui et al., ICRA 2019). Sampling, sizes, how modes begin, and training on
-    ground-truth boxes with noise are our choice.
+    with scores is MTP's (Cui et al., ICRA 2019). The rest is our choice.
 
     Args:
         in_channels: C.
         num_classes: classes of the detector.
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the map.
         num_steps: F, future positions.
+        step: seconds from one position to the next.
         num_modes: K.
         feat_channels: width of the perceptron.
-        grid_x: positions along the box's heading that are sampled, metres from its centre.
-        grid_y: positions across it.
+        grid: offsets from the box's centre, metres, along both axes, that are sampled.
         position_noise: standard deviation (m) of the noise on boxes in training.
-        yaw_noise: standard deviation (rad) of it.
-        reversal_probability: share of the boxes that are turned round in training, since detectors
-            take the rear for the front.
+        motion_channels: width of the motions' features; 0 is for a model without velocity head.
         map_attention: settings of the :class:`VectorMapAttention` from a box to the polylines
             nearest to it; None looks at no map.
         loss_weight: of ``loss_trajectory``.
         mode_weight: w, of ``loss_trajectory_mode``, which several modes have.
 
     Raises:
-        ValueError: there are no steps or modes, or the probability is none.
+        SettingError: there are no steps or modes.
     """
 
     def __init__(
@@ -66,49 +70,46 @@ class TrajectoryHead(BaseModule):
         num_classes: int,
         point_cloud_range: list[float],
         num_steps: int = 6,
+        step: float = 0.5,
         num_modes: int = 1,
         feat_channels: int = 128,
-        grid_x: tuple[float, ...] = (-12.0, -8.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0, 5.0, 8.0, 12.0),
-        grid_y: tuple[float, ...] = (-1.5, 0.0, 1.5),
+        grid: tuple[float, ...] = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0),
         position_noise: float = 0.2,
-        yaw_noise: float = 0.05,
-        reversal_probability: float = 0.2,
+        motion_channels: int = 0,
         map_attention: dict | None = None,
         loss_weight: float = 1.0,
         mode_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if min(num_steps, num_modes) < 1 or not 0 <= reversal_probability <= 1:
+        if min(num_steps, num_modes) < 1:
             raise SettingError(
-                'expected num_steps and num_modes of at least 1 and a reversal_probability from 0 '
-                f'to 1, got {num_steps}, {num_modes} and {reversal_probability}'
+                f'expected num_steps and num_modes of at least 1, got {num_steps} and {num_modes}'
             )
         self.num_classes = num_classes
-        self.num_steps = num_steps
-        self.num_modes = num_modes
+        self.num_steps, self.num_modes = num_steps, num_modes
         self.position_noise = position_noise
-        self.yaw_noise = yaw_noise
-        self.reversal_probability = reversal_probability
         self.loss_weight, self.mode_weight = loss_weight, mode_weight
-        grid = torch.cartesian_prod(torch.tensor(grid_x), torch.tensor(grid_y))
+        offsets = torch.tensor(grid)
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
-        self.register_buffer('grid', grid.view(-1, 2).float(), persistent=False)
+        times = step * torch.arange(1, num_steps + 1, dtype=torch.float32)
+        paces = torch.linspace(0.5, 1.5, num_modes) if num_modes > 1 else torch.ones(1)
+        self.register_buffer('grid', torch.cartesian_prod(offsets, offsets), persistent=False)
         self.register_buffer('limits', limits, persistent=False)
+        self.register_buffer('times', times, persistent=False)
+        self.register_buffer('paces', paces, persistent=False)
         self.reduce = nn.Conv2d(in_channels, feat_channels // 4, 1)
         inputs = len(self.grid) * (feat_channels // 4) + _BOX_FEATURES + num_classes
+        inputs += motion_channels
         self.mlp = nn.Sequential(
             nn.Linear(inputs, feat_channels),
             nn.ReLU(inplace=True),
             nn.Linear(feat_channels, feat_channels),
             nn.ReLU(inplace=True),
-            nn.Linear(feat_channels, 2 * num_steps * num_modes),
         )
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
-        with torch.no_grad():
-            ahead = self.mlp[-1].bias.view(num_modes, num_steps, 2)[..., 0]
-            ahead += torch.arange(num_modes)[:, None]
+        self.residual = nn.Linear(feat_channels, 2 * num_steps * num_modes)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
         self.mode_score = nn.Linear(feat_channels, num_modes) if num_modes > 1 else None
         self.map_attention = (
             VectorMapAttention(feat_channels, **map_attention)
@@ -126,6 +127,7 @@ class TrajectoryHead(BaseModule):
         bev: Tensor,
         boxes: list[Tensor],
         labels: list[Tensor],
+        motions: list[Motion] | None = None,
         vector_maps: VectorMaps | None = None,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Forecast.
@@ -134,44 +136,60 @@ class TrajectoryHead(BaseModule):
             bev: (B, C, H, W); H runs along y, W along x.
             boxes: B tensors (M_b, 7) ``(x, y, z_bottom, l, w, h, yaw)``; M_b may be 0.
             labels: B int64 tensors (M_b,).
+            motions: of the B samples' boxes; None is for a model without velocity head.
             vector_maps: of the B samples, in the map's frame, for a head with ``map_attention``;
                 None is a map without lines.
 
         Returns:
-            B tensors (M_b, K, F, 2): positions in the map's frame, metres; and B tensors (M_b, K),
-            the modes' scores before softmax.
+            B tensors (M_b, K, F, 2): positions in the map's frame if the object moves, metres;
+            and B tensors (M_b, K), the modes' scores before softmax.
         """
         counts = [len(b) for b in boxes]
         width = max([*counts, 1])
+
         # A rectangle of samples x boxes.
-        box = torch.stack([functional.pad(b[:, :7], (0, 0, 0, width - len(b))) for b in boxes])
-        label = torch.stack([functional.pad(one, (0, width - len(one))) for one in labels])
+        def padded(parts: list[Tensor]) -> Tensor:
+            return torch.stack(
+                [
+                    functional.pad(one, (0, 0) * (one.dim() - 1) + (0, width - len(one)))
+                    for one in parts
+                ]
+            )
+
+        box, label = padded([b[:, :7] for b in boxes]), padded(labels)
+        velocity, further = box.new_zeros(*box.shape[:2], 2), []
+        if motions is not None:
+            velocity = padded([motion.velocity for motion in motions])
+            further = [padded([motion.features for motion in motions])]
         features = self._sample(self.reduce(bev), box)
         one_hot = functional.one_hot(label, self.num_classes).to(features.dtype)
         size = box[..., 3:6].to(features.dtype).clamp(min=0.1).log()
-        hidden = self.mlp[:-1](torch.cat([features, size, one_hot], dim=-1))
+        # A walk differs from standing as clearly as a drive from a walk.
+        speed = velocity.norm(dim=-1, keepdim=True)
+        motion = torch.cat([velocity / _FAST, speed.log1p()], dim=-1)
+        said = [features, size, motion, one_hot, *further]
+        hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
         if self.map_attention is not None:
             if vector_maps is None:
                 nothing = box.new_zeros(len(box), 1, 1, 7)
                 vector_maps = VectorMaps(nothing, nothing[..., 0].bool())
-            hidden = self.map_attention(hidden, box[..., :2], box[..., 6], vector_maps)
-        steps = self.mlp[-1](hidden).unflatten(-1, (self.num_modes, self.num_steps, 2))
-        offsets = steps.float().cumsum(dim=-2).flatten(2, 3)
-        paths = _rotate(offsets, box[..., 6]) + box[:, :, None, :2]
-        paths = paths.unflatten(2, (self.num_modes, self.num_steps))
+            axes = box.new_zeros(box.shape[:2])
+            hidden = self.map_attention(hidden, box[..., :2], axes, vector_maps)
+        steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
+        driven = self.paces[:, None, None] * self.times[:, None] * velocity[..., None, None, :]
+        paths = box[..., None, None, :2] + driven + steps.cumsum(dim=-2)
         if self.mode_score is None:
             scores = paths.new_zeros(paths.shape[:3])
         else:
             scores = self.mode_score(hidden).float()
-        return (
-            [path[:count] for path, count in zip(paths, counts, strict=True)],
-            [score[:count] for score, count in zip(scores, counts, strict=True)],
+        return tuple(
+            [one[:count] for one, count in zip(found, counts, strict=True)]
+            for found in (paths, scores)
         )
 
     def _sample(self, bev: Tensor, boxes: Tensor) -> Tensor:
-        """(B, M, G * C) features of the map on the grid of each of the boxes (B, M, 7)."""
-        at = _rotate(self.grid.expand(*boxes.shape[:2], -1, -1), boxes[..., 6])
-        at = at + boxes[:, :, None, :2]
+        """(B, M, G * C) features of the map on the grid round each of the boxes (B, M, 7)."""
+        at = self.grid + boxes[:, :, None, :2]
         low, high = self.limits[:2], self.limits[3:5]
         sampled = read_maps(bev, (at - low) / (high - low) * 2 - 1)
         return sampled.permute(0, 2, 3, 1).flatten(2)
@@ -183,9 +201,10 @@ class TrajectoryHead(BaseModule):
         labels: list[Tensor],
         futures: list[Tensor],
         valid: list[Tensor],
+        motions: list[Motion] | None = None,
         vector_maps: VectorMaps | None = None,
     ) -> dict[str, Tensor]:
-        """Mean distance to the true positions, from ground-truth boxes with noise.
+        """Compare paths from true boxes, moved as a detector might, with the known future.
 
         Args:
             bev: (B, C, H, W).
@@ -193,33 +212,37 @@ class TrajectoryHead(BaseModule):
             labels: B tensors (M_b,).
             futures: B tensors (M_b, F, 2), metres, in the map's frame.
             valid: B bool tensors (M_b, F).
+            motions: see :meth:`forward`.
             vector_maps: see :meth:`forward`.
 
         Returns:
             ``loss_trajectory`` and, with several modes, ``loss_trajectory_mode``: scalars with a
             graph even when there is no object.
         """
-        paths, scores = self(bev, [self._disturb(b) for b in boxes], labels, vector_maps)
-        paths, scores, mask = torch.cat(paths), torch.cat(scores), torch.cat(valid)
-        error = (paths - torch.cat(futures)[:, None]).square().sum(dim=-1)
+        found = self(bev, [self._disturb(b) for b in boxes], labels, motions, vector_maps)
+        paths, scores = map(torch.cat, found)
+        future, mask, centre = torch.cat(futures), torch.cat(valid), torch.cat(boxes)[:, :2]
+        error = (paths - future[:, None]).square().sum(dim=-1)
         # The root's gradient is unbounded at 0.
-        distance = (error + 1e-6).sqrt() * mask[:, None]
-        of_mode = distance.sum(dim=-1)
+        of_mode = ((error + 1e-6).sqrt() * mask[:, None]).sum(dim=-1)
         winner = of_mode.argmin(dim=1)
-        best = of_mode.gather(1, winner[:, None])
-        losses = dict(loss_trajectory=self.loss_weight * best.sum() / mask.sum().clamp(min=1))
+        best = of_mode.gather(1, winner[:, None])[:, 0]
+        travelled = (future - centre[:, None]).norm(dim=-1) * mask
+        relative = best / (mask.sum(dim=1) + travelled.sum(dim=1)).clamp(min=1)
+        known = mask.any(dim=1)
+        count = known.sum().clamp(min=1)
+        losses = dict(loss_trajectory=self.loss_weight * relative.sum() / count)
         if self.num_modes > 1:
-            known = mask.any(dim=1)
             surprise = functional.cross_entropy(scores, winner, reduction='none') * known
-            mean = surprise.sum() / known.sum().clamp(min=1)
-            losses['loss_trajectory_mode'] = self.mode_weight * mean
+            losses['loss_trajectory_mode'] = self.mode_weight * surprise.sum() / count
         return losses
 
     def predict(
         self,
         bev: Tensor,
-        boxes: list[BaseInstance3DBoxes],
+        boxes: list[Tensor],
         labels: list[Tensor],
+        motions: list[Motion] | None = None,
         vector_maps: VectorMaps | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Forecast detections.
@@ -228,20 +251,15 @@ class TrajectoryHead(BaseModule):
             For each sample (M_b, K, F, 2) positions in the map's frame, metres, and (M_b, K)
             probabilities.
         """
-        paths, scores = self(bev, [b.tensor.to(bev.device) for b in boxes], labels, vector_maps)
-        return list(zip(paths, (score.softmax(dim=-1) for score in scores), strict=True))
+        found = self(bev, boxes, labels, motions, vector_maps)
+        results = [(paths, scores.softmax(dim=-1)) for paths, scores in zip(*found, strict=True)]
+        if motions is None:
+            return results
+        return [
+            (paths.where(motion.moving[:, None, None, None], box[:, None, None, :2]), scores)
+            for box, motion, (paths, scores) in zip(boxes, motions, results, strict=True)
+        ]
 
     def _disturb(self, boxes: Tensor) -> Tensor:
-        noise = torch.randn(len(boxes), 3, device=boxes.device)
-        reversed_ = torch.rand(len(boxes), device=boxes.device) < self.reversal_probability
-        disturbed = boxes.clone()
-        disturbed[:, :2] += self.position_noise * noise[:, :2]
-        disturbed[:, 6] += self.yaw_noise * noise[:, 2] + torch.pi * reversed_
-        return disturbed
-
-
-def _rotate(vectors: Tensor, yaw: Tensor) -> Tensor:
-    """Rotate (..., G, 2) vectors by (...) angles."""
-    cos, sin = yaw.cos()[..., None], yaw.sin()[..., None]
-    x, y = vectors[..., 0], vectors[..., 1]
-    return torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
+        noise = self.position_noise * torch.randn_like(boxes[:, :2])
+        return torch.cat([boxes[:, :2] + noise, boxes[:, 2:]], dim=1)

@@ -1,11 +1,12 @@
 """Attention over time at each BEV cell, as in V2XPnP."""
 
 import torch
-from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...errors import SettingError
+from ..map_layers import MapConv, map_feed_forward, map_rows
 from ..masked_softmax import masked_softmax
 from .base import BaseTemporalNeck
 
@@ -50,35 +51,40 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         self.time_embedding = nn.Linear(2 * len(_PERIODS), channels)
         # As large as the features: from the start, heads tell the frames apart.
         nn.init.normal_(self.time_embedding.weight, std=len(_PERIODS) ** -0.5)
-        self.query = nn.Conv2d(channels, channels, 1)
+        self.query = MapConv(channels, channels)
         self.key_value = nn.Sequential(
-            nn.Conv2d(channels, channels, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, 2 * channels, 1),
+            MapConv(channels, channels), nn.ReLU(inplace=True), MapConv(channels, 2 * channels)
         )
-        self.out = nn.Conv2d(channels, channels, 1)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
-        self.feed_forward = nn.Sequential(
-            build_norm_layer(norm_cfg, channels)[1],
-            nn.Conv2d(channels, 2 * channels, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * channels, channels, 1),
-        )
+        self.out = MapConv(channels, channels)
+        self.feed_forward = map_feed_forward(channels, norm_cfg)
 
     def fuse(self, features: Tensor, time_offsets: Tensor, seen: Tensor) -> Tensor:
         """See :meth:`BaseTemporalNeck.fuse`."""
         s, t, c, h, w = features.shape
+        rows = map_rows(features)
         phase = 2 * torch.pi * time_offsets[..., None] / time_offsets.new_tensor(_PERIODS)
         time = self.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
-        embedded = features + time[..., None, None]
-        query = self.query(embedded[:, -1]).view(s, 1, self.num_heads, -1, h, w)
+        current = rows[:, -1]
+        query = _dated(self.query, current, time[:, -1])
+        first, relu, second = self.key_value
+        hidden = relu(_dated(first, rows.flatten(0, 1), time.flatten(0, 1)))
+        # Keys and values apart, so that their gradients need not be put together.
+        matrices = second.weight.flatten(1).chunk(2), second.bias.chunk(2)
         key, value = (
-            self.key_value(embedded.flatten(0, 1))
-            .view(s, t, 2, self.num_heads, -1, h, w)
-            .unbind(dim=2)
+            functional.linear(hidden, *part).view(s, t, h * w, self.num_heads, -1)
+            for part in zip(*matrices, strict=True)
         )
-        logits = (query * key).sum(dim=3) / (c // self.num_heads) ** 0.5
-        weights = masked_softmax(logits, seen, dim=1).to(value.dtype)
-        attended = (weights[:, :, :, None] * value).sum(dim=1).view(s, c, h, w)
-        fused = features[:, -1] + self.out(attended)
+        logits = (query.view(s, 1, h * w, self.num_heads, -1) * key).sum(dim=4)
+        logits = logits / (c // self.num_heads) ** 0.5
+        weights = masked_softmax(logits, seen.flatten(3).mT, dim=1).to(value.dtype)
+        attended = (weights[..., None] * value).sum(dim=1).flatten(2)
+        fused = current + self.out.rows(attended)
+        fused = fused.view(s, h, w, c).permute(0, 3, 1, 2)
         return fused + self.feed_forward(fused)
+
+
+def _dated(layer: MapConv, rows: Tensor, time: Tensor) -> Tensor:
+    """A layer on rows (K, H * W, C) plus times (K, C), which are added to its bias instead."""
+    bias = layer.rows(time)[:, None]
+    weight = layer.weight.flatten(1).T.expand(len(rows), -1, -1)
+    return torch.baddbmm(bias, rows, weight)

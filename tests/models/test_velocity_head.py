@@ -1,0 +1,150 @@
+import math
+
+import pytest
+import torch
+
+from projects.TurboTrain.turbotrain.errors import SettingError
+from projects.TurboTrain.turbotrain.models import VelocityHead
+from projects.TurboTrain.turbotrain.models.headings import head_along
+from projects.TurboTrain.turbotrain.models.heads.velocity_head import _turned, _turned_vectors
+
+RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
+
+
+def make_head(**kwargs) -> VelocityHead:
+    torch.manual_seed(0)
+    head = VelocityHead(3, 2, RANGE, crop_cells=17, feat_channels=32, **kwargs)
+    torch.nn.init.normal_(head.velocity.weight, std=0.3)
+    return head
+
+
+def scene(seed: int, count: int = 12) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Poles that go somewhere, at two times half a second apart; their boxes and velocities."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.randperm(25, generator=generator)[:count]
+    centre = torch.stack([cells % 5, cells // 5], dim=1) * 5.6 - 11.2
+    velocity = torch.randint(-1, 2, (count, 2), generator=generator) * 2.0
+    z = torch.linspace(-1.6, -0.4, 8).repeat(count)[:, None]
+    now = centre.repeat_interleave(8, 0)
+    before = (centre - 0.5 * velocity).repeat_interleave(8, 0)
+    clouds = [torch.cat([at, z, z], dim=1) for at in (before, now)]
+    size = torch.tensor([-2.0, 0.6, 0.6, 1.8, 0.0]).expand(count, 5)
+    return clouds, torch.cat([centre, size], dim=1), velocity
+
+
+def maps_of(head: VelocityHead, clouds: list[torch.Tensor]):
+    return head.look(clouds, None, torch.zeros(1, dtype=torch.long), 1)
+
+
+def learn(head: VelocityHead, steps: int) -> None:
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    for step in range(steps):
+        clouds, box, velocity = scene(step)
+        future = box[:, None, :2] + 0.5 * torch.arange(1, 7)[:, None] * velocity[:, None]
+        known = torch.ones(len(box), 6, dtype=torch.bool)
+        losses, _ = head.loss_and_predict(
+            maps_of(head, clouds), [box], [torch.zeros(len(box), dtype=torch.long)],
+            [velocity], [known[:, 0]], [future], [known],
+        )  # fmt: skip
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+
+def test_it_learns_from_few_scenes_how_objects_move():
+    head = make_head()
+    learn(head, 100)
+    clouds, box, velocity = scene(1000)
+    labels = torch.zeros(len(box), dtype=torch.long)
+    with torch.no_grad():
+        (found,) = head.eval().predict(maps_of(head, clouds), [box], [labels])
+    moves = velocity.any(dim=1)
+    assert 2 < moves.sum() < len(box)
+    assert torch.equal(found.moving, moves)
+    assert (found.velocity - velocity).norm(dim=1).max() < 0.8
+
+
+@pytest.mark.parametrize('turn', [math.pi, 0.7])
+def test_turning_a_box_changes_nothing(turn):
+    head = make_head().eval()
+    clouds, box, _ = scene(0)
+    labels = torch.zeros(len(box), dtype=torch.long)
+    turned = box.clone()
+    turned[:, 6] += turn
+    (a,), (b,) = (head.predict(maps_of(head, clouds), [one], [labels]) for one in (box, turned))
+    for one, other in zip(a, b, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_height_of_the_sensor_changes_nothing():
+    """Layers count from the bottom of the box, wherever the frame has its origin."""
+    head = make_head().eval()
+    clouds, box, _ = scene(0)
+    labels = torch.zeros(len(box), dtype=torch.long)
+    (low,) = head.predict(maps_of(head, clouds), [box], [labels])
+    lifted, up = box.clone(), torch.tensor([0.0, 0, 1.25, 0])
+    lifted[:, 2] += 1.25
+    (high,) = head.predict(maps_of(head, [c + up for c in clouds]), [lifted], [labels])
+    torch.testing.assert_close(low.velocity, high.velocity)
+
+
+def test_batches_and_samples_without_boxes():
+    head, labels = make_head().eval(), torch.zeros(12, dtype=torch.long)
+    (one, box, _), (two, other, _) = scene(0), scene(1)
+    maps = head.look([*one, *two, *two], None, torch.tensor([0, 1, 2]), 3)
+    together = head.predict(maps, [box, box[:0], other], [labels, labels[:0], labels])
+    assert [len(motion.velocity) for motion in together] == [12, 0, 12]
+    (alone,) = head.predict(maps_of(head, two), [other], [labels])
+    torch.testing.assert_close(together[2].velocity, alone.velocity)
+    (none,) = head.predict(maps_of(head, one), [box[:0]], [labels[:0]])
+    assert none.features.shape == (0, 32)
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_nothing_known_is_a_loss_of_zero_with_a_graph(count):
+    head = make_head()
+    clouds, box, velocity = scene(0)
+    unknown = torch.zeros(count, 6, dtype=torch.bool)
+    losses, (motion,) = head.loss_and_predict(
+        maps_of(head, clouds), [box[:count]], [torch.zeros(count, dtype=torch.long)],
+        [velocity[:count]], [unknown[:, 0]], [torch.zeros(count, 6, 2)], [unknown],
+    )  # fmt: skip
+    assert len(motion.velocity) == count
+    for loss in losses.values():
+        assert loss == 0
+        loss.backward(retain_graph=True)
+
+
+def test_squares_and_vectors_turn_together():
+    """The eight ways are different, and each moves a mark as it moves the way to it."""
+    ways = torch.arange(8)
+    square = torch.zeros(1, 5, 5)
+    square[0, 3, 0] = 1  # one row up, two columns left of the middle
+    turned = _turned(square.expand(8, 1, 5, 5), ways)[:, 0]
+    vectors = _turned_vectors(torch.tensor([[-2.0, 1.0]]).expand(8, 2), ways)
+    assert len({tuple(v.tolist()) for v in vectors}) == 8
+    for one, vector in zip(turned, vectors, strict=True):
+        row, column = one.nonzero()[0].tolist()
+        assert (column - 2, row - 2) == tuple(vector.tolist())
+
+
+def test_boxes_that_drive_backwards_are_turned_round():
+    yaw = torch.tensor([0.0, 3.0, 1.0, 1.0])
+    boxes = torch.cat([torch.arange(24.0).view(4, 6), yaw[:, None]], dim=1)
+    ahead = torch.stack([yaw.cos(), yaw.sin()], dim=1)
+    velocities = ahead * torch.tensor([[2.0], [-2.0], [-0.2], [0.0]])
+    found = head_along(boxes, velocities)
+    assert torch.equal(found[:, :6], boxes[:, :6])
+    torch.testing.assert_close(found[:, 6] - yaw, torch.tensor([0.0, math.pi, 0.0, 0.0]))
+
+
+def test_samples_of_other_frames_are_refused():
+    clouds, *_ = scene(0)
+    with pytest.raises(SettingError, match='num_frames is 2, but samples have 3 frames'):
+        maps_of(make_head(), [*clouds, clouds[0]])
+
+
+@pytest.mark.parametrize('setting', [dict(crop_cells=20), dict(views=0)])
+def test_settings_that_make_no_head_are_refused(setting):
+    with pytest.raises(SettingError, match='crop_cells'):
+        VelocityHead(3, 2, RANGE, **setting)
