@@ -33,12 +33,12 @@ def _command(folder: str, error: bool) -> None:
     def main() -> None:
         with whole_file(f'{folder}/result') as file, worker_pool(2) as pool:
             file.write(b'half')
-            jobs = [pool.submit(_work, folder) for _ in range(9)]
+            results = pool.map(_work, [folder] * 9)
             if error:
                 while len(list(Path(folder).glob('[0-9]*'))) < 2:
                     time.sleep(0.01)
                 raise OSError(errno.ENOSPC, 'No space left on device')
-            jobs[0].result()
+            next(results)
 
     run_tool(main)
 
