@@ -9,10 +9,10 @@ import torch
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.engine import CheckpointError, UserError
-from projects.TurboTrain.turbotrain.engine.checkpoint import refuse_weights_alone
+from projects.TurboTrain.turbotrain.engine.checkpoint import refuse_misfit
 from projects.TurboTrain.turbotrain.engine.launch import _not_resumed, launch
 from projects.TurboTrain.turbotrain.engine.run_lock import only_run_in
-from tests.engine.small_runs import build, end_of
+from tests.engine.small_runs import Gambler, build, end_of
 
 
 @pytest.fixture(scope='module')
@@ -81,9 +81,9 @@ def test_weights_of_another_model(change, word, content, tmp_path):
     ],
 )  # fmt: skip
 def test_parts_that_nothing_can_go_on_from(key, value, content):
-    refuse_weights_alone('a.pth', content)
+    refuse_misfit('a.pth', content, Gambler())
     with pytest.raises(CheckpointError, match=f"a.pth: cannot be resumed: key '{key}': expected"):
-        refuse_weights_alone('a.pth', content | {key: value})
+        refuse_misfit('a.pth', content | {key: value}, Gambler())
 
 
 def _hold(folder: Path, queue) -> None:

@@ -22,12 +22,7 @@ from mmengine.runner import Runner
 from ..datasets import check_metainfo, innermost
 from ..datasets.readers import last_read
 from ..errors import CheckpointError, UserError
-from .checkpoint import (
-    newest_checkpoint,
-    read_checkpoint,
-    refuse_other_weights,
-    refuse_weights_alone,
-)
+from .checkpoint import newest_checkpoint, read_checkpoint, refuse_misfit
 from .freed_memory import keep_freed_memory
 from .process_watch import ProcessWatch
 from .ranges import check_ranges
@@ -312,10 +307,8 @@ def _refuse_what_does_not_fit(cfg: Config) -> None:
     path = cfg.get('load_from') or newest_checkpoint(cfg.work_dir)
     if path is None or '://' in path:
         return
-    content = read_checkpoint(path)
-    refuse_weights_alone(path, content)
     with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as models:
-        refuse_other_weights(path, content['state_dict'], models.build(cfg.model))
+        refuse_misfit(path, read_checkpoint(path), models.build(cfg.model))
 
 
 def _not_resumed(error: Exception, path: str | None) -> UserError | None:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from ...errors import SettingError, UserError
-from ..checkpoint import refuse_other_weights, refuse_weights_alone
+from ..checkpoint import refuse_misfit
 from ..process_state import random_state, restore_random_state
 from ..resumed_settings import (
     differing_settings,
@@ -102,9 +102,7 @@ class ExactResumeHook(Hook):
             self._settle(runner, checkpoint, self._resumed or {})
 
     def _settle(self, runner: Runner, checkpoint: dict, resumed: dict) -> None:
-        path = str(runner._load_from)
-        refuse_weights_alone(path, checkpoint)
-        refuse_other_weights(path, checkpoint['state_dict'], _bare(runner.model))
+        refuse_misfit(str(runner._load_from), checkpoint, _bare(runner.model))
         refuse_other_optimizer(runner, checkpoint, resumed.get('optimizer'))
         kept, own = differing_settings(runner, checkpoint), []
         if self.schedule == 'config':
