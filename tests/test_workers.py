@@ -20,8 +20,8 @@ FORK = multiprocessing.get_context('fork')
 def _work(folder: str) -> None:
     """Sleep; the file with this process's number goes when Python cleans up."""
     path = Path(folder) / str(os.getpid())
-    path.touch()
     try:
+        path.touch()  # the signal may come at once
         time.sleep(60)
     finally:
         path.rename(path.with_name(f'{path.name}.ended'))
