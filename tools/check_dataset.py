@@ -27,6 +27,7 @@ from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
 from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
 from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.create_data import add_reading_arguments, splits_of
 
 
@@ -75,7 +76,7 @@ def main() -> None:
         sys.exit(f'error: {error}')
     print_table(findings)
     if args.json:
-        args.json.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + '\n')
+        write_whole(args.json, json.dumps(list(map(asdict, findings)), indent=2) + '\n')
         print(f'all findings: {args.json}')
     if args.fix_list and any(finding.kind == MOSTLY_BAD for finding in findings):
         print(f'no ignore list {args.fix_list}: it would leave out most of the dataset')

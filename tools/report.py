@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from projects.TurboTrain.turbotrain.engine.launch import ROOT, run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +46,7 @@ def main() -> None:
     init_default_scope('mmdet3d')
     page = render_report(runs, Options(infos, args.stills, args.score))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding='utf-8')
+    write_whole(out, page)
     count = f'{len(runs)} run{"s" * (len(runs) > 1)}'
     print(f'{out}: {count}, {out.stat().st_size / 1e6:.1f} MB')
 

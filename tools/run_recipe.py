@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     if stages is None:
         sys.exit(1)
     results = settings.work_dir / f'{name}_seed-{args.seed}.json'
-    results.write_text(json.dumps(dict(recipe=name, seed=args.seed, stages=stages), indent=1))
+    write_whole(results, json.dumps(dict(recipe=name, seed=args.seed, stages=stages), indent=1))
     print(f'results: {results}')
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+
 from mmengine.fileio import dump
 
 from projects.TurboTrain.turbotrain.engine.launch import (
@@ -15,6 +16,7 @@ from projects.TurboTrain.turbotrain.engine.launch import (
     load_config,
     run_tool,
 )
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +44,9 @@ def main() -> None:
         cfg.test_evaluator = [*(own if isinstance(own, list | tuple) else [own]), writer]
     metrics = launch(cfg, 'test')
     if int(os.environ.get('RANK', 0)) == 0:
-        dump(metrics, str(Path(cfg.work_dir) / 'metrics.json'), indent=2)
+        write_whole(
+            Path(cfg.work_dir) / 'metrics.json', dump(metrics, file_format='json', indent=2)
+        )
 
 
 if __name__ == '__main__':

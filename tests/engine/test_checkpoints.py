@@ -16,9 +16,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from projects.TurboTrain.turbotrain.engine import CheckpointError, newest_checkpoint
-from projects.TurboTrain.turbotrain.engine.checkpoint import read_checkpoint, write_durably
+from projects.TurboTrain.turbotrain.engine.checkpoint import read_checkpoint
 from projects.TurboTrain.turbotrain.engine.launch import explain
 from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tests.engine.small_runs import build, end_of, start
 
 
@@ -112,10 +113,10 @@ def test_no_whole_one_is_an_error_not_a_fresh_start(copy):
 @pytest.mark.usefixtures('_unlimited')
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
     path = tmp_path / 'file'
-    write_durably(path, b'old')
+    write_whole(path, b'old')
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
     with pytest.raises(OSError, match='too large'):
-        write_durably(path, bytes(2000))
+        write_whole(path, bytes(2000))
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['file']
 

@@ -149,3 +149,17 @@ def test_a_copys_times_do_not_matter(last, expected, tmp_path):
     if last:
         (tmp_path / 'last_checkpoint').write_text(last)
     assert newest_checkpoint(tmp_path) == str(tmp_path / expected)
+
+
+def test_names_that_disagree_are_told(tmp_path):
+    resumable(tmp_path, ['epoch_2.pth'])
+    (tmp_path / 'last_checkpoint').write_text('epoch_3.pth')
+    with pytest.warns(UserWarning, match='names epoch_3.pth; resuming from .*epoch_2.pth instead'):
+        newest_checkpoint(tmp_path)
+    (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
+    torch.save(
+        dict(meta=dict(epoch=7), state_dict={}, optimizer={}, message_hub={}),
+        tmp_path / 'epoch_2.pth',
+    )
+    with pytest.warns(UserWarning, match='epoch_2.pth: holds epoch 7, another than its name says'):
+        assert newest_checkpoint(tmp_path) == str(tmp_path / 'epoch_2.pth')

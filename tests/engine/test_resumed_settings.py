@@ -145,7 +145,10 @@ class WideGambler(Gambler):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        (dict(model=dict(type='WideGambler')), 'it is a checkpoint of another model'),
+        (
+            dict(model=dict(type='WideGambler')),
+            'is of another model than the config: it has no more.bias',
+        ),
         (optimiser('SGD', momentum=0.9), r'of optimiser Adam, the config has SGD, whose.*momentum'),
         (
             dict(follow='config', param_scheduler=dict(type='ReduceOnPlateauLR', monitor='score')),

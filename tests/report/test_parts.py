@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from projects.TurboTrain.turbotrain.errors import UserError
 from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
-from projects.TurboTrain.turbotrain.report import read_runs
+from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
 from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short
 from projects.TurboTrain.turbotrain.report.curves import (
     precision_charts,
@@ -31,6 +32,63 @@ def test_an_entry_cut_off_at_the_end_is_left_out_and_a_broken_one_is_named(tmp_p
     path.write_text('{"lr": 1, "step": 10}\n{"lr": \n{"lr": 3, "step": 30}\n')
     with pytest.raises(UserError, match='scalars.json, line 2'):
         read_scalars([path])
+
+
+def write_log(path: Path, *entries: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join(entries) + '\n')
+    return path
+
+
+def test_clocks_that_are_set_back_lose_nothing(tmp_path):
+    def log(name: str, steps: range) -> Path:
+        lines = [f'{{"lr": {name[-1]}, "step": {step}}}' for step in steps]
+        return write_log(tmp_path / name, *lines)
+
+    first, second, third = range(10, 60, 10), range(50, 120, 10), range(80, 100, 10)
+    in_time = [log('at_1', first), log('at_2', second), log('at_3', third)]
+    set_back = [log('a_2', second), log('b_1', first), log('c_3', third)]
+    anew = [log('at_1', first), log('at_4', first)]
+    for paths, expected in (
+        (in_time, [1] * 4 + [2] * 3 + [3] * 2), (set_back, [1] * 4 + [2] * 3 + [3] * 2),
+        (anew, [4] * 5),
+    ):  # fmt: skip
+        (series,) = read_scalars(paths).training_series().values()
+        assert series.values.tolist() == expected
+        assert series.steps.tolist() == [*range(10, 10 * len(expected) + 10, 10)]
+
+
+HUGE = '1' + '0' * 400
+ODD_ENTRIES = [
+    f'{{"loss": {HUGE}, "iter": 2, "step": 2}}', f'{{"loss": {"9" * 5000}, "iter": 2, "step": 2}}',
+    '{"loss_\\ud800": 1, "iter": 2, "step": 2}', '{"loss": -Infinity, "iter": 2, "step": 2}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('odd', ODD_ENTRIES, ids=range(len(ODD_ENTRIES)))
+def test_odd_values_are_drawn(odd, tmp_path):
+    good = '{"loss": 1.5, "iter": 1, "step": 1}'
+    write_log(tmp_path / 'a/vis_data/scalars.json', good, odd, good.replace('1,', '3,'))
+    write_log(tmp_path / 'metrics.json', f'{{"ap": {HUGE}, "\\udfff": 1}}')
+    page = render_report(read_runs([tmp_path]), Options(None, 0, 0.3))
+    assert page.encode()
+
+
+@pytest.mark.parametrize(
+    ('file', 'content', 'word'),
+    [
+        ('a/vis_data/scalars.json', '[' * 50_000 + '\n{}', 'line 1: it is nested too deep'),
+        ('a/vis_data/scalars.json', f'{{"lr": 1, "step": {HUGE}}}\n{{}}', "number 'step'"),
+        ('metrics.json', '{"a":' * 50_000, 'is no JSON .*nested too deep'),
+        ('robustness.json', '{"about": {}, "sweeps": {"delay": 3}}', 'objects about and sweeps'),
+        ('robustness.json', '{"about": {}, "sweeps": {"a": {"x": {}}}}', 'about and sweeps'),
+        ('robustness.json', '{"about": {}, "sweeps": {"a": {"1": {"b": "c"}}}}', 'about and'),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(file, content, word, tmp_path):
+    write_log(tmp_path / file, content)
+    with pytest.raises(UserError, match=f'{Path(file).name}.*{word}'):
+        read_runs([tmp_path])
 
 
 def test_robustness_is_found_where_the_sweep_puts_it(tmp_path):

@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -27,6 +26,7 @@ from projects.TurboTrain.turbotrain.engine.launch import (
     run_tool,
 )
 from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.visualization import save_figure
 
 AGREEMENT, CONFLICT = '#0072B2', '#D55E00'  # told apart by the colour-blind
 
@@ -64,8 +64,7 @@ def draw(layers: dict[str, dict], title: str, out: Path) -> None:
     figure.suptitle(title, fontsize='large')
     cosine.set_yticks(rows, list(layers), fontsize=7)
     cosine.set_ylim(len(layers) + 0.7, -0.7)  # from the input down to the heads
-    out.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(out))
+    save_figure(figure, out)
 
 
 def main() -> None:

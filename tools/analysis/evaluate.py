@@ -28,6 +28,7 @@ from projects.TurboTrain.turbotrain.evaluation import (
     read_predictions,
 )
 from projects.TurboTrain.turbotrain.report.scoring import open_metric, open_truth
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -122,7 +123,7 @@ def main() -> None:
         print(f'{name:<{width}}' + ''.join(f'{own[name]:10.2f}' for own in found.values()))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + '\n')
+        write_whole(args.out, json.dumps(found, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
-from mmengine.fileio import dump
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from projects.TurboTrain.turbotrain.engine import load_weights
 from projects.TurboTrain.turbotrain.engine.launch import add_common_arguments, load_config, run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.analysis.forecast_bounds import HIT, rows_by_class_and_speed
 
 
@@ -82,7 +82,8 @@ def main() -> None:
         n, ade, hits, still, still_hits = found[name].values()
         print(f'{name:<28} {n:>8} {ade:>9.2f} {hits:>9.1f} {still:>10.2f} {still_hits:>7.1f}')
     if out:
-        dump(found, str(out), indent=2)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, json.dumps(found, indent=2))
     print(json.dumps(found))
 
 

@@ -22,7 +22,7 @@ from mmengine.registry import init_default_scope
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.models.masking import CloudLayout
 from projects.TurboTrain.turbotrain.structures import VEHICLE
-from projects.TurboTrain.turbotrain.visualization import AgentView
+from projects.TurboTrain.turbotrain.visualization import AgentView, save_figure
 from projects.TurboTrain.turbotrain.visualization.clouds import cloud_image
 
 CONFIG = ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
@@ -98,8 +98,7 @@ def main() -> None:
             axes.imshow(image, interpolation='nearest')
             axes.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, fontsize=9)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out, dpi=100)
+    save_figure(figure, args.out, dpi=100)
     print(f'{args.out}: {sample.scenario}, frame {sample.frame}')
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.visualization import save_figure
 
 STARTS = ((-1.6, 0.0), (-0.2, -1.0), (1.5, 0.5))
 COLORS = ('#0072B2', '#D55E00', '#009E73')  # of the starts; told apart by the colour-blind
@@ -116,8 +116,7 @@ def draw(paths: dict[str, list[Tensor]], out: Path) -> None:
     handles, labels = rows[0, 0].get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one of each
     figure.legend(entries.values(), entries, loc='outside lower center', ncols=3, frameon=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(out))
+    save_figure(figure, out)
 
 
 def main() -> None:

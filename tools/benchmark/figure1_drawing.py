@@ -6,6 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from projects.TurboTrain.turbotrain.visualization import save_figure
+
 __all__ = ['PAPER', 'draw', 'epa_over_time']
 
 # Read off the picture in the authors' repository, to some tenths: AP@0.5 and EPA in %.
@@ -56,8 +58,7 @@ def draw(results: dict, out: Path) -> None:
         axes.spines[['top', 'right']].set_visible(False)
     handles, labels = paper.get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=len(labels), frameon=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    save_figure(figure, out, dpi=110)
 
 
 def _path(axes: Axes, name: str, points: list[tuple], stages: list[str]) -> None:

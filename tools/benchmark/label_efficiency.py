@@ -28,6 +28,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
+from projects.TurboTrain.turbotrain.visualization import save_figure
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.recipes import (
     Run,
@@ -110,8 +111,7 @@ def draw(table: dict, out: Path) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     axes.legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    save_figure(figure, out, dpi=110)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from mmengine.config import Config
 
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.budget import train_for
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
@@ -100,7 +101,7 @@ class Benchmark:
             self.run(teacher)
         folder, saved = self.folder / method, self.folder / f'{method}.py'
         folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(saved)
+        write_whole(saved, cfg.pretty_text)
         checkpoint, newest = folder / f'iter_{self.args.iters}.pth', folder / 'last_checkpoint'
         if not newest.exists() or newest.read_text() != checkpoint.name:
             self.call(method, 'train', saved, '--resume')
@@ -108,7 +109,7 @@ class Benchmark:
             self.call(method, 'test', saved, checkpoint)
         if method not in self.failed:
             figures = collect(folder) | dict(parameters=count_parameters(cfg))
-            (folder / 'figures.json').write_text(json.dumps(figures, indent=2) + '\n')
+            write_whole(folder / 'figures.json', json.dumps(figures, indent=2) + '\n')
 
     def check(self, method: str) -> None:
         """Stop if what is there of a method was made from another config than it has now."""
@@ -184,11 +185,11 @@ def about(args: argparse.Namespace, methods: list[str]) -> dict:
 def write_report(path: Path, results: dict) -> None:
     """The JSON and its page; the whole zoo if it is the project's own report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + '\n')
+    write_whole(path, json.dumps(results, indent=1) + '\n')
     if path.resolve() == ROOT / RESULTS:
         write_zoo()
     else:
-        path.with_suffix('.md').write_text(benchmark_page(results))
+        write_whole(path.with_suffix('.md'), benchmark_page(results))
 
 
 def train_and_test(args: argparse.Namespace) -> dict:

@@ -21,6 +21,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.engine.launch import need, read_config
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.budget import train_for, train_for_epochs
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
@@ -196,8 +197,8 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
     stage.folder.mkdir(parents=True, exist_ok=True)
     saved = stage.folder.with_suffix('.py')
     if not stage.checkpoint.exists():
-        stage.config.dump(saved)
-        (stage.folder / 'about.json').write_text(json.dumps(circumstances()))
+        write_whole(saved, stage.config.pretty_text)
+        write_whole(stage.folder / 'about.json', json.dumps(circumstances()))
         with EnergyMeter() as meter:
             jobs.call('train', stage.folder, saved, '--resume')
         if jobs.count == 1 and meter.joules:
@@ -206,7 +207,7 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
     if stage.is_measured and not (stage.measurement / 'metrics.json').exists():
         stage.measurement.mkdir(exist_ok=True)
         measured_with = stage.measurement / 'config.py'
-        stage.config.dump(measured_with)
+        write_whole(measured_with, stage.config.pretty_text)
         jobs.call('test', stage.measurement, measured_with, stage.checkpoint)
     return figures(stage)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import ROOT
@@ -60,6 +61,6 @@ def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> No
     tool = Path(sys.modules['__main__'].__file__).resolve().relative_to(ROOT)
     about = circumstances(' '.join(['python', str(tool), *sys.argv[1:]]))
     found = load(path) | {experiment: results, f'{experiment}_about': about}
-    path.write_text(json.dumps(found, indent=1) + '\n')
+    write_whole(path, json.dumps(found, indent=1) + '\n')
     if path == RESULTS:
-        PAGE.write_text(replace_table(PAGE.read_text(), experiment, table))
+        write_whole(PAGE, replace_table(PAGE.read_text(), experiment, table))

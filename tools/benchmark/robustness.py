@@ -36,6 +36,8 @@ from projects.TurboTrain.turbotrain.engine.launch import (
     run_tool,
 )
 from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.visualization import save_figure
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.pages import markdown_table, number
 
 # Title, unit, values.
@@ -131,9 +133,7 @@ class Results:
         self.sweeps.setdefault(sweep, {})[f'{value:g}'] = metrics
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(dict(about=self.about, sweeps=self.sweeps), indent=1)
-        unfinished = self.path.with_suffix('.part')
-        unfinished.write_text(content + '\n')
-        unfinished.replace(self.path)
+        write_whole(self.path, content + '\n')
 
     def has(self, sweep: str, value: float) -> bool:
         """Whether they are known already."""
@@ -176,7 +176,7 @@ def draw(results: Results, sweeps: list[str], out: Path) -> None:
                 own.set_ylabel(label)
         axes[0, column].set_title(title, fontsize=11)
         axes[-1, column].set_xlabel(unit)
-    figure.savefig(out, dpi=110)
+    save_figure(figure, out, dpi=110)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.pages import (
     benchmark_page,
     markdown_table,
@@ -54,7 +55,7 @@ def write_mode_configs(root: Path = ROOT) -> list[Path]:
             for mode in MODES[1:]:
                 path = parent.with_name(parent.name.replace('-vc.py', f'-{mode}.py'))
                 if not path.exists():
-                    path.write_text(mode_config(parent, mode, mini))
+                    write_whole(path, mode_config(parent, mode, mini))
                     written.append(path)
     return written
 
@@ -239,7 +240,7 @@ def write_zoo(root: Path = ROOT) -> list[Path]:
     for path, make in ((INDEX, index_text), (README, readme_text), (PAGE, page_text)):
         text, file = make(root), root / path
         if not file.exists() or text != file.read_text():
-            file.write_text(text)
+            write_whole(file, text)
             changed.append(file)
     return changed
 

@@ -6,10 +6,10 @@ import math
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from ..whole_file import whole_file
 from .readers import DataFileError, read_bytes, said, shown
 
 __all__ = ['Column', 'check_columns', 'check_runs', 'read_archive', 'write_archive']
@@ -85,10 +85,8 @@ def check_columns(
 def write_archive(path: str, kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays; a file of that name is replaced only once the new one is whole."""
     header = np.array(json.dumps(dict(format=kind, version=version)))
-    temporary = Path(f'{path}.partial')
-    with temporary.open('wb') as file:
+    with whole_file(path) as file:
         np.savez(file, header=header, **arrays)
-    temporary.replace(path)
 
 
 def read_archive(

@@ -7,9 +7,9 @@ stands for all occurrences of a kind in one place, with the first as an example.
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from ..workers import worker_pool
 from .ignore_list import IgnoreList
 from .plausibility import CheckOptions, spread
 from .readers import (
@@ -72,7 +72,7 @@ def check_dataset(
         if f'{split}/{name}' not in options.ignore.scenarios
     ]
     check = partial(check_scenario, data_root, options)
-    with ProcessPoolExecutor(workers) as pool:
+    with worker_pool(workers) as pool:
         parts = pool.map(check, todo)
         found = list(parts if progress is None else progress(parts, total=len(todo)))
     findings, counts = [], defaultdict(Counter)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..whole_file import write_whole
 from .readers import DataFileError, said, shown
 
 __all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
@@ -47,7 +48,7 @@ def save_ignore_list(path: str, ignore: IgnoreList) -> None:
     """Write a list, as JSON that people can read and change."""
     content = dict(format=_FORMAT, version=_VERSION)
     content |= {f.name: sorted(getattr(ignore, f.name)) for f in fields(IgnoreList)}
-    Path(path).write_text(json.dumps(content, indent=2) + '\n')
+    write_whole(path, json.dumps(content, indent=2) + '\n')
 
 
 def load_ignore_list(path: str) -> IgnoreList:

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..whole_file import whole_file
+from ..workers import worker_pool
 from .ignore_list import IgnoreList
 from .infos import INFO_VERSION, Infos
 from .readers import (
@@ -77,7 +78,7 @@ def build_infos(
     ]
     read = partial(_read_scenario, job)
     if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        with worker_pool(workers) as pool:
             parts = _consume(pool.map(read, names), len(names), progress)
     else:
         parts = _consume(map(read, names), len(names), progress)
@@ -129,10 +130,8 @@ def _read_scenario(job: _Job, name: str) -> dict[str, np.ndarray]:
             return dict(file)
     except Exception:  # there is none, or it was cut off
         columns = _parse(job, found)
-    temporary = part.with_suffix('.partial')
-    with temporary.open('wb') as file:
+    with whole_file(part) as file:
         np.savez(file, **columns)
-    temporary.replace(part)
     return columns
 
 

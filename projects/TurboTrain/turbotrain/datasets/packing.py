@@ -2,11 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
+from ..whole_file import refuse_second
+from ..workers import terminable
 from .infos import load_infos, making_of
 from .readers import DataFileError, read_bytes
 
@@ -33,18 +36,50 @@ def pack_dataset(
         The number of files in the store.
 
     Raises:
-        DataFileError: there is no info file, a file that one names is missing, or ``out`` holds
-            something else than a store.
+        DataFileError: there is no info file, a file that one names is missing, ``out`` holds
+            something else than a store, or it cannot be written.
+        UserError: another process is packing into it.
     """
     names = _files_of(Path(data_root))
     size = sum(_size(os.path.join(data_root, name)) for name in names)
     if os.path.exists(out) and not set(os.listdir(out)) <= {'data.mdb', 'lock.mdb'}:
         raise DataFileError(out, 'is there already and is no LMDB; name another folder')
     partial = Path(f'{out}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        refuse_second(lock, partial)
+        with terminable(), _removed_on_error(partial):
+            for left in partial.iterdir():
+                left.unlink()
+            _pack(data_root, partial, names, size, progress)
+            shutil.rmtree(out, ignore_errors=True)
+            partial.rename(out)
+    except lmdb.Error as error:
+        raise DataFileError(out, f'cannot be written ({error})') from error
+    finally:
+        os.close(lock)
+    return len(names)
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _pack(
+    data_root: str,
+    folder: Path,
+    names: list[str],
+    size: int,
+    progress: Callable[..., Iterable[str]] | None,
+) -> None:
     # LMDB rounds every value up to whole pages.
-    with lmdb.open(str(partial), map_size=size + 8192 * len(names) + 2**26) as store:
+    with lmdb.open(str(folder), map_size=size + 8192 * len(names) + 2**26) as store:
         todo = iter(names if progress is None else progress(names, total=len(names)))
         for start in range(0, len(names), _BATCH):
             with store.begin(write=True) as transaction:
@@ -52,9 +87,6 @@ def pack_dataset(
                     name = next(todo)
                     content = read_bytes(os.path.join(data_root, name))
                     transaction.put(name.encode('ascii'), content.tobytes())
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    return len(names)
 
 
 def _files_of(root: Path) -> list[str]:

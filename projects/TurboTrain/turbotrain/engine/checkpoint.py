@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,14 +19,14 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from ..errors import CheckpointError
+from ..whole_file import write_whole
 
 __all__ = [
     'DurableBackend',
     'load_weights',
     'newest_checkpoint',
     'read_checkpoint',
-    'refuse_weights_alone',
-    'write_durably',
+    'refuse_misfit',
 ]
 
 # For what mmengine loads by itself (from URLs): torch's own default since 2.6; before, it would
@@ -34,34 +34,8 @@ __all__ = [
 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 _RESUMABLE = re.compile(r'(epoch|iter)_(\d{1,18})\.pth')
+_HUB = ('log_scalars', 'runtime_info', 'resumed_keys')  # of mmengine's message hub
 _REFUSED = re.compile(r'GLOBAL (\S+)|global (\S+)|(?:type|class|function) (\S+)')
-
-
-def write_durably(path: str | Path, content: bytes) -> None:
-    """Write a file so that a kill, a full disk or a power cut leaves the old one or the new one.
-
-    Raises:
-        OSError: it could not be written; a file of that name is as it was.
-    """
-    path = Path(path)
-    partial = path.with_name(f'{path.name}.partial')
-    try:
-        with partial.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    # The new name is on the disk once its folder is; some storages cannot promise that.
-    with suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class DurableBackend(LocalBackend):
@@ -70,7 +44,7 @@ class DurableBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes."""
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-        write_durably(filepath, obj)
+        write_whole(filepath, obj)
 
 
 def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
@@ -163,7 +137,7 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
 
     That is the one that ``last_checkpoint`` names, then those numbered lower. Of that file only a
     name counts, never a folder; where it is gone, the highest number is the newest. Times of files
-    mean nothing: a copy of the folder has others.
+    mean nothing: a copy of the folder has others. Where names disagree, a warning says so.
 
     Raises:
         CheckpointError: there are checkpoints, and none of them is whole.
@@ -181,27 +155,94 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
 
     for path in sorted(found, key=age, reverse=True):
         try:
-            refuse_weights_alone(str(path), read_checkpoint(str(path)))
+            content = read_checkpoint(str(path))
+            _refuse_weights_alone(str(path), content)
         except CheckpointError as error:
             warnings.warn(f'{error}; going back to the checkpoint before it', stacklevel=2)
-        else:
-            return str(path)
+            continue
+        for problem in _disagreements(path, numbers[path], content['meta'], last):
+            warnings.warn(problem, stacklevel=2)
+        return str(path)
     if found:
         raise CheckpointError(str(work_dir), f'none of its {len(found)} checkpoints is whole')
     return None
 
 
-def refuse_weights_alone(path: str, content: dict) -> None:
-    """Check that a run can go on from a checkpoint.
+def _disagreements(
+    path: Path, number: tuple[str, int], meta: Any, last: tuple[str, int] | None
+) -> Iterator[str]:
+    """What speaks against a checkpoint being where its run stopped."""
+    kind, count = number
+    if last not in (None, number):
+        yield f'last_checkpoint names {last[0]}_{last[1]}.pth; resuming from {path} instead'
+    held = meta.get(kind) if isinstance(meta, dict) else None
+    if held not in (None, count):
+        yield f'{path}: holds {kind} {held!r}, another than its name says'
 
-    Raises:
-        CheckpointError: it cannot.
-    """
+
+def _refuse_weights_alone(path: str, content: dict) -> None:
     missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - content.keys()
     if missing:
         raise CheckpointError(
             path, f'cannot be resumed: {sorted(missing)} missing; load_from takes weights alone'
         )
+
+
+def refuse_misfit(path: str, content: dict, model: nn.Module) -> None:
+    """Check that a run of a model can go on from a checkpoint.
+
+    mmengine resumes with whatever fits, and leaves the rest as it was drawn by chance.
+
+    Raises:
+        CheckpointError: a part that resuming needs is missing or of another kind, or the weights
+            are not the model's by their names and shapes.
+    """
+    _refuse_weights_alone(path, content)
+    meta, weights = content['meta'], content['state_dict']
+    state, hub = content['optimizer'], content['message_hub']
+    parts = [hub.get(key) for key in _HUB] if isinstance(hub, dict) else [None]
+    for key, good, expected in (
+        ('meta', _is_place(meta), 'numbers of the epoch and the iteration'),
+        ('state_dict', _are_weights(weights), 'weights by name'),
+        ('optimizer', state and isinstance(state, dict), 'the state of an optimiser'),
+        ('message_hub', all(isinstance(part, dict) for part in parts), f'mappings {_HUB}'),
+    ):
+        if not good:
+            raise CheckpointError(path, f'cannot be resumed: key {key!r}: expected {expected}')
+    wrong = _differences(weights, model.state_dict())
+    if wrong:
+        more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+        raise CheckpointError(
+            path,
+            f'is of another model than the config: it has {", ".join(wrong[:3])}{more}. '
+            'Name a checkpoint of this config; load_from takes over weights alone',
+        )
+
+
+def _is_place(meta: Any) -> bool:
+    return isinstance(meta, dict) and all(
+        type(meta.get(key)) is int and meta[key] >= 0 for key in ('epoch', 'iter')
+    )
+
+
+def _are_weights(weights: Any) -> bool:
+    return isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    )
+
+
+def _differences(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
+    return sorted(
+        [
+            *(f'no {name}' for name in own.keys() - weights.keys()),
+            *(f'{name}, which the model has not' for name in weights.keys() - own.keys()),
+            *(
+                f'{name} of {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
+                for name in own.keys() & weights.keys()
+                if weights[name].shape != own[name].shape
+            ),
+        ]
+    )
 
 
 def load_weights(model: nn.Module, path: str) -> None:

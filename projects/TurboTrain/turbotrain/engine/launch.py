@@ -16,15 +16,17 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import get_world_size
-from mmengine.registry import OPTIMIZERS, RUNNERS
+from mmengine.registry import MODELS, OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
 from ..datasets import check_metainfo, innermost
 from ..datasets.readers import last_read
-from ..errors import UserError
+from ..errors import CheckpointError, UserError
+from .checkpoint import newest_checkpoint, read_checkpoint, refuse_misfit
 from .freed_memory import keep_freed_memory
 from .process_watch import ProcessWatch
 from .ranges import check_ranges
+from .run_lock import only_run_in
 
 __all__ = [
     'ROOT',
@@ -41,10 +43,12 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[4]
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Where mmengine and the optimiser wrapper call what a config names.
 _BUILDERS = (
     'build_from_cfg', 'build_train_loop', 'build_dataloader', 'build_param_scheduler', '_build',
 )  # fmt: skip
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of a process, by launcher
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What --cfg-options may set; other names are shorthands inside config files.
 _SETTINGS = {
@@ -247,7 +251,8 @@ def launch(cfg: Config, task: str) -> Any:
 
     Raises:
         UserError: the checkpoint to start from is missing, model and data are of different ranges,
-            the launcher needs GPUs, the disk is full, or a data worker died.
+            the launcher needs GPUs, the disk is full, a data worker died, another run writes into
+            the work directory, or the checkpoint to resume from is of another run.
     """
     if task == 'train':
         keep_freed_memory()
@@ -275,20 +280,45 @@ def launch(cfg: Config, task: str) -> Any:
                 find_unused_parameters=cfg.get('find_unused_parameters', False),
             ),
         )
+    first = all(os.environ.get(name, '0') == '0' for name in _RANKS)
     try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        # Processes watch each other by way of the place where they met.
-        several = 'MASTER_ADDR' in os.environ and get_world_size() > 1
-        with ProcessWatch() if several else nullcontext():
-            return getattr(runner, task)()
-    except (OSError, RuntimeError) as error:
-        known = explain(error, cfg.work_dir)
+        with only_run_in(cfg.work_dir) if task == 'train' and first else nullcontext():
+            if task == 'train' and cfg.get('resume'):
+                _refuse_what_does_not_fit(cfg)
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            # Processes watch each other by way of the place where they met.
+            several = 'MASTER_ADDR' in os.environ and get_world_size() > 1
+            with ProcessWatch() if several else nullcontext():
+                return getattr(runner, task)()
+    except UserError:
+        raise
+    except Exception as error:
+        known = explain(error, cfg.work_dir) or _not_resumed(error, cfg.get('load_from'))
         if known is None:
             raise
         raise known from error
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _refuse_what_does_not_fit(cfg: Config) -> None:
+    """Stop before the run has written a config, a log or a checkpoint of its own."""
+    path = cfg.get('load_from') or newest_checkpoint(cfg.work_dir)
+    if path is None or '://' in path:
+        return
+    with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as models:
+        refuse_misfit(path, read_checkpoint(path), models.build(cfg.model))
+
+
+def _not_resumed(error: Exception, path: str | None) -> UserError | None:
+    """A sentence for a checkpoint that mmengine could not go on from."""
+    frames = traceback.walk_tb(error.__traceback__)
+    if not any(frame.f_code.co_name == 'load_or_resume' for frame, _ in frames):
+        return None
+    return CheckpointError(
+        str(path), f'does not fit this run: {type(error).__name__}: {_said(error)[:200]}'
+    )
 
 
 def _refuse_unknown_optimizer(cfg: Config) -> None:
@@ -310,7 +340,7 @@ def explain(error: Exception, work_dir: str) -> UserError | None:
         return UserError(
             f'{named}: cannot be written ({error.strerror}); name another folder by --work-dir'
         )
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if number in _FULL:
         # Logs and pictures fill a disk as well as checkpoints do.
         return UserError(
             f'{named or work_dir}: cannot be written ({error.strerror}). The checkpoints '
@@ -342,12 +372,16 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit('error: interrupted')
     except UserError as error:
         # A data worker's error comes with the trace it had there.
         in_worker = re.match(r'Caught \w+ in DataLoader worker', str(error))
         text = str(error).strip().splitlines()[-1].partition(': ')[2] if in_worker else error
         sys.exit(f'error: {text}')
     except OSError as error:
+        if error.errno in _FULL:
+            sys.exit(f'error: {error.filename or "a file"}: {error.strerror}; make room and repeat')
         if error.filename is None and error.errno is not None:
             raise
         # Without a number it is one of ours, and its text a sentence.

@@ -33,6 +33,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.evaluator import BaseMetric
 
 from ..errors import UserError
+from ..whole_file import write_whole
 
 __all__ = [
     'Forecasts',
@@ -96,9 +97,7 @@ class PredictionWriter(BaseMetric):
             if 'step' in self.dataset_meta:
                 head['step'] = self.dataset_meta['step']
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f'{self.path.name}.part')
-        unfinished.write_text('\n'.join([json.dumps(head), *lines]) + '\n', encoding='utf-8')
-        unfinished.replace(self.path)
+        write_whole(self.path, '\n'.join([json.dumps(head), *lines]) + '\n')
         return {}
 
     def _line(self, sample: Mapping) -> tuple[str, tuple[int, int] | None]:

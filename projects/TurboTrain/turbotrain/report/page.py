@@ -93,7 +93,7 @@ def render_report(runs: Sequence[Run], options: Options) -> str:
     environment.filters.update(
         letter=letter, parts=lambda name: re.findall(r'[^/_.]+[/_.]*|[/_.]+', name)
     )
-    return environment.get_template('page.html.j2').render(
+    page = environment.get_template('page.html.j2').render(
         title=' · '.join(run.name for run in runs),
         date=time.strftime('%Y-%m-%d %H:%M'),
         # These two are the project's own files.
@@ -116,6 +116,8 @@ def render_report(runs: Sequence[Run], options: Options) -> str:
         | {name: version(name) for name in _PACKAGES},
         notes=notes,
     )
+    # Names in logs may hold half characters, which no file can.
+    return page.encode('utf-8', 'replace').decode('utf-8')
 
 
 def _scores(runs: Sequence[Run], options: Options, notes: list[str]) -> dict[int, Scores]:

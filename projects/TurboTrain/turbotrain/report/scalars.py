@@ -1,13 +1,13 @@
 """What training and validation logged, read from the files of mmengine's ``LocalVisBackend``."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .json_text import parse_json
 
 __all__ = ['Scalars', 'Series', 'read_scalars']
 
@@ -65,16 +65,16 @@ def read_scalars(paths: Sequence[Path]) -> Scalars:
     """Join the logs of a run that may have been resumed.
 
     Args:
-        paths: in the order of time.
+        paths: in the order of their names, which are local times. A log that begins beyond what
+            training has reached by then comes later, whatever its name says.
 
     Raises:
         UserError: a file is damaged; a last line that was cut off is left out.
     """
     train: list[dict[str, float]] = []
     validation: list[dict[str, float]] = []
-    for path in paths:
-        entries = _entries(path)
-        begin = next((entry['step'] for entry in entries if _is_training(entry)), None)
+    for entries in _in_order([_entries(path) for path in paths]):
+        begin = _begin(entries)
         if begin is not None:
             train = [entry for entry in train if entry['step'] < begin]
             validation = [entry for entry in validation if entry['step'] < begin]
@@ -84,6 +84,24 @@ def read_scalars(paths: Sequence[Path]) -> Scalars:
             else:
                 validation.append(entry | dict(step=train[-1]['step'] if train else 0))
     return Scalars(tuple(train), tuple(validation))
+
+
+def _in_order(logs: list[list[dict[str, float]]]) -> Iterator[list[dict[str, float]]]:
+    """Clocks are set back, and logs named by them: each goes on from what another has reached."""
+    steps = [[entry['step'] for entry in log if _is_training(entry)] for log in logs]
+    # An entry may be missing on either side of an interruption.
+    gap = 2 * max((own[1] - own[0] for own in steps if len(own) > 1), default=0)
+    left, reached = list(range(len(logs))), 0
+    while left:
+        fitting = [i for i in left if not steps[i] or steps[i][0] <= reached + gap]
+        chosen = fitting[0] if fitting else min(left, key=lambda i: steps[i][0])
+        left.remove(chosen)
+        reached = max([reached, *steps[chosen][-1:]])
+        yield logs[chosen]
+
+
+def _begin(entries: Sequence[dict[str, float]]) -> float | None:
+    return next((entry['step'] for entry in entries if _is_training(entry)), None)
 
 
 def _is_training(entry: dict) -> bool:
@@ -97,8 +115,8 @@ def _entries(path: Path) -> list[dict[str, float]]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict) or not isinstance(entry.get('step'), int):
+            entry = parse_json(line)
+            if not isinstance(entry, dict) or type(entry.get('step')) is not int:
                 raise ValueError("expected an object with a number 'step'")
         except ValueError as error:
             if number == len(lines):

@@ -1,6 +1,5 @@
 """What a run has left in its work directory."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError
+from .json_text import parse_json
 from .scalars import Scalars, read_scalars
 
 __all__ = ['Run', 'read_run', 'read_runs']
@@ -123,8 +123,8 @@ def read_run(folder: Path, name: str) -> Run:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding='utf-8'))
+    except ValueError as error:
         raise UserError(f'{path}: is no JSON ({error})') from None
 
 
@@ -157,9 +157,21 @@ def _robustness(path: Path) -> dict[str, Any]:
     expected = isinstance(found, dict) and all(
         isinstance(found.get(key), dict) for key in ('about', 'sweeps')
     )
-    if not expected:
+    if not expected or not all(map(_is_sweep, found['sweeps'].values())):
         raise UserError(f'{path}: expected the objects about and sweeps, as robustness.py writes')
     return found
+
+
+def _is_sweep(found: Any) -> bool:
+    """Whether it is a mapping of settings, which are numbers, to metrics."""
+    try:
+        return all(
+            math.isfinite(float(value))
+            and all(number is None or isinstance(number, int | float) for number in own.values())
+            for value, own in found.items()
+        )
+    except (AttributeError, ValueError):
+        return False
 
 
 def _config(paths: Sequence[Path]) -> Config | None:

@@ -1,9 +1,10 @@
 """Simulates a whole data set: its plan, the work in parallel, its maps, pickles and summary."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tqdm import tqdm
 
 from ..errors import SettingError
 from ..structures.poses import invert_rigid, pose_to_matrix, transform_points
+from ..whole_file import whole_file
+from ..workers import worker_pool
 from .scenario import ScenarioPlan, ScenarioRecord, SensorOptions, simulate_scenario
 from .site_layout import SiteKind
 from .sumo_programs import sumo_home
@@ -113,12 +116,23 @@ def simulate_dataset(out: Path, options: SetOptions, workers: int = 1) -> dict[s
     sumo_home()
     _check_target(out)
     partial = out / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
     plans = plan_scenarios(options)
-    records = sorted(_run(plans, options.sensors, partial, workers), key=lambda r: r.plan.index)
-    summary = _finish(partial, options, records)
-    _publish(partial, out)
+    # The summary, which says that a set is whole, is begun first and in place last.
+    with whole_file(out / SUMMARY) as file:
+        shutil.rmtree(partial)
+        partial.mkdir()
+        try:
+            records = list(_run(plans, options.sensors, partial, workers))
+            records.sort(key=lambda record: record.plan.index)
+            summary = _finish(partial, options, records)
+            file.write((json.dumps(summary, indent=2) + '\n').encode())
+            file.flush()
+            os.fsync(file.fileno())  # nothing old goes before all of the new is on the disk
+            _publish(partial, out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return summary
 
 
@@ -142,13 +156,10 @@ def _run(
     plans: list[ScenarioPlan], sensors: SensorOptions, root: Path, workers: int
 ) -> Iterator[ScenarioRecord]:
     """Simulate scenarios in processes; always in processes, so that all sets are made alike."""
-    pool = ProcessPoolExecutor(min(workers, len(plans)))
-    try:
+    with worker_pool(min(workers, len(plans))) as pool:
         jobs = [pool.submit(simulate_scenario, plan, sensors, root) for plan in plans]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc='scenarios', unit='scenario'):
             yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> dict[str, object]:
@@ -167,7 +178,6 @@ def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> d
             root / f'trajectory_database_{split}.pkl', [item.trajectories for item in group]
         )
     summary['scenarios'] = {record.plan.name: record.plan.kind for record in records}
-    (root / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
     return summary
 
 
@@ -218,11 +228,9 @@ def visible_shares(records: Iterable[ScenarioRecord], sensors: SensorOptions) ->
 
 
 def _publish(partial: Path, out: Path) -> None:
-    """Move a finished set into place: the old summary goes first, the new one comes last."""
+    """Move a finished set into place; the old summary goes first."""
     (out / SUMMARY).unlink(missing_ok=True)
-    names = sorted(item.name for item in partial.iterdir())
-    names.sort(key=lambda name: name == SUMMARY)
-    for name in names:
+    for name in sorted(item.name for item in partial.iterdir()):
         target = out / name
         if target.is_dir():
             shutil.rmtree(target)

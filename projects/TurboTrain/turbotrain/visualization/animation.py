@@ -9,6 +9,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from ..errors import SettingError
+from ..whole_file import whole_file
 from .bev import agent_colors, draw_scale_bar, open_page, write_header
 from .clouds import cloud_image
 from .lanes import draw_lanes
@@ -108,15 +109,17 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> N
     if first is None:
         raise ValueError(f'{path}: there is no frame to write')
     height, width, _ = first.shape
-    options = dict(codec='libx264', quality=7)
+    options = dict(codec='libx264', quality=7, output_params=['-f', 'mp4'])
     if path.suffix == '.gif':
-        options = dict(codec='gif', pix_fmt_out='pal8', output_params=['-vf', _ONE_PALETTE])
-    writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=fps, macro_block_size=2, **options
-    )
-    writer.send(None)
-    try:
-        for frame in chain([first], frames):
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
+        palette = ['-vf', _ONE_PALETTE, '-f', 'gif']
+        options = dict(codec='gif', pix_fmt_out='pal8', output_params=palette)
+    with whole_file(path) as file:
+        writer = imageio_ffmpeg.write_frames(
+            file.name, (width, height), fps=fps, macro_block_size=2, **options
+        )
+        writer.send(None)
+        try:
+            for frame in chain([first], frames):
+                writer.send(np.ascontiguousarray(frame))
+        finally:
+            writer.close()

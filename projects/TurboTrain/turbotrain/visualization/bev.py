@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..errors import SettingError
+from ..whole_file import whole_file
 from .clouds import cloud_image
 from .lanes import draw_lanes
 from .legend import FOOTER, legend_entries, write_legend
@@ -96,11 +97,19 @@ def agent_colors(scene: BEVScene, given: dict[str, str] | None = None) -> list[s
     return [given[agent.name] for agent in scene.agents]
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure at the size in pixels it was drawn for; makes the folder if need be."""
+def save_figure(figure: Figure, path: str | Path, dpi: float | None = None) -> None:
+    """Write a figure at the size in pixels it was drawn for; makes the folder if need be.
+
+    Args:
+        figure: the figure.
+        path: its ending says the format.
+        dpi: dots per inch; the figure's own by default.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=figure.dpi, facecolor=figure.get_facecolor())
+    kind, color = path.suffix[1:] or None, figure.get_facecolor()
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=dpi or figure.dpi, facecolor=color, format=kind)
 
 
 def picture_of(figure: Figure) -> np.ndarray:

@@ -13,7 +13,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...errors import CheckpointError, SettingError
-from ..checkpoint import newest_checkpoint, write_durably
+from ...whole_file import write_whole
+from ..checkpoint import newest_checkpoint
 
 __all__ = ['DurableCheckpointHook']
 
@@ -127,7 +128,7 @@ class DurableCheckpointHook(CheckpointHook):
                 # Another folder or storage is named in full.
                 own = self.out_dir == runner.work_dir
                 name = self.filename_tmpl.format(step) if own else self.last_ckpt
-                write_durably(Path(runner.work_dir) / 'last_checkpoint', name.encode())
+                write_whole(Path(runner.work_dir) / 'last_checkpoint', name.encode())
         self._remove(outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

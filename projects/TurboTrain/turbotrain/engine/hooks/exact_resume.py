@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from ...errors import SettingError, UserError
-from ..checkpoint import refuse_weights_alone
+from ..checkpoint import refuse_misfit
 from ..process_state import random_state, restore_random_state
 from ..resumed_settings import (
     differing_settings,
@@ -102,7 +102,7 @@ class ExactResumeHook(Hook):
             self._settle(runner, checkpoint, self._resumed or {})
 
     def _settle(self, runner: Runner, checkpoint: dict, resumed: dict) -> None:
-        refuse_weights_alone(str(runner._load_from), checkpoint)
+        refuse_misfit(str(runner._load_from), checkpoint, _bare(runner.model))
         refuse_other_optimizer(runner, checkpoint, resumed.get('optimizer'))
         kept, own = differing_settings(runner, checkpoint), []
         if self.schedule == 'config':
@@ -221,5 +221,9 @@ def _batch_size(runner: Runner) -> int | None:
 
 
 def _statistics(runner: Runner) -> Iterator[tuple[str, torch.Tensor]]:
-    model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return ((name, buffer) for name, buffer in model.named_buffers())
+    return _bare(runner.model).named_buffers()
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """A model without what makes it one of several processes."""
+    return model.module if is_model_wrapper(model) else model

@@ -1,0 +1,128 @@
+"""Processes that read or make files side by side, and end with the one that started them."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any
+
+from .errors import UserError
+
+__all__ = ['terminable', 'worker_pool']
+
+# In a worker: whether it has been told to end, and whether it has anything to clean up.
+_ending, _at_work = threading.Event(), threading.Event()
+_PATIENCE = 2  # s that a worker has to clean up
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Have SIGTERM raise SystemExit meanwhile, so that temporary files go and workers end.
+
+    Nothing changes outside the main thread, or where somebody handles the signal already.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what cleans up is not interrupted
+    sys.exit('error: ended by SIGTERM')
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes; an error, Ctrl-C, SIGTERM or SIGKILL ends them within seconds.
+
+    Args:
+        workers: how many processes.
+
+    Raises:
+        UserError: a worker died.
+    """
+    with terminable():
+        pool = _Pool(workers, initializer=_follow_parent)
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise UserError(
+                'a worker process died, for want of memory mostly; fewer --workers need less'
+            ) from error
+        except BaseException:
+            _stop(pool)
+            raise
+        finally:
+            pool.shutdown()
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End a pool's workers, by force if they take too long to clean up."""
+    processes = list((pool._processes or {}).values())
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + _PATIENCE
+    for process in processes:
+        if not wait([process.sentinel], max(0, end - time.monotonic())):
+            process.kill()
+    # A worker that ended in the middle of a result would have the pool wait for the rest of it.
+    pool._result_queue._writer.close()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Workers that know whether they are at work."""
+
+    def submit(self, work: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        return super().submit(_work_on, work, *args, **kwargs)
+
+    def map(self, work: Callable, items: Iterable) -> Iterator:
+        # The base class would cancel what is left, and then trip over it when its workers are dead.
+        futures = deque(self.submit(work, item) for item in items)
+        return (futures.popleft().result() for _ in range(len(futures)))
+
+
+def _work_on(work: Callable, *args: Any, **kwargs: Any) -> Any:
+    _at_work.set()
+    try:
+        return work(*args, **kwargs)
+    finally:
+        _at_work.clear()
+        if _ending.is_set():
+            os._exit(1)  # the pool would take SystemExit for a result, and go on to the next work
+
+
+def _follow_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when it has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_worker)
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _end_worker(number: int, frame: FrameType | None) -> None:
+    if not _at_work.is_set():
+        os._exit(1)
+    signal.signal(number, signal.SIG_IGN)
+    _ending.set()
+    sys.exit()
+
+
+def _watch_parent() -> None:
+    wait([parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os._exit(1)

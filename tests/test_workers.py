@@ -1,0 +1,108 @@
+"""However a command ends, its workers end with it, and its partial files go."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from projects.TurboTrain.turbotrain.whole_file import whole_file, write_whole
+from projects.TurboTrain.turbotrain.workers import worker_pool
+
+# A new interpreter would import for seconds what this one has.
+FORK = multiprocessing.get_context('fork')
+
+
+def _work(folder: str) -> None:
+    """Sleep; the file with this process's number goes when Python cleans up."""
+    path = Path(folder) / str(os.getpid())
+    try:
+        path.touch()  # the signal may come at once
+        time.sleep(60)
+    finally:
+        path.rename(path.with_name(f'{path.name}.ended'))
+
+
+def _command(folder: str, error: bool) -> None:
+    """Two workers with more to do than they can, and a file half written."""
+
+    def main() -> None:
+        with whole_file(f'{folder}/result') as file, worker_pool(2) as pool:
+            file.write(b'half')
+            results = pool.map(_work, [folder] * 9)
+            if error:
+                while len(list(Path(folder).glob('[0-9]*'))) < 2:
+                    time.sleep(0.01)
+                raise OSError(errno.ENOSPC, 'No space left on device')
+            next(results)
+
+    run_tool(main)
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    except OSError:
+        return False
+    return state not in 'ZX'
+
+
+@pytest.mark.parametrize('how', ['SIGTERM', 'SIGINT', 'SIGKILL', 'a full disk'])
+def test_workers_end_with_their_command(how, tmp_path):
+    process = FORK.Process(target=_command, args=(str(tmp_path), how == 'a full disk'))
+    process.start()
+    wait_for(lambda: len(list(tmp_path.glob('[0-9]*'))) >= 2)
+    workers = [int(path.name.partition('.')[0]) for path in tmp_path.glob('[0-9]*')]
+    if how.startswith('SIG'):
+        os.kill(process.pid, signal.Signals[how])
+    process.join(60)
+    wait_for(lambda: not any(map(alive, workers)))
+    assert process.exitcode == (-9 if how == 'SIGKILL' else 1)
+    left = {path.name for path in tmp_path.iterdir()}
+    # No more than they had begun; each cleaned up, and so did the command where it could.
+    assert {f'{pid}.ended' for pid in workers} <= left
+    assert left - {f'{pid}.ended' for pid in workers} <= (
+        {'result.partial'} if how == 'SIGKILL' else set()
+    )
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(errno.ENOSPC, 'full'), KeyboardInterrupt(), ValueError()]
+)
+def test_files_are_written_whole_or_not_at_all(error, tmp_path):
+    write_whole(tmp_path / 'a', 'old Ä')
+    with pytest.raises(type(error)) as raised, whole_file(tmp_path / 'a') as file:
+        file.write(b'new')
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+    assert (tmp_path / 'a').read_text(encoding='utf-8') == 'old Ä'
+    if isinstance(error, OSError):
+        assert raised.value.filename == str(tmp_path / 'a')
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (OSError(errno.ENOSPC, 'No space left'), 'a file: No space left; make room and repeat'),
+        (OSError(errno.EDQUOT, 'Quota', 'x.npz'), 'x.npz: Quota; make room and repeat'),
+        (KeyboardInterrupt(), 'interrupted'),
+    ],
+)
+def test_commands_end_with_a_sentence(error, said):
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_tool(main)
+    assert end.value.code == f'error: {said}'
