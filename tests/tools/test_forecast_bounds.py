@@ -5,14 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import (
-    MOTION_MODELS,
-    Tracks,
-    driving_lanes,
-)
+from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
+from projects.TurboTrain.turbotrain.structures import driving_lanes
 from tests.scenes import write_scenario
 from tools.analysis import forecast_bounds
 
@@ -45,11 +43,11 @@ def test_lanes_are_followed_by_who_drives_along_them():
     polylines = np.zeros((2, len(lane), 7))
     polylines[0, :, :2], polylines[0, :, 3:5] = lane, np.gradient(lane, axis=0)
     polylines[:, :, 6] = [[1], [2]]  # and a sidewalk without any extent
-    lanes = driving_lanes(polylines, np.ones(polylines.shape[:2], bool))
-    assert len(lanes) == len(lane)
+    (lanes,) = driving_lanes(torch.from_numpy(polylines)[None], torch.ones(1, 2, len(lane)) > 0)
+    assert (~lanes.isnan().any(dim=1)).sum() == len(lane)
     steps = np.array([[4.0, 0], [0.5, 0], [0, 4.0]])
     past = np.stack([-2 * steps, -steps, 0 * steps], axis=1)
-    tracks = Tracks(past, np.ones((3, 3), bool), 0.5, lanes)
+    tracks = Tracks(past, np.ones((3, 3), bool), 0.5, lanes.numpy())
     found = MOTION_MODELS['lane following'](tracks, TIMES)
     straight = MOTION_MODELS['constant velocity'](tracks, TIMES)
     turned = 8 * TIMES / 20  # rad

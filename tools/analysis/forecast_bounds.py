@@ -18,18 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+import torch
 from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import (
-    MOTION_MODELS,
-    Tracks,
-    driving_lanes,
-)
+from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
 from projects.TurboTrain.turbotrain.report.scoring import open_dataset
+from projects.TurboTrain.turbotrain.structures import driving_lanes
 
 SPEEDS = (0.0, 0.33, 2.0, 5.0, float('inf'))  # m/s, mean over what is forecast
 HIT = 2.0  # m
@@ -79,8 +77,9 @@ def collect(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], tuple[str,
         parts['label'].append(sample['gt_labels_3d'][keep])
         way = np.linalg.norm(future[:, -1] - past[:, -1], axis=-1)
         parts['speed'].append(way / times[-1])
-        lanes = driving_lanes(sample['vector_map'], sample['vector_map_mask'])
-        tracks = Tracks(past, known, args.step, lanes)
+        lines = (sample['vector_map'], sample['vector_map_mask'])
+        (lanes,) = driving_lanes(*(torch.from_numpy(part)[None] for part in lines))
+        tracks = Tracks(past, known, args.step, lanes.numpy())
         for name, forecast in MOTION_MODELS.items():
             paths = forecast(tracks, times)
             parts[name].append(np.linalg.norm(paths - future, axis=-1))

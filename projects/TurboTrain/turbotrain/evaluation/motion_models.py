@@ -3,13 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-__all__ = ['MOTION_MODELS', 'Tracks', 'driving_lanes']
+from ..structures import drive_along_lanes
 
-_DRIVING = 1  # type of a polyline, see structures/vector_map.py
-_NEAR, _ALONG = 2.5, np.cos(np.radians(30.0))  # m and least cosine, from a lane to who drives on it
-_DRIVES = 2.0  # m/s
-_STRIDE = 0.1  # seconds from one choice of a lane to the next
+__all__ = ['MOTION_MODELS', 'Tracks']
 
 
 class Tracks(NamedTuple):
@@ -19,23 +17,13 @@ class Tracks(NamedTuple):
         past: (M, T, 2) positions with T of 3 or more, the current one last, metres.
         known: (M, T) bool, which of them are known.
         step: seconds from one position to the next.
-        lanes: (K, 4) points of driving lanes and the unit vectors along them ``[x, y, dx, dy]``,
-            in the positions' frame.
+        lanes: (K, 4) points of lanes in the positions' frame, see :func:`~.driving_lanes`.
     """
 
     past: np.ndarray
     known: np.ndarray
     step: float
     lanes: np.ndarray
-
-
-def driving_lanes(polylines: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The ``lanes`` of :class:`Tracks` in a sample's ``vector_map`` and ``vector_map_mask``."""
-    points = polylines[mask & (polylines[..., 6] == _DRIVING)]
-    along = points[:, 3:5]
-    length = np.linalg.norm(along, axis=1)
-    kept = length > 0
-    return np.concatenate([points[kept, :2], along[kept] / length[kept, None]], axis=1)
 
 
 def _stationary(tracks: Tracks, times: np.ndarray) -> np.ndarray:
@@ -48,24 +36,9 @@ def _constant_velocity(tracks: Tracks, times: np.ndarray) -> np.ndarray:
 
 
 def _lane_following(tracks: Tracks, times: np.ndarray) -> np.ndarray:
-    """At constant speed: straight on, but along the nearest lane while there is one that way."""
     velocity, _ = _derivatives(tracks)
-    position, speed = tracks.past[:, -1].copy(), np.linalg.norm(velocity, axis=1, keepdims=True)
-    heading = velocity / np.maximum(speed, 1e-9)
-    drives = speed[:, 0] >= _DRIVES
-    paths, now = np.empty((len(position), len(times), 2)), 0.0
-    for i, until in enumerate(times):
-        strides = max(1, round((until - now) / _STRIDE))
-        for _ in range(strides):
-            if len(tracks.lanes):
-                away = np.linalg.norm(position[:, None] - tracks.lanes[:, :2], axis=-1)
-                away[heading @ tracks.lanes[:, 2:].T < _ALONG] = np.inf
-                nearest = away.argmin(axis=1)
-                follows = drives & (away[np.arange(len(away)), nearest] < _NEAR)
-                heading[follows] = tracks.lanes[nearest[follows], 2:]
-            position = position + (until - now) / strides * speed * heading
-        paths[:, i], now = position, until
-    return paths
+    parts = (torch.from_numpy(part)[None] for part in (tracks.past[:, -1], velocity, tracks.lanes))
+    return drive_along_lanes(*parts, times.tolist())[0].numpy()
 
 
 def _constant_acceleration(tracks: Tracks, times: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from .agents import INFRASTRUCTURE, VEHICLE, Agents
 from .boxes import boxes_from_world, corners_inside, corners_of
+from .lane_following import drive_along_lanes, driving_lanes
 from .poses import invert_rigid, matrix_to_pose, pose_to_matrix, transform_points, yaw_of
 from .trajectories import interpolate_missing_points, last_velocity
 from .vector_map import Lane, Map, MapPoint, move_polylines, nearest_polylines, polylines_of
@@ -16,6 +17,8 @@ __all__ = [
     'boxes_from_world',
     'corners_inside',
     'corners_of',
+    'drive_along_lanes',
+    'driving_lanes',
     'interpolate_missing_points',
     'invert_rigid',
     'last_velocity',

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
+from ...structures import drive_along_lanes, driving_lanes
 from ..map_encoder import VectorMapAttention, VectorMaps
 from ..warping import read_maps
 from .velocity_head import Motion
@@ -19,16 +20,18 @@ _FAST = 10.0  # m/s that count as 1 in the network
 
 @MODELS.register_module()
 class TrajectoryHead(BaseModule):
-    r"""Future positions of boxes: what a constant velocity leaves to be said.
+    r"""Future positions of boxes: what driving on leaves to be said.
 
     The map is sampled on a grid round each box whose axes are the map's. Features, size, class and
     the box's :class:`Motion` go through a small perceptron to a residual r,
 
-    .. math:: y_{kt} = c + s_k\,v\,t + r_{kt},
+    .. math:: y_{kt} = d(c, s_k\,v, t) + r_{kt},
 
-    with c the box's centre and v its velocity (0 without a velocity head). What is taken to stand
-    is forecast to stand exactly. Nothing depends on the box's heading: which end of a box is the
-    front is what detectors tell worst, and a path in the box's own frame turns round with it.
+    where d drives on from the box's centre c with its velocity v (0 without a velocity head):
+    straight, or with ``follow_lanes`` along the lanes of the vector map at constant speed. What is
+    taken to stand is forecast to stand exactly. Nothing depends on the box's heading: which end of
+    a box is the front is what detectors tell worst, and a path in the box's own frame turns round
+    with it.
 
     Each object counts by its mean error over the known times V, relative to how far it goes, so
     that a few fast cars do not outweigh all others; with several modes the winner takes all: the
@@ -55,6 +58,7 @@ class TrajectoryHead(BaseModule):
         grid: offsets from the box's centre, metres, along both axes, that are sampled.
         position_noise: standard deviation (m) of the noise on boxes in training.
         motion_channels: width of the motions' features; 0 is for a model without velocity head.
+        follow_lanes: needs the vector map; what is off its lanes drives straight on.
         map_attention: settings of the :class:`VectorMapAttention` from a box to the polylines
             nearest to it; None looks at no map.
         loss_weight: of ``loss_trajectory``.
@@ -76,6 +80,7 @@ class TrajectoryHead(BaseModule):
         grid: tuple[float, ...] = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0),
         position_noise: float = 0.2,
         motion_channels: int = 0,
+        follow_lanes: bool = False,
         map_attention: dict | None = None,
         loss_weight: float = 1.0,
         mode_weight: float = 1.0,
@@ -88,15 +93,15 @@ class TrajectoryHead(BaseModule):
             )
         self.num_classes = num_classes
         self.num_steps, self.num_modes = num_steps, num_modes
-        self.position_noise = position_noise
+        self.position_noise, self.follow_lanes = position_noise, follow_lanes
         self.loss_weight, self.mode_weight = loss_weight, mode_weight
         offsets = torch.tensor(grid)
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
-        times = step * torch.arange(1, num_steps + 1, dtype=torch.float32)
+        self.seconds = [step * number for number in range(1, num_steps + 1)]
         paces = torch.linspace(0.5, 1.5, num_modes) if num_modes > 1 else torch.ones(1)
         self.register_buffer('grid', torch.cartesian_prod(offsets, offsets), persistent=False)
         self.register_buffer('limits', limits, persistent=False)
-        self.register_buffer('times', times, persistent=False)
+        self.register_buffer('times', torch.tensor(self.seconds), persistent=False)
         self.register_buffer('paces', paces, persistent=False)
         self.reduce = nn.Conv2d(in_channels, feat_channels // 4, 1)
         inputs = len(self.grid) * (feat_channels // 4) + _BOX_FEATURES + num_classes
@@ -120,7 +125,7 @@ class TrajectoryHead(BaseModule):
     @property
     def needs_map(self) -> bool:
         """Whether it looks at the vector map."""
-        return self.map_attention is not None
+        return self.follow_lanes or self.map_attention is not None
 
     def forward(
         self,
@@ -137,8 +142,8 @@ class TrajectoryHead(BaseModule):
             boxes: B tensors (M_b, 7) ``(x, y, z_bottom, l, w, h, yaw)``; M_b may be 0.
             labels: B int64 tensors (M_b,).
             motions: of the B samples' boxes; None is for a model without velocity head.
-            vector_maps: of the B samples, in the map's frame, for a head with ``map_attention``;
-                None is a map without lines.
+            vector_maps: of the B samples, in the map's frame, for a head that needs them; None is a
+                map without lines.
 
         Returns:
             B tensors (M_b, K, F, 2): positions in the map's frame if the object moves, metres;
@@ -169,15 +174,14 @@ class TrajectoryHead(BaseModule):
         motion = torch.cat([velocity / _FAST, speed.log1p()], dim=-1)
         said = [features, size, motion, one_hot, *further]
         hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
+        if vector_maps is None:
+            nothing = box.new_zeros(len(box), 1, 1, 7)
+            vector_maps = VectorMaps(nothing, nothing[..., 0].bool())
         if self.map_attention is not None:
-            if vector_maps is None:
-                nothing = box.new_zeros(len(box), 1, 1, 7)
-                vector_maps = VectorMaps(nothing, nothing[..., 0].bool())
             axes = box.new_zeros(box.shape[:2])
             hidden = self.map_attention(hidden, box[..., :2], axes, vector_maps)
         steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
-        driven = self.paces[:, None, None] * self.times[:, None] * velocity[..., None, None, :]
-        paths = box[..., None, None, :2] + driven + steps.cumsum(dim=-2)
+        paths = self._drive(box[..., :2], velocity, vector_maps) + steps.cumsum(dim=-2)
         if self.mode_score is None:
             scores = paths.new_zeros(paths.shape[:3])
         else:
@@ -186,6 +190,18 @@ class TrajectoryHead(BaseModule):
             [one[:count] for one, count in zip(found, counts, strict=True)]
             for found in (paths, scores)
         )
+
+    def _drive(self, centres: Tensor, velocities: Tensor, vector_maps: VectorMaps) -> Tensor:
+        """(B, M, K, F, 2) where each mode's pace would take the boxes (B, M, 2), metres."""
+        paced = velocities[:, :, None] * self.paces[:, None]
+        if not self.follow_lanes:
+            driven = self.times[:, None] * paced[..., None, :]
+            return centres[:, :, None, None] + driven
+        starts = centres[:, :, None].expand(-1, -1, self.num_modes, -1)
+        paths = drive_along_lanes(
+            starts.flatten(1, 2), paced.flatten(1, 2), driving_lanes(*vector_maps), self.seconds
+        )
+        return paths.unflatten(1, (-1, self.num_modes))
 
     def _sample(self, bev: Tensor, boxes: Tensor) -> Tensor:
         """(B, M, G * C) features of the map on the grid round each of the boxes (B, M, 7)."""

@@ -1,0 +1,74 @@
+"""Where who drives is carried by the lanes of a vector map."""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ['drive_along_lanes', 'driving_lanes']
+
+_DRIVING = 1  # type of a polyline, see vector_map.py
+_NEAR, _ALONG = 2.5, math.cos(math.radians(30.0))  # m and least cosine, from a lane to its driver
+_DRIVES = 2.0  # m/s
+_STRIDE = 0.25  # seconds from one choice of a lane to the next
+
+
+def driving_lanes(polylines: Tensor, mask: Tensor) -> Tensor:
+    """Points of driving lanes, as :func:`drive_along_lanes` takes them.
+
+    Args:
+        polylines: (B, L, P, 7) ``[x, y, z, dx, dy, dz, type]``, metres.
+        mask: (B, L, P) bool, which points there are.
+
+    Returns:
+        (B, L * P, 4) ``[x, y, dx, dy]`` with unit vectors along the lanes; NaN where there is no
+        point of a driving lane.
+    """
+    points = polylines.flatten(1, 2)
+    length = points[..., 3:5].norm(dim=-1, keepdim=True)
+    there = mask.flatten(1, 2) & (points[..., 6] == _DRIVING) & (length[..., 0] > 0)
+    lanes = torch.cat([points[..., :2], points[..., 3:5] / length], dim=-1)
+    return lanes.masked_fill(~there[..., None], math.nan)
+
+
+@torch.no_grad()
+def drive_along_lanes(
+    positions: Tensor, velocities: Tensor, lanes: Tensor, times: list[float]
+) -> Tensor:
+    """Drive on at constant speed: along the nearest lane that leads that way, or else straight.
+
+    A lane leads that way if it lies within 2.5 m and 30 degrees. An offset from its middle is kept.
+    What is slower than 2 m/s goes straight on. All four figures are our choice.
+
+    Args:
+        positions: (B, M, 2) metres.
+        velocities: (B, M, 2) m/s.
+        lanes: (B, K, 4), see :func:`driving_lanes`; K may be 0.
+        times: F, rising, seconds.
+
+    Returns:
+        (B, M, F, 2) metres.
+    """
+    speed = velocities.norm(dim=-1, keepdim=True)
+    heading = velocities / speed.clamp(min=1e-9)
+    drives = speed[..., 0] >= _DRIVES
+    middles, along = lanes[:, None, :, :2], lanes[:, None, :, 2:]
+    paths, now = [], 0.0
+    for until in times:
+        strides = max(1, round((until - now) / _STRIDE))
+        way = (until - now) / strides * speed
+        for _ in range(strides):
+            if lanes.shape[1]:
+                # The lane half a stride ahead: in bends, the one here leads outwards.
+                halfway = positions + 0.5 * way * heading
+                away = (halfway[:, :, None] - middles).square().sum(dim=-1)
+                # Comparisons with NaN are false.
+                leads = (heading[:, :, None] * along).sum(dim=-1) >= _ALONG
+                away, nearest = away.where(leads, torch.inf).min(dim=-1)
+                follows = drives & (away < _NEAR**2)
+                lane = along[:, 0].gather(1, nearest[..., None].expand(-1, -1, 2))
+                heading = torch.where(follows[..., None], lane, heading)
+            positions = positions + way * heading
+        paths.append(positions)
+        now = until
+    return torch.stack(paths, dim=2)
