@@ -2,9 +2,9 @@
 # One agent is left, and the fusion neck passes its map on.
 _base_ = './f-cooper_v2xpnp-vc.py'
 train_pipeline = [
-    *_base_.train_pipeline[:2],
+    *_base_.train_pipeline[:3],
     dict(type='MergeAgentPoints'),
-    *_base_.train_pipeline[2:],
+    *_base_.train_pipeline[3:],
 ]
 test_pipeline = [
     *_base_.test_pipeline[:3],

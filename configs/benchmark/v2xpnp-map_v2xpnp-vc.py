@@ -3,9 +3,3 @@ _base_ = './v2xpnp_v2xpnp-vc.py'
 model = dict(
     map_neck=dict(type='VectorMapNeck', channels=256, point_cloud_range={{_base_.model_range}})
 )
-train_pipeline = [
-    *_base_.train_pipeline[:1],
-    dict(type='LoadVectorMap'),
-    *_base_.train_pipeline[1:],
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -2,7 +2,10 @@
 _base_ = './v2xpnp.py'
 data_root = 'data/mini_v2xpnp'
 point_cloud_range = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
-load = [dict(type='LoadCooperativePoints', zero_intensity=True)]
+load = [
+    dict(type='LoadCooperativePoints', zero_intensity=True),
+    dict(type='LoadVectorMap'),
+]
 train_pipeline = [
     *load,
     dict(type='ProjectPointsToEgo'),
@@ -13,7 +16,6 @@ train_pipeline = [
 ]
 test_pipeline = [
     *load,
-    dict(type='LoadVectorMap'),
     dict(type='ProjectPointsToEgo'),
     dict(
         type='CooperativeRangeFilter',

@@ -8,7 +8,10 @@ class_names = ('vehicle', 'pedestrian', 'truck')
 point_cloud_range = [-70.4, -40.0, -5.0, 70.4, 40.0, 3.0]
 sequence = dict(num_history=4, num_future=6, step=0.5)  # 2 s and 3 s at 2 Hz
 
-load = [dict(type='LoadCooperativePoints', zero_intensity=True)]
+load = [
+    dict(type='LoadCooperativePoints', zero_intensity=True),
+    dict(type='LoadVectorMap'),
+]
 train_pipeline = [
     *load,
     dict(type='ProjectPointsToEgo'),
@@ -18,7 +21,6 @@ train_pipeline = [
 ]
 test_pipeline = [
     *load,
-    dict(type='LoadVectorMap'),
     dict(type='ProjectPointsToEgo'),
     dict(
         type='CooperativeRangeFilter',

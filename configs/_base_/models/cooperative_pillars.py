@@ -73,6 +73,7 @@ model = dict(
         num_classes=3,
         point_cloud_range=model_range,
         motion_channels=128,
+        follow_lanes=True,
         feat_channels=256,
         loss_weight=0.2,
     ),
