@@ -181,15 +181,6 @@ ENDS = {
 }
 
 
-@pytest.fixture
-def hears_sigint() -> Iterator[None]:
-    """Processes that a shell has put into the background are started deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures('hears_sigint')
 @pytest.mark.parametrize('end', ENDS)
 @pytest.mark.parametrize('command', WRITERS)
 def test_what_is_left(command, end, data_root, tmp_path, monkeypatch, second):
