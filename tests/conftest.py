@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,9 @@ from mmengine.registry import DefaultScope, init_default_scope
 import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 from projects.TurboTrain.turbotrain.simulation import simulate_dataset
 from tests.simulation.tiny import TINY
+
+# What a shell has put into the background is deaf to SIGINT, and so would be all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -76,8 +76,9 @@ def record_calls(model: nn.Module, batch: dict) -> dict[str, list[Callable[[], A
     """Run the loss once; for each child of the model, its calls as functions that repeat them."""
     calls: dict[str, list[Callable[[], Any]]] = {}
     # Heads are called by their loss, all other modules by their forward.
+    ways = 'loss', 'loss_and_predict', 'forward'
     methods = {
-        name: (module, 'loss' if hasattr(module, 'loss') else 'forward')
+        name: (module, next(way for way in ways if hasattr(module, way)))
         for name, module in model.named_children()
         if name != 'data_preprocessor'
     }
