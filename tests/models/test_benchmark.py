@@ -62,7 +62,8 @@ def occupied(sample: dict) -> list[int]:
 def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
     cfg = Config.fromfile(path)
     expected = {
-        'loss_cls', 'loss_bbox', 'loss_dir', 'loss_velocity', 'loss_moving', 'loss_trajectory'
+        'loss_cls', 'loss_bbox', 'loss_dir', 'loss_step', 'loss_velocity', 'loss_acceleration',
+        'loss_moving', 'loss_trajectory',
     }  # fmt: skip
     modes = cfg.model.trajectory_head.get('num_modes', 1)
     if modes > 1:

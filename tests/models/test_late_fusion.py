@@ -187,6 +187,7 @@ def with_truth(agents: Agents) -> Det3DDataSample:
         bboxes_3d=truth.bboxes_3d, labels_3d=truth.labels_3d,
         future_trajectories=truth.trajectories[:, 0], future_valid=torch.ones(8, 6).bool(),
         velocity=truth.velocity, velocity_valid=torch.ones(8).bool(),
+        acceleration=0.1 * truth.velocity, acceleration_valid=torch.ones(8).bool(),
     )  # fmt: skip
     return sample
 
@@ -206,6 +207,8 @@ def test_every_agent_has_the_labels_in_its_own_frame(detector):
         assert torch.equal(truth.future_valid.any(dim=1), inside)
         torch.testing.assert_close(truth.velocity, expected.velocity, atol=1e-4, rtol=0)
         assert torch.equal(truth.velocity_valid, inside)
+        torch.testing.assert_close(truth.acceleration, 0.1 * truth.velocity)
+        assert torch.equal(truth.acceleration_valid, inside)
 
 
 def cloud(seed: int, count: int = 400) -> torch.Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from projects.TurboTrain.turbotrain.models import TrajectoryHead, VectorMaps
 from projects.TurboTrain.turbotrain.models.heads import Motion
+from projects.TurboTrain.turbotrain.structures import drive_along_lanes, driving_lanes
 from tests.models.test_map_encoder import road_maps
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
@@ -33,12 +34,26 @@ def speeds(count: int) -> torch.Tensor:
 
 
 def motions(*velocities: torch.Tensor, moving: bool = True) -> list[Motion]:
-    return [Motion(v, torch.full(v.shape[:1], moving), v.new_zeros(len(v), 0)) for v in velocities]
+    moves = [torch.full(v.shape[:1], moving) for v in velocities]
+    return [
+        Motion(v, torch.zeros_like(v), going, v.new_zeros(len(v), 0))
+        for v, going in zip(velocities, moves, strict=True)
+    ]
 
 
 def driven(box: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
     """(M, F, 2) positions at a constant velocity."""
     return box[:, None, :2] + TIMES[:, None] * velocity[:, None]
+
+
+def arcs(count: int) -> VectorMaps:
+    """For each sample a driving lane from the origin along x that bends to the left."""
+    angle = torch.arange(0.0, 1.6, 0.1)
+    lines = torch.zeros(count, 1, len(angle), 7)
+    lines[..., 0], lines[..., 1] = 10 * angle.sin(), 10 - 10 * angle.cos()
+    lines[..., 3], lines[..., 4] = angle.cos(), angle.sin()
+    lines[..., 6] = 1.0
+    return VectorMaps(lines, torch.ones(lines.shape[:3]).bool())
 
 
 def everything(count: int) -> list[torch.Tensor]:
@@ -78,12 +93,47 @@ def test_untrained_it_drives_on_at_the_velocity_that_is_given():
     torch.testing.assert_close(still, driven(given, 0 * velocity)[:, None])
 
 
+@pytest.mark.parametrize('modes', [1, 3])
+def test_untrained_it_follows_lanes_where_it_is_told_to(modes):
+    """Each mode at its own pace; and straight on without a map."""
+    head = make_head(num_modes=modes, follow_lanes=True)
+    assert head.needs_map and not make_head().needs_map
+    velocity, bev = torch.tensor([[6.0, 0.0], [0.0, 6.0], [0.5, 0.0]]), torch.randn(2, 4, 32, 32)
+    given = boxes(3)
+    given[:, :2] = 0
+    paces = torch.linspace(0.5, 1.5, modes)[:, None] if modes > 1 else torch.ones(1, 1)
+    told = motions(velocity[:1], velocity)
+    found, _ = head(bev, [given[:1], given], [labels(1), labels(3)], told, arcs(2))
+    lanes = driving_lanes(*arcs(1))
+    for box, own, paths in zip((given[:1], given), (velocity[:1], velocity), found, strict=True):
+        for pace, path in zip(paces, paths.unbind(1), strict=True):
+            expected = drive_along_lanes(box[None, :, :2], pace * own[None], lanes, TIMES.tolist())
+            torch.testing.assert_close(path, expected[0])
+    assert (found[1][0, 0] - driven(given, paces[0] * velocity)[0]).norm(dim=-1).max() > 0.5
+    (_, plain), _ = head(bev, [given[:1], given], [labels(1), labels(3)], told)
+    torch.testing.assert_close(plain[:, 0], driven(given, paces[0] * velocity))
+
+
+def test_accelerations_count_along_the_way():
+    """Across the way they count for nothing: what turns follows its lane, or goes straight on."""
+    head, velocity = make_head(), torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    given, bev = boxes(3), torch.randn(1, 4, 32, 32)
+    given[:, :2] = 0
+    (told,) = motions(velocity)
+    told = told._replace(acceleration=torch.tensor([[2.0, 0.0], [0.0, 5.0], [1.0, -4.0]]))
+    ((paths,), _) = head(bev, [given], [labels(3)], [told])
+    ends = paths[:, 0, -1]
+    assert ends[0, 0] > 12 + 5 and not ends[0, 1]
+    torch.testing.assert_close(ends[1], torch.tensor([12.0, 0.0]))
+    assert 0 < ends[2, 1] < 6 and not ends[2, 0]
+
+
 def test_what_is_thought_to_stand_stands_exactly():
-    head, given = trained(make_head()), boxes(6)
+    head, given = trained(make_head(follow_lanes=True)), boxes(6)
     bev = torch.randn(1, 4, 32, 32)
     for moves in (False, True):
         told = motions(speeds(6), moving=moves)
-        ((paths, scores),) = head.predict(bev, [given], [labels(6)], told)
+        ((paths, scores),) = head.predict(bev, [given], [labels(6)], told, arcs(1))
         assert ((paths == given[:, None, None, :2]).all() == (not moves)).item()
         torch.testing.assert_close(scores, torch.ones(6, 1))
 
@@ -91,7 +141,8 @@ def test_what_is_thought_to_stand_stands_exactly():
 @pytest.mark.parametrize('modes', [1, 3])
 def test_no_path_depends_on_which_way_the_box_points(modes):
     """Detectors take the rear for the front, and hardly know the headings of pedestrians."""
-    head = trained(make_head(num_modes=modes, map_attention=dict(embed_channels=16)))
+    settings = dict(follow_lanes=True, map_attention=dict(embed_channels=16))
+    head = trained(make_head(num_modes=modes, **settings))
     given, bev, maps = boxes(6), torch.randn(1, 4, 32, 32), road_maps()
     before = head.predict(bev, [given], [labels(6)], motions(speeds(6)), maps)[0]
     for turn in (math.pi, 0.7):

@@ -2,10 +2,13 @@ import math
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from projects.TurboTrain.turbotrain.errors import SettingError
 from projects.TurboTrain.turbotrain.models import VelocityHead
 from projects.TurboTrain.turbotrain.models.headings import head_along
+from projects.TurboTrain.turbotrain.models.matching import StepMatcher
+from projects.TurboTrain.turbotrain.models.occupancy import likeness
 from projects.TurboTrain.turbotrain.models.squares import turned, turned_vectors
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
@@ -14,7 +17,6 @@ RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
 def make_head(**kwargs) -> VelocityHead:
     torch.manual_seed(0)
     head = VelocityHead(3, 2, RANGE, crop_cells=17, refine_cells=9, feat_channels=32, **kwargs)
-    torch.nn.init.normal_(head.velocity.weight, std=0.3)
     torch.nn.init.normal_(head.rest.weight, std=0.3)
     return head
 
@@ -37,16 +39,29 @@ def maps_of(head: VelocityHead, clouds: list[torch.Tensor]):
     return head.look(clouds, None, torch.zeros(1, dtype=torch.long), 1)
 
 
+def truth_of(box: torch.Tensor, velocity: torch.Tensor, known: bool = True) -> InstanceData:
+    mask = torch.full((len(box), 6), known)
+    return InstanceData(
+        velocity=velocity,
+        velocity_valid=mask[:, 0],
+        acceleration=torch.zeros_like(velocity),
+        acceleration_valid=mask[:, 0],
+        future_trajectories=box[:, None, :2]
+        + 0.5 * torch.arange(1, 7)[:, None] * velocity[:, None],
+        future_valid=mask,
+    )
+
+
 def learn(head: VelocityHead, steps: int) -> None:
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
     for step in range(steps):
         clouds, box, velocity = scene(step)
-        future = box[:, None, :2] + 0.5 * torch.arange(1, 7)[:, None] * velocity[:, None]
-        known = torch.ones(len(box), 6, dtype=torch.bool)
         losses, _ = head.loss_and_predict(
-            maps_of(head, clouds), [box], [torch.zeros(len(box), dtype=torch.long)],
-            [velocity], [known[:, 0]], [future], [known],
-        )  # fmt: skip
+            maps_of(head, clouds),
+            [box],
+            [torch.zeros(len(box), dtype=torch.long)],
+            [truth_of(box, velocity)],
+        )
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
@@ -63,6 +78,42 @@ def test_it_learns_from_few_scenes_how_objects_move():
     assert 2 < moves.sum() < len(box)
     assert torch.equal(found.moving, moves)
     assert (found.velocity - velocity).norm(dim=1).max() < 0.8
+
+
+def test_steps_that_were_never_seen_are_found():
+    """The matcher learns from what moves a cell or two at most, and is asked about five."""
+    torch.manual_seed(0)
+    matcher = StepMatcher(13, 2, 8, 4)
+    optimizer = torch.optim.Adam(matcher.parameters(), lr=1e-2)
+    told = torch.zeros(32, 4)
+
+    def batch(furthest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        steps = torch.randint(-furthest, furthest + 1, (32, 2))
+        squares = (torch.rand(32, 4, 1, 29, 29) < 0.02).float()
+        squares[:, 3] = squares[:, 2]  # the current frame, with itself
+        for square, step in zip(squares, steps, strict=True):
+            for frame, ago in ((0, 2), (1, 1), (2, 0), (3, 0)):
+                x, y = 14 - ago * step[0], 14 - ago * step[1]
+                square[frame, 0, y - 1 : y + 2, x] = 1
+        objects = torch.zeros(32, 5, 5, dtype=torch.bool)
+        objects[:, 1:4, 2] = True
+        found = likeness(squares[:, [0, 1, 2, 3]], objects)
+        now = likeness(squares[:, [2, 3]], objects)
+        return torch.cat([found[:, :2], now], dim=1), steps.float()
+
+    for _ in range(150):
+        found, steps = batch(2)
+        loss = matcher.loss(matcher(found, told), steps).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found, steps = batch(5)
+        scores = matcher(found, told)
+    off = (matcher.best(scores) - steps).norm(dim=1)
+    assert (off < 0.5).float().mean() > 0.85
+    stands = steps.abs().amax(dim=1) <= 1
+    assert matcher.stands(scores)[stands].mean() > matcher.stands(scores)[~stands].mean() + 2
 
 
 @pytest.mark.parametrize('turn', [math.pi, 0.7])
@@ -105,11 +156,12 @@ def test_batches_and_samples_without_boxes():
 def test_nothing_known_is_a_loss_of_zero_with_a_graph(count):
     head = make_head()
     clouds, box, velocity = scene(0)
-    unknown = torch.zeros(count, 6, dtype=torch.bool)
     losses, (motion,) = head.loss_and_predict(
-        maps_of(head, clouds), [box[:count]], [torch.zeros(count, dtype=torch.long)],
-        [velocity[:count]], [unknown[:, 0]], [torch.zeros(count, 6, 2)], [unknown],
-    )  # fmt: skip
+        maps_of(head, clouds),
+        [box[:count]],
+        [torch.zeros(count, dtype=torch.long)],
+        [truth_of(box[:count], velocity[:count], known=False)],
+    )
     assert len(motion.velocity) == count
     for loss in losses.values():
         assert loss == 0
@@ -129,14 +181,14 @@ def test_squares_and_vectors_turn_together():
         assert (column - 2, row - 2) == tuple(vector.tolist())
 
 
-def test_boxes_that_drive_backwards_are_turned_round():
-    yaw = torch.tensor([0.0, 3.0, 1.0, 1.0])
-    boxes = torch.cat([torch.arange(24.0).view(4, 6), yaw[:, None]], dim=1)
-    ahead = torch.stack([yaw.cos(), yaw.sin()], dim=1)
-    velocities = ahead * torch.tensor([[2.0], [-2.0], [-0.2], [0.0]])
+def test_boxes_that_move_head_where_they_go():
+    boxes = torch.arange(28.0).view(4, 7)
+    way = torch.tensor([0.2, -3.0, 2.0, 1.0])
+    speed = torch.tensor([0.8, 9.0, 0.6, 0.0])
+    velocities = speed[:, None] * torch.stack([way.cos(), way.sin()], dim=1)
     found = head_along(boxes, velocities)
     assert torch.equal(found[:, :6], boxes[:, :6])
-    torch.testing.assert_close(found[:, 6] - yaw, torch.tensor([0.0, math.pi, 0.0, 0.0]))
+    torch.testing.assert_close(found[:, 6], torch.cat([way[:2], boxes[2:, 6]]))
 
 
 def test_samples_of_other_frames_are_refused():

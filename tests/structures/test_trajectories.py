@@ -1,6 +1,10 @@
 import numpy as np
 
-from projects.TurboTrain.turbotrain.structures import interpolate_missing_points, last_velocity
+from projects.TurboTrain.turbotrain.structures import (
+    interpolate_missing_points,
+    last_acceleration,
+    last_velocity,
+)
 from tests.golden import load_golden
 
 
@@ -30,3 +34,18 @@ def test_velocities_over_the_last_step():
     np.testing.assert_array_equal(known, [True, False, False])
     velocity, known = last_velocity(history[:, -1:], valid[:, -1:], np.zeros(1))
     assert not velocity.any() and not known.any()
+
+
+def test_accelerations_over_the_last_two_steps():
+    """From 2 m/s along x to 4 m/s along y within half a second; unknown with any gap."""
+    history = np.array([[[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]] * 3)
+    valid = np.array([[True, True, True], [False, True, True], [True, False, True]])
+    times = np.array([-1.0, -0.5, 0.0])
+    acceleration, known = last_acceleration(history, valid, times)
+    np.testing.assert_array_equal(acceleration, [[-4.0, 8.0], [0.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(known, [True, False, False])
+    for frames in (1, 2):
+        acceleration, known = last_acceleration(
+            history[:, -frames:], valid[:, -frames:], times[-frames:]
+        )
+        assert acceleration.shape == (3, 2) and not acceleration.any() and not known.any()

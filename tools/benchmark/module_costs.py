@@ -67,6 +67,8 @@ def synthetic_batch(cfg: Config, agents: int, frames: int, seed: int) -> dict:
         future_valid=torch.ones(OBJECTS, 6, dtype=torch.bool),
         velocity=torch.zeros(OBJECTS, 2),
         velocity_valid=torch.ones(OBJECTS, dtype=torch.bool),
+        acceleration=torch.zeros(OBJECTS, 2),
+        acceleration_valid=torch.ones(OBJECTS, dtype=torch.bool),
     )
     points = torch.from_numpy(clouds.reshape(-1, 4)).float()
     return dict(inputs=dict(points=[points]), data_samples=[sample])

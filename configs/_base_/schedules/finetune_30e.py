@@ -9,7 +9,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
     tasks=dict(
         detection=['loss_cls', 'loss_bbox', 'loss_dir'],
-        prediction=['loss_velocity', 'loss_moving', 'loss_trajectory*'],
+        prediction=[
+            'loss_step', 'loss_velocity', 'loss_acceleration', 'loss_moving', 'loss_trajectory*',
+        ],  # fmt: skip
     ),
     aggregator=dict(type='PCGrad'),
     schedule=dict(type='PeriodicSchedule', free=2, suppress=1),  # our choice

@@ -11,6 +11,7 @@ _DRIVING = 1  # type of a polyline, see vector_map.py
 _NEAR, _ALONG = 2.5, math.cos(math.radians(30.0))  # m and least cosine, from a lane to its driver
 _DRIVES = 2.0  # m/s
 _STRIDE = 0.25  # seconds from one choice of a lane to the next
+_FADES = 3.0  # seconds in which an acceleration fades to a third
 
 
 def driving_lanes(polylines: Tensor, mask: Tensor) -> Tensor:
@@ -33,31 +34,41 @@ def driving_lanes(polylines: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def drive_along_lanes(
-    positions: Tensor, velocities: Tensor, lanes: Tensor, times: list[float]
+    positions: Tensor,
+    velocities: Tensor,
+    lanes: Tensor,
+    times: list[float],
+    accelerations: Tensor | None = None,
 ) -> Tensor:
-    """Drive on at constant speed: along the nearest lane that leads that way, or else straight.
+    """Drive on: along the nearest lane that leads that way, or else straight.
 
     A lane leads that way if it lies within 2.5 m and 30 degrees. An offset from its middle is kept.
-    What is slower than 2 m/s goes straight on. All four figures are our choice.
+    What is slower than 2 m/s goes straight on. An acceleration fades with a time constant of 3 s,
+    and who brakes stops. All five figures are our choice.
 
     Args:
         positions: (B, M, 2) metres.
         velocities: (B, M, 2) m/s.
         lanes: (B, K, 4), see :func:`driving_lanes`; K may be 0.
         times: F, rising, seconds.
+        accelerations: (B, M) m/s^2 of the speed; None is for a constant speed.
 
     Returns:
         (B, M, F, 2) metres.
     """
-    speed = velocities.norm(dim=-1, keepdim=True)
-    heading = velocities / speed.clamp(min=1e-9)
-    drives = speed[..., 0] >= _DRIVES
+    start = velocities.norm(dim=-1, keepdim=True)
+    heading = velocities / start.clamp(min=1e-9)
     middles, along = lanes[:, None, :, :2], lanes[:, None, :, 2:]
     paths, now = [], 0.0
     for until in times:
         strides = max(1, round((until - now) / _STRIDE))
-        way = (until - now) / strides * speed
-        for _ in range(strides):
+        for number in range(strides):
+            speed = start
+            if accelerations is not None:
+                middle = now + (until - now) * (number + 0.5) / strides
+                lasted = _FADES * (1 - math.exp(-middle / _FADES))
+                speed = (start + lasted * accelerations[..., None]).clamp(min=0)
+            way = (until - now) / strides * speed
             if lanes.shape[1]:
                 # The lane half a stride ahead: in bends, the one here leads outwards.
                 halfway = positions + 0.5 * way * heading
@@ -65,7 +76,7 @@ def drive_along_lanes(
                 # Comparisons with NaN are false.
                 leads = (heading[:, :, None] * along).sum(dim=-1) >= _ALONG
                 away, nearest = away.where(leads, torch.inf).min(dim=-1)
-                follows = drives & (away < _NEAR**2)
+                follows = (speed[..., 0] >= _DRIVES) & (away < _NEAR**2)
                 lane = along[:, 0].gather(1, nearest[..., None].expand(-1, -1, 2))
                 heading = torch.where(follows[..., None], lane, heading)
             positions = positions + way * heading

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ['interpolate_missing_points', 'last_velocity']
+__all__ = ['interpolate_missing_points', 'last_acceleration', 'last_velocity']
 
 
 def interpolate_missing_points(trajectories: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -45,3 +45,26 @@ def last_velocity(
     known = valid[:, -2] & valid[:, -1]
     velocity = (history[:, -1] - history[:, -2]) / (times[-1] - times[-2])
     return velocity * known[:, None], known
+
+
+def last_acceleration(
+    history: np.ndarray, valid: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Changes of velocity from the last step but one to the last step of past positions.
+
+    Args:
+        history: see :func:`last_velocity`.
+        valid: see :func:`last_velocity`.
+        times: see :func:`last_velocity`.
+
+    Returns:
+        acceleration: (M, 2) m/s^2, 0 where it is not known.
+        known: (M,) bool.
+    """
+    after, known_after = last_velocity(history, valid, times)
+    before, known_before = last_velocity(history[:, :-1], valid[:, :-1], times[:-1])
+    known = known_after & known_before
+    if not known.any():
+        return np.zeros_like(after), known
+    # From the middle of one step to the middle of the next.
+    return (after - before) / ((times[-1] - times[-3]) / 2) * known[:, None], known

@@ -7,7 +7,7 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
-from ...structures import last_velocity
+from ...structures import last_acceleration, last_velocity
 
 __all__ = ['PackCooperativeInputs']
 
@@ -36,8 +36,9 @@ class PackCooperativeInputs(BaseTransform):
         Det3DDataSample whose ``gt_instances_3d`` hold ``bboxes_3d`` (LiDARInstance3DBoxes),
         ``labels_3d``, ``track_ids``, ``future_trajectories`` (M, F, 2), ``future_valid`` (M, F),
         ``history_trajectories`` (M, T, 2) and ``history_valid`` (M, T), ``velocity`` (M, 2) m/s,
-        from the last past position to the current one, and ``velocity_valid`` (M,), and whose
-        metainfo holds ``agents``, ``num_points`` (the clouds' lengths), ``scenario``, ``frame``,
+        from the last past position to the current one, and ``velocity_valid`` (M,),
+        ``acceleration`` (M, 2) m/s^2 and ``acceleration_valid`` (M,) likewise, and whose metainfo
+        holds ``agents``, ``num_points`` (the clouds' lengths), ``scenario``, ``frame``,
         ``sample_idx``, ``cloud_paths`` and, if loaded, ``vector_map`` with its mask and
         ``future_is_known``.
     """
@@ -48,13 +49,17 @@ class PackCooperativeInputs(BaseTransform):
         instances = InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes))
         for name, dtype in _DTYPES.items():
             instances[name] = torch.as_tensor(results[f'gt_{name}'], dtype=dtype)
-        velocity, known = last_velocity(
+        past = (
             results['gt_history_trajectories'],
             results['gt_history_valid'],
             results['agents'].time_offsets,
         )
-        instances.velocity = torch.from_numpy(velocity.astype(np.float32))
-        instances.velocity_valid = torch.from_numpy(known)
+        for name, (value, known) in (
+            ('velocity', last_velocity(*past)),
+            ('acceleration', last_acceleration(*past)),
+        ):
+            instances[name] = torch.from_numpy(value.astype(np.float32))
+            instances[f'{name}_valid'] = torch.from_numpy(known)
         meta = {key: results[key] for key in _META_KEYS if key in results}
         meta['num_points'] = [len(cloud) for cloud in results['points']]
         sample = Det3DDataSample()

@@ -51,8 +51,7 @@ class CooperativeDetector(Base3DDetector):
         temporal_neck: (agents, frames) to agents; None is for samples of one frame.
         fusion_neck: agents to ego; None is for detectors that do not fuse maps.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
-        velocity_head: tells how boxes move, and turns round those that drive backwards; None does
-            not.
+        velocity_head: tells how boxes move, and turns them to head where they go; None does not.
         trajectory_head: forecasts boxes; None detects only.
         compression: what an agent sends in place of its map; None sends the map itself.
         multi_step: send the maps of all frames.
@@ -292,13 +291,7 @@ class CooperativeDetector(Base3DDetector):
         motions = None
         if self.velocity_head is not None:
             own, motions = self.velocity_head.loss_and_predict(
-                around.occupancy,
-                boxes,
-                labels,
-                velocities=[t.velocity for t in truth],
-                known=[t.velocity_valid for t in truth],
-                futures=[t.future_trajectories for t in truth],
-                future_known=[t.future_valid for t in truth],
+                around.occupancy, boxes, labels, truth
             )
             losses |= own
         if self.trajectory_head is not None:
@@ -351,7 +344,7 @@ class CooperativeDetector(Base3DDetector):
         if motions is not None:
             for sample, result, box, motion in zip(samples, results, boxes, motions, strict=True):
                 result.velocity = motion.velocity
-                turned = head_along(box, motion.velocity * motion.moving[:, None])
+                turned = head_along(box, motion.velocity)
                 result.bboxes_3d = sample.box_type_3d(turned, box_dim=turned.shape[1])
         if paths is not None:
             for result, (trajectories, scores) in zip(results, paths, strict=True):

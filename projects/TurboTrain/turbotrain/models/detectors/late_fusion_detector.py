@@ -148,11 +148,12 @@ class LateFusionDetector(CooperativeDetector):
         heights = (boxes[:, 2] + boxes[:, 5] / 2)[:, None]
         futures = move_paths(agent_from_ego[:, None], truth.future_trajectories, heights)
         velocities = turn(agent_from_ego, truth.velocity)
+        accelerations = turn(agent_from_ego, truth.acceleration)
         low, high = self.limits[:2], self.limits[3:5]
         inside = ((moved[..., :2] > low) & (moved[..., :2] < high)).all(dim=-1)
         examples = []
-        for own, own_futures, velocity, near in zip(
-            moved, futures, velocities, inside, strict=True
+        for own, own_futures, velocity, acceleration, near in zip(
+            moved, futures, velocities, accelerations, inside, strict=True
         ):
             example = Det3DDataSample(metainfo=sample.metainfo)
             example.gt_instances_3d = InstanceData(
@@ -162,6 +163,8 @@ class LateFusionDetector(CooperativeDetector):
                 future_valid=truth.future_valid & near[:, None],
                 velocity=velocity,
                 velocity_valid=truth.velocity_valid & near,
+                acceleration=acceleration,
+                acceleration_valid=truth.acceleration_valid & near,
             )
             examples.append(example)
         return examples

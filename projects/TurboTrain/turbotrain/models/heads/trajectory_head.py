@@ -25,10 +25,10 @@ class TrajectoryHead(BaseModule):
     The map is sampled on a grid round each box whose axes are the map's. Features, size, class and
     the box's :class:`Motion` go through a small perceptron to a residual r,
 
-    .. math:: y_{kt} = d(c, s_k\,v, t) + r_{kt},
+    .. math:: y_{kt} = d(c, s_k\,v, s_k\,a, t) + r_{kt},
 
-    where d drives on from the box's centre c with its velocity v (0 without a velocity head):
-    straight, or with ``follow_lanes`` along the lanes of the vector map at constant speed. What is
+    where d drives on from the box's centre c with its velocity v and acceleration a (0 without a
+    velocity head), straight, or with ``follow_lanes`` along the lanes of the vector map. What is
     taken to stand is forecast to stand exactly. Nothing depends on the box's heading: which end of
     a box is the front is what detectors tell worst, and a path in the box's own frame turns round
     with it.
@@ -101,7 +101,6 @@ class TrajectoryHead(BaseModule):
         paces = torch.linspace(0.5, 1.5, num_modes) if num_modes > 1 else torch.ones(1)
         self.register_buffer('grid', torch.cartesian_prod(offsets, offsets), persistent=False)
         self.register_buffer('limits', limits, persistent=False)
-        self.register_buffer('times', torch.tensor(self.seconds), persistent=False)
         self.register_buffer('paces', paces, persistent=False)
         self.reduce = nn.Conv2d(in_channels, feat_channels // 4, 1)
         inputs = len(self.grid) * (feat_channels // 4) + _BOX_FEATURES + num_classes
@@ -163,8 +162,10 @@ class TrajectoryHead(BaseModule):
 
         box, label = padded([b[:, :7] for b in boxes]), padded(labels)
         velocity, further = box.new_zeros(*box.shape[:2], 2), []
+        acceleration = velocity
         if motions is not None:
             velocity = padded([motion.velocity for motion in motions])
+            acceleration = padded([motion.acceleration for motion in motions])
             further = [padded([motion.features for motion in motions])]
         features = self._sample(self.reduce(bev), box)
         one_hot = functional.one_hot(label, self.num_classes).to(features.dtype)
@@ -181,7 +182,8 @@ class TrajectoryHead(BaseModule):
             axes = box.new_zeros(box.shape[:2])
             hidden = self.map_attention(hidden, box[..., :2], axes, vector_maps)
         steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
-        paths = self._drive(box[..., :2], velocity, vector_maps) + steps.cumsum(dim=-2)
+        driven = self._drive(box[..., :2], velocity, acceleration, vector_maps)
+        paths = driven + steps.cumsum(dim=-2)
         if self.mode_score is None:
             scores = paths.new_zeros(paths.shape[:3])
         else:
@@ -191,15 +193,21 @@ class TrajectoryHead(BaseModule):
             for found in (paths, scores)
         )
 
-    def _drive(self, centres: Tensor, velocities: Tensor, vector_maps: VectorMaps) -> Tensor:
+    def _drive(
+        self, centres: Tensor, velocities: Tensor, accelerations: Tensor, vector_maps: VectorMaps
+    ) -> Tensor:
         """(B, M, K, F, 2) where each mode's pace would take the boxes (B, M, 2), metres."""
-        paced = velocities[:, :, None] * self.paces[:, None]
+        speed = velocities.norm(dim=-1).clamp(min=1e-9)
+        gain = (accelerations * velocities).sum(dim=-1) / speed
+        lanes = driving_lanes(*vector_maps)
         if not self.follow_lanes:
-            driven = self.times[:, None] * paced[..., None, :]
-            return centres[:, :, None, None] + driven
-        starts = centres[:, :, None].expand(-1, -1, self.num_modes, -1)
+            lanes = lanes[:, :0]
         paths = drive_along_lanes(
-            starts.flatten(1, 2), paced.flatten(1, 2), driving_lanes(*vector_maps), self.seconds
+            centres.repeat_interleave(self.num_modes, dim=1),
+            (velocities[:, :, None] * self.paces[:, None]).flatten(1, 2),
+            lanes,
+            self.seconds,
+            (gain[:, :, None] * self.paces).flatten(1, 2),
         )
         return paths.unflatten(1, (-1, self.num_modes))
 

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
+from ..matching import StepMatcher
 from ..occupancy import OccupancyGrid, OccupancyMaps, likeness
 from ..squares import WAYS, SquareReader, turned, turned_vectors
 
@@ -16,6 +18,7 @@ __all__ = ['Motion', 'VelocityHead']
 
 _TYPICAL = 5.0  # m/s that count as 1 in the networks
 _MARGIN = 0.4  # m
+_WALKS = 1.0  # m/s
 
 
 class Motion(NamedTuple):
@@ -23,63 +26,72 @@ class Motion(NamedTuple):
 
     Attributes:
         velocity: (M, 2) m/s.
+        acceleration: (M, 2) m/s^2.
         moving: (M,) bool, whether they are sure to go anywhere.
         features: (M, C) what else was read of them.
     """
 
     velocity: Tensor
+    acceleration: Tensor
     moving: Tensor
     features: Tensor
 
 
 @MODELS.register_module()
 class VelocityHead(BaseModule):
-    r"""Velocity of each box from fine occupancy round it, and whether it moves at all.
+    r"""How each box moves, from fine occupancy round it: velocity, acceleration, and if at all.
 
     It looks twice, each time at what is occupied in a square in T frames, in some layers above the
     bottom of the box, in the axes of the map, and at the :func:`~.likeness` of earlier frames to
-    what is now within the box. The first square stays where the box is now and gives an estimate
-    :math:`v^0` and whether the object moves, g. The second moves along with the object as
-    :math:`v^0` says: what is left to be seen is small, whatever the speed, and more frames show it.
-    It gives the rest, :math:`v = v^0 + r`. Both learn from true boxes with noise, the second from
-    true velocities with noise as well as from the first's,
+    what is now within the box. In the first square, which stays where the box is now,
+    :class:`StepMatcher` finds the step from frame to frame and with it :math:`v^0`. The second
+    moves along with the object as :math:`v^0` says: what is left to be seen is small, whatever the
+    speed, and tells the rest of the velocity r and the acceleration a. Both learn from true boxes
+    with noise, the second from true velocities with noise as well as from the first's:
 
-    .. math:: L_v = \frac{1}{|M|} \sum_{m \in M} \mathrm{smooth}_{L1}(v_m - \hat v_m), \qquad
+    .. math:: L_s = \frac{1}{|M|} \sum_{m \in M} w_m\,\mathrm{CE}(s_m, \hat s_m), \quad
+              L_v = \frac{1}{|M|} \sum_{m \in M} \mathrm{smooth}_{L1}(v^0_m + r_m - \hat v_m),
+              \quad
+              L_a = \frac{1}{|M|} \sum_{m \in M} \mathrm{smooth}_{L1}(a_m - \hat a_m), \quad
               L_g = \frac{1}{|M|} \sum_{m \in M} \mathrm{BCE}(g_m, \hat g_m),
 
-    with the true velocity over the last step, or over the next one where an object is new, and
-    :math:`\hat g_m = 1` where it gets further than ``moving_distance`` in what is known of its
-    future. Most objects stand, and a wrong start costs each of them its forecast: g has to be above
-    ``moving_score``. Motion looks alike whichever way it goes, so that each square
-    is learned from in several of the eight ways of turning and mirroring it. Nothing depends on the
-    box's heading, which detectors tell worst of all.
+    with the true velocity over the last step, or over the next one where an object is new, its
+    change from the step before, and :math:`\hat g_m = 1` where an object gets further than
+    ``moving_distance`` in what is known of its future. Most objects stand, and a wrong start costs
+    each of them its forecast: g has to be above ``moving_score``. Motion looks alike whichever way
+    it goes, so that the second square is learned from in several of the eight ways of turning and
+    mirroring it. Nothing depends on the box's heading, which detectors tell worst of all.
 
     Maps that agents share are too coarse for this: networks on them do not learn in thousands of
     steps what this one learns in hundreds, see docs/experiments.md. It needs points of several
     frames and boxes and nothing else, so that it goes with any LiDAR detector.
 
     Source: ours. Crops of occupancy over time go back to FaF (Luo et al., CVPR 2018) and MotionNet
-    (Wu et al., CVPR 2020), which do it for whole maps; to align by an estimate and estimate what is
-    left is how optical flow is found (Lucas and Kanade, IJCAI 1981).
+    (Wu et al., CVPR 2020), which do it for whole maps; a score for each displacement is the cost
+    volume of stereo and flow (Dosovitskiy et al., ICCV 2015); to align by an estimate and estimate
+    what is left is how optical flow is found (Lucas and Kanade, IJCAI 1981).
 
     Args:
         num_classes: classes of the detector.
         num_frames: T.
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
         cell_size: ``[x, y, z]`` (m) of the occupancy.
-        crop_cells: cells along each side of the first square, an odd number.
+        crop_cells: cells along each side of the first square, an odd number. Half of them is the
+            longest step.
         refine_cells: of the second square.
         levels: metres above the bottom of a box: borders of the layers.
         feat_channels: width of the result.
-        views: ways to turn and mirror, at random, in which each of a box's squares is learned from.
+        match_channels: width of the features of steps.
+        views: ways to turn and mirror, at random, in which each second square is learned from.
         position_noise: standard deviation (m) of the noise on boxes in training.
         start_noise: standard deviation of the noise on true velocities from which the second look
             learns: m/s for what stands, and by how much it grows with the speed.
         moving_distance: metres.
         moving_score: probability above which an object is taken to move.
+        moving_weight: :math:`w_m` of what moves at 1 m/s or more; it is 1 for all else.
         step: seconds from one frame, and from one position of a future, to the next.
-        beta: m/s, from which on ``loss_velocity`` is linear.
-        loss_weight: of ``loss_velocity`` and ``loss_moving``.
+        beta: m/s, from which on ``loss_velocity`` is linear; twice as much for accelerations.
+        loss_weight: of all four losses.
 
     Raises:
         SettingError: a square has no middle cell, there are no views, or the range is no multiple
@@ -96,11 +108,13 @@ class VelocityHead(BaseModule):
         refine_cells: int = 17,
         levels: tuple[float, ...] = (0.3, 1.05, 3.05),
         feat_channels: int = 128,
+        match_channels: int = 8,
         views: int = 3,
         position_noise: float = 0.2,
-        start_noise: tuple[float, float] = (0.5, 0.1),
+        start_noise: tuple[float, float] = (0.3, 0.02),
         moving_distance: float = 1.0,
         moving_score: float = 0.9,
+        moving_weight: float = 4.0,
         step: float = 0.5,
         beta: float = 0.5,
         loss_weight: float = 1.0,
@@ -117,18 +131,20 @@ class VelocityHead(BaseModule):
         self.crop_cells, self.refine_cells, self.levels = crop_cells, refine_cells, tuple(levels)
         self.views, self.position_noise, self.start_noise = views, position_noise, start_noise
         self.moving_distance, self.moving_score = moving_distance, moving_score
+        self.moving_weight = moving_weight
         self.step, self.beta, self.loss_weight = step, beta, loss_weight
         self.occupancy = OccupancyGrid(point_cloud_range, list(cell_size))
         layers = num_frames * (len(self.levels) - 1) + num_frames - 1
         about = num_classes + 3
         self.first = SquareReader(layers, crop_cells, about, feat_channels)
+        # Two frames back tell a steady motion; further ones would take ever larger squares.
+        back = min(num_frames - 1, 2)
+        self.matcher = StepMatcher(crop_cells, back, match_channels, feat_channels)
+        self.moving = nn.Linear(feat_channels + 2, 1)
         self.second = SquareReader(layers, refine_cells, about + 2, feat_channels)
-        self.velocity = nn.Linear(feat_channels, 2)
-        self.moving = nn.Linear(feat_channels + 1, 1)
-        self.rest = nn.Linear(feat_channels, 2)
-        for layer in (self.velocity, self.rest):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.rest = nn.Linear(feat_channels, 4)
+        nn.init.zeros_(self.rest.weight)
+        nn.init.zeros_(self.rest.bias)
 
     def look(
         self, clouds: list[Tensor], motions: Tensor | None, places: Tensor, count: int
@@ -147,40 +163,54 @@ class VelocityHead(BaseModule):
             )
         return self.occupancy(clouds, motions, places, count)
 
-    def estimate(self, squares: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(
+        self, maps: OccupancyMaps, boxes: Tensor, labels: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The first look, at what stays in place.
 
         Args:
-            squares: (M, T * L + T - 1, S, S), occupancy round the boxes, and likeness.
+            maps: of S places.
             boxes: (M, 7) ``(x, y, z_bottom, l, w, h, yaw)``.
             labels: (M,) int64.
+            places: (M,) int64, which of the S.
 
         Returns:
-            (M, 2) velocities, m/s; (M,) logits of moving.
+            (M, C, C) logits of the steps; (M, 2) velocities, m/s, without a gradient; and (M,)
+            logits of moving.
         """
-        hidden = self.first(squares, self._about(boxes, labels))
-        velocity = _TYPICAL * self.velocity(hidden).float()
-        # A walk differs from standing as clearly as a drive from a walk.
-        speed = velocity.detach().norm(dim=1, keepdim=True).log1p().to(hidden)
-        moving = self.moving(torch.cat([hidden, speed], dim=1))[:, 0].float()
-        return velocity, moving
+        cells, back = self.crop_cells, self.matcher.back
+        margin = cells // 4
+        size = cells + 2 * margin + max(0, back - 1) * (cells - 1)
+        wide = maps.crop(boxes[:, :3], places, size, self.levels)
+        found = likeness(torch.cat([wide, wide[:, -1:]], dim=1), self._within(boxes, margin))
+        near = [_middle(wide, cells).flatten(1, 2), _middle(found[:, :-1], cells)]
+        features = self.first(torch.cat(near, dim=1), self._about(boxes, labels))
+        scores = self.matcher(found, features).float()
+        with torch.no_grad():
+            velocity = self.matcher.best(scores) * self.occupancy.cell[:2] / self.step
+            # A walk differs from standing as clearly as a drive from a walk.
+            speed = velocity.norm(dim=1, keepdim=True).log1p()
+            stands = self.matcher.stands(scores).clamp(min=-10)[:, None] / 5
+        told = torch.cat([features, speed.to(features), stands.to(features)], dim=1)
+        return scores, velocity, self.moving(told)[:, 0].float()
 
     def refine(
         self, squares: Tensor, boxes: Tensor, labels: Tensor, start: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The second look, at what moves along.
 
         Args:
-            squares: (M, T * L + T - 1, S', S').
+            squares: (M, T * L + T - 1, S', S'), occupancy round the boxes, and likeness.
             boxes: (M, 7).
             labels: (M,).
             start: (M, 2) velocities with which the squares moved, m/s.
 
         Returns:
-            (M, 2) velocities, m/s; (M, C) features.
+            (M, 2) velocities, m/s; (M, 2) accelerations, m/s^2; and (M, C) features.
         """
-        hidden = self.second(squares, [*self._about(boxes, labels), start / _TYPICAL])
-        return start + _TYPICAL * self.rest(hidden).float(), hidden
+        features = self.second(squares, [*self._about(boxes, labels), start / _TYPICAL])
+        rest, acceleration = (_TYPICAL * self.rest(features).float()).split(2, dim=1)
+        return start + rest, acceleration, features
 
     def _about(self, boxes: Tensor, labels: Tensor) -> list[Tensor]:
         one_hot = functional.one_hot(labels, self.num_classes)
@@ -191,10 +221,7 @@ class VelocityHead(BaseModule):
         maps: OccupancyMaps,
         boxes: list[Tensor],
         labels: list[Tensor],
-        velocities: list[Tensor],
-        known: list[Tensor],
-        futures: list[Tensor],
-        future_known: list[Tensor],
+        truth: list[InstanceData],
     ) -> tuple[dict[str, Tensor], list[Motion]]:
         """Learn from true boxes, and what :meth:`predict` says of them, from one pass.
 
@@ -202,63 +229,74 @@ class VelocityHead(BaseModule):
             maps: of the B samples.
             boxes: B tensors (M_b, 7); M_b may be 0.
             labels: B tensors (M_b,).
-            velocities: B tensors (M_b, 2), m/s in the map's axes.
-            known: B bool tensors (M_b,).
-            futures: B tensors (M_b, F, 2), positions, metres.
-            future_known: B bool tensors (M_b, F).
+            truth: for each sample ``velocity`` (M_b, 2), m/s, ``acceleration`` (M_b, 2), m/s^2, and
+                ``future_trajectories`` (M_b, F, 2), metres, in the map's frame; and which of them
+                are known, ``velocity_valid`` (M_b,), ``acceleration_valid`` (M_b,) and
+                ``future_valid`` (M_b, F).
 
         Returns:
-            ``loss_velocity`` and ``loss_moving``, scalars with a graph even when there is no
-            object; and the motion of each sample's boxes, without the gradient of velocities.
+            ``loss_step``, ``loss_velocity``, ``loss_acceleration`` and ``loss_moving``, scalars
+            with a graph even when there is no object; and the motion of each sample's boxes,
+            without the gradient of velocities and accelerations.
         """
         counts = [len(one) for one in boxes]
         box, label, places = torch.cat(boxes), torch.cat(labels), self._places(boxes)
-        future, future_mask = torch.cat(futures), torch.cat(future_known)
-        ahead = (future[:, 0] - box[:, :2]) / self.step
-        known_now = torch.cat(known)
-        wanted = torch.where(known_now[:, None], torch.cat(velocities).float(), ahead)
-        mask = known_now | future_mask[:, 0]
+        velocity, moves_now, acceleration, changes, future, ahead = (
+            torch.cat([one[name] for one in truth])
+            for name in (
+                'velocity', 'velocity_valid', 'acceleration', 'acceleration_valid',
+                'future_trajectories', 'future_valid',
+            )
+        )  # fmt: skip
+        next_step = (future[:, 0] - box[:, :2]) / self.step
+        wanted = torch.where(moves_now[:, None], velocity.float(), next_step)
+        known = moves_now | ahead[:, 0]
+        wanted = wanted * known[:, None]
 
         noise = self.position_noise * torch.randn_like(box[:, :2])
-        box_views = torch.cat([box[:, :2] + noise, box[:, 2:]], dim=1).repeat(self.views, 1)
-        label_views, wanted_views = label.repeat(self.views), wanted.repeat(self.views, 1)
-        own = slice(len(box))  # the view that is not turned
-        ways = torch.randint(WAYS, (2, len(box_views)), device=box.device)
-        ways[:, own] = 0
-        squares = self._squares(maps, box_views[own], places, self.crop_cells)
-        squares = turned(squares.repeat(self.views, 1, 1, 1), ways[0])
-        first, moving = self.estimate(squares, box_views, label_views)
+        seen = torch.cat([box[:, :2] + noise, box[:, 2:]], dim=1)
+        scores, first, moving = self.estimate(maps, seen, label, places)
+        steps = wanted * self.step / self.occupancy.cell[:2]
+        fast = wanted.norm(dim=1) >= _WALKS
+        weight = known * torch.where(fast, self.moving_weight, 1.0)
+        surprise = self.matcher.loss(scores, steps) * weight
+
+        def views(values: Tensor) -> Tensor:
+            return values.repeat(self.views, *[1] * (values.dim() - 1))
 
         least, share = self.start_noise
-        spread = least + share * wanted_views.norm(dim=1, keepdim=True)
-        start = wanted_views * mask.repeat(self.views)[:, None]
+        start = views(wanted)
+        spread = least + share * start.norm(dim=1, keepdim=True)
         start = start + spread * torch.randn_like(start)
-        start[own] = first[own].detach()
+        own = slice(len(box))  # the view that is not turned, and starts from the first look
+        start[own] = first
         start = self._rounded(start)
-        squares = self._squares(
-            maps, box_views, places.repeat(self.views), self.refine_cells, start
-        )
-        start = turned_vectors(start, ways[1])
-        second, features = self.refine(turned(squares, ways[1]), box_views, label_views, start)
+        ways = torch.randint(WAYS, (len(start),), device=box.device)
+        ways[own] = 0
+        squares = turned(self._squares(maps, views(seen), views(places), start), ways)
+        start = turned_vectors(start, ways)
+        second, change, features = self.refine(squares, views(seen), views(label), start)
 
-        error = functional.smooth_l1_loss(
-            torch.cat([first, second]),
-            torch.cat([turned_vectors(wanted_views, way) for way in ways]),
-            reduction='none',
-            beta=self.beta,
+        def error(found: Tensor, true: Tensor, beta: float) -> Tensor:
+            true = turned_vectors(views(true.float()), ways)
+            each = functional.smooth_l1_loss(found, true, reduction='none', beta=beta)
+            return each.sum(dim=1).view(self.views, -1).mean(dim=0)
+
+        way = ((future - box[:, None, :2]).norm(dim=-1) * ahead).amax(dim=1)
+        goes = way > self.moving_distance
+        told = goes | ahead[:, -1]
+        gate = functional.binary_cross_entropy_with_logits(
+            moving, goes.to(moving), reduction='none'
         )
-        of_box = error.sum(dim=-1).view(2 * self.views, -1).mean(dim=0) * mask
-        way = ((future - box[:, None, :2]).norm(dim=-1) * future_mask).amax(dim=1)
-        moves = way > self.moving_distance
-        told = moves | future_mask[:, -1]
-        target = moves.repeat(self.views).to(moving)
-        gate = functional.binary_cross_entropy_with_logits(moving, target, reduction='none')
-        gate = gate.view(self.views, -1).mean(dim=0) * told
         losses = dict(
-            loss_velocity=self.loss_weight * of_box.sum() / mask.sum().clamp(min=1),
-            loss_moving=self.loss_weight * gate.sum() / told.sum().clamp(min=1),
+            loss_step=surprise.sum() / weight.sum().clamp(min=1),
+            loss_velocity=_mean(error(second, wanted, self.beta), known),
+            loss_acceleration=_mean(error(change, acceleration, 2 * self.beta), changes),
+            loss_moving=_mean(gate, told),
         )
-        return losses, self._motions(second[own].detach(), moving[own], features[own], counts)
+        losses = {name: self.loss_weight * loss for name, loss in losses.items()}
+        found = second[own].detach(), change[own].detach(), moving, features[own]
+        return losses, self._motions(*found, counts)
 
     def predict(
         self, maps: OccupancyMaps, boxes: list[Tensor], labels: list[Tensor]
@@ -266,12 +304,12 @@ class VelocityHead(BaseModule):
         """The motion of each sample's boxes."""
         box, label = torch.cat([one[:, :7] for one in boxes]), torch.cat(labels)
         places = self._places(boxes)
-        squares = self._squares(maps, box, places, self.crop_cells)
-        velocity, moving = self.estimate(squares, box, label)
+        _, velocity, moving = self.estimate(maps, box, label, places)
         start = self._rounded(velocity)
-        squares = self._squares(maps, box, places, self.refine_cells, start)
-        velocity, features = self.refine(squares, box, label, start)
-        return self._motions(velocity, moving, features, [len(one) for one in boxes])
+        squares = self._squares(maps, box, places, start)
+        velocity, acceleration, features = self.refine(squares, box, label, start)
+        counts = [len(one) for one in boxes]
+        return self._motions(velocity, acceleration, moving, features, counts)
 
     @staticmethod
     def _places(boxes: list[Tensor]) -> Tensor:
@@ -284,31 +322,41 @@ class VelocityHead(BaseModule):
         return (velocities / unit).round() * unit
 
     def _squares(
-        self,
-        maps: OccupancyMaps,
-        boxes: Tensor,
-        places: Tensor,
-        cells: int,
-        velocities: Tensor | None = None,
+        self, maps: OccupancyMaps, boxes: Tensor, places: Tensor, velocities: Tensor
     ) -> Tensor:
-        """(M, T * L + T - 1, cells, cells) occupancy and likeness; velocities are rounded ones."""
-        shift = None
-        if velocities is not None:
-            shift = (velocities * self.step / self.occupancy.cell[:2]).round().long()
-        reach = cells // 4
-        wide = maps.crop(boxes[:, :3], places, cells + 2 * reach, self.levels, shift)
+        """(M, T * L + T - 1, S', S') occupancy and likeness along rounded velocities."""
+        shift = (velocities * self.step / self.occupancy.cell[:2]).round().long()
+        cells, margin = self.refine_cells, self.refine_cells // 4
+        wide = maps.crop(boxes[:, :3], places, cells + 2 * margin, self.levels, shift)
+        near = _middle(wide, cells).flatten(1, 2)
+        return torch.cat([near, likeness(wide, self._within(boxes, margin))], dim=1)
+
+    def _within(self, boxes: Tensor, reach: int) -> Tensor:
+        """(M, 2 * reach + 1, 2 * reach + 1) bool, which cells in the middle belong to the boxes."""
         # A circle, whichever way the box points, and a margin for where it was detected.
         offsets = torch.arange(-reach, reach + 1.0, device=boxes.device)
         away = torch.hypot(*torch.meshgrid(offsets, offsets, indexing='ij'))
         away = away * self.occupancy.cell[0]
-        within = away <= boxes[:, 3:5].norm(dim=1)[:, None, None] / 2 + _MARGIN
-        square = slice(reach, reach + cells)
-        near = wide[..., square, square].flatten(1, 2)
-        return torch.cat([near, likeness(wide, within)], dim=1)
+        return away <= boxes[:, 3:5].norm(dim=1)[:, None, None] / 2 + _MARGIN
 
     def _motions(
-        self, velocity: Tensor, moving: Tensor, features: Tensor, counts: list[int]
+        self,
+        velocity: Tensor,
+        acceleration: Tensor,
+        moving: Tensor,
+        features: Tensor,
+        counts: list[int],
     ) -> list[Motion]:
         moves = moving.sigmoid() > self.moving_score
-        parts = [part.split(counts) for part in (velocity, moves, features)]
+        parts = [part.split(counts) for part in (velocity, acceleration, moves, features)]
         return [Motion(*part) for part in zip(*parts, strict=True)]
+
+
+def _middle(squares: Tensor, cells: int) -> Tensor:
+    """The (..., cells, cells) in the middle of squares."""
+    first = (squares.shape[-1] - cells) // 2
+    return squares[..., first : first + cells, first : first + cells]
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1)
