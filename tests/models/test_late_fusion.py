@@ -49,7 +49,10 @@ def agents_at(poses: np.ndarray = POSES, **changes) -> Agents:
 
 
 def sample_of(agents: Agents) -> Det3DDataSample:
-    return Det3DDataSample(metainfo=dict(agents=agents, box_type_3d=LiDARInstance3DBoxes))
+    no_lanes = dict(vector_map=np.zeros((0, 10, 7), np.float32), vector_map_mask=np.zeros((0, 10)))
+    return Det3DDataSample(
+        metainfo=dict(agents=agents, box_type_3d=LiDARInstance3DBoxes, **no_lanes)
+    )
 
 
 def velocity(count: int) -> np.ndarray:

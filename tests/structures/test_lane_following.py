@@ -115,7 +115,7 @@ def test_a_point_without_a_direction_is_no_lane():
 
 
 def test_who_speeds_up_gets_further_and_who_brakes_stops():
-    """The speed is v + 3 a (1 - exp(-t / 3)), which is nothing from t = 3 log 2 on if v = -1.5 a."""
+    """The speed v + 3 a (1 - exp(-t / 3)) is used up at t = 3 log 2 if v = -1.5 a."""
     times = [0.1 * n for n in range(1, 61)]
     starts, velocities = tensor((0, 0), (0, 5)), tensor((3.0, 0), (0, 3.0))
     accelerations = torch.tensor([[2.0, -2.0]], dtype=torch.float64)

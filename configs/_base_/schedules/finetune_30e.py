@@ -10,7 +10,11 @@ optim_wrapper = dict(
     tasks=dict(
         detection=['loss_cls', 'loss_bbox', 'loss_dir'],
         prediction=[
-            'loss_step', 'loss_velocity', 'loss_acceleration', 'loss_moving', 'loss_trajectory*',
+            'loss_step',
+            'loss_velocity',
+            'loss_acceleration',
+            'loss_moving',
+            'loss_trajectory*',
         ],  # fmt: skip
     ),
     aggregator=dict(type='PCGrad'),

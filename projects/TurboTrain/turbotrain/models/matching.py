@@ -77,7 +77,5 @@ class StepMatcher(nn.Module):
         """(M,) cross entropy with the true steps (M, 2), cells, spread a little."""
         half = self.steps.shape[0] // 2
         away = self.steps - steps.clamp(-half, half)[:, None, None]
-        target = functional.softmax(
-            -away.square().sum(dim=-1).flatten(1) / (2 * _SPREAD**2), dim=1
-        )
+        target = functional.softmax(-away.square().sum(dim=-1).flatten(1) / (2 * _SPREAD**2), dim=1)
         return functional.cross_entropy(scores.flatten(1), target, reduction='none')

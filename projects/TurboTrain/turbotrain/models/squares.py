@@ -4,7 +4,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-__all__ = ['WAYS', 'SquareReader', 'turned', 'turned_vectors']
+__all__ = ['WAYS', 'SquareReader', 'middle', 'turned', 'turned_vectors']
 
 _BITS = 3
 WAYS = 2**_BITS
@@ -35,6 +35,12 @@ class SquareReader(nn.Module):
         """Read M squares, and M rows of each of the values."""
         seen = self.convs(squares).flatten(1)
         return self.mlp(torch.cat([seen, *(value.to(seen) for value in values)], dim=1))
+
+
+def middle(squares: Tensor, cells: int) -> Tensor:
+    """The (..., cells, cells) in the middle of squares (..., S, S)."""
+    first = (squares.shape[-1] - cells) // 2
+    return squares[..., first : first + cells, first : first + cells]
 
 
 def turned(squares: Tensor, ways: Tensor) -> Tensor:

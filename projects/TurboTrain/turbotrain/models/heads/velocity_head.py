@@ -12,7 +12,7 @@ from torch.nn import functional
 from ...errors import SettingError
 from ..matching import StepMatcher
 from ..occupancy import OccupancyGrid, OccupancyMaps, likeness
-from ..squares import WAYS, SquareReader, turned, turned_vectors
+from ..squares import WAYS, SquareReader, middle, turned, turned_vectors
 
 __all__ = ['Motion', 'VelocityHead']
 
@@ -183,7 +183,7 @@ class VelocityHead(BaseModule):
         size = cells + 2 * margin + max(0, back - 1) * (cells - 1)
         wide = maps.crop(boxes[:, :3], places, size, self.levels)
         found = likeness(torch.cat([wide, wide[:, -1:]], dim=1), self._within(boxes, margin))
-        near = [_middle(wide, cells).flatten(1, 2), _middle(found[:, :-1], cells)]
+        near = [middle(wide, cells).flatten(1, 2), middle(found[:, :-1], cells)]
         features = self.first(torch.cat(near, dim=1), self._about(boxes, labels))
         scores = self.matcher(found, features).float()
         with torch.no_grad():
@@ -328,7 +328,7 @@ class VelocityHead(BaseModule):
         shift = (velocities * self.step / self.occupancy.cell[:2]).round().long()
         cells, margin = self.refine_cells, self.refine_cells // 4
         wide = maps.crop(boxes[:, :3], places, cells + 2 * margin, self.levels, shift)
-        near = _middle(wide, cells).flatten(1, 2)
+        near = middle(wide, cells).flatten(1, 2)
         return torch.cat([near, likeness(wide, self._within(boxes, margin))], dim=1)
 
     def _within(self, boxes: Tensor, reach: int) -> Tensor:
@@ -350,12 +350,6 @@ class VelocityHead(BaseModule):
         moves = moving.sigmoid() > self.moving_score
         parts = [part.split(counts) for part in (velocity, acceleration, moves, features)]
         return [Motion(*part) for part in zip(*parts, strict=True)]
-
-
-def _middle(squares: Tensor, cells: int) -> Tensor:
-    """The (..., cells, cells) in the middle of squares."""
-    first = (squares.shape[-1] - cells) // 2
-    return squares[..., first : first + cells, first : first + cells]
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
