@@ -13,9 +13,10 @@ class StepMatcher(nn.Module):
     """Scores of all steps of up to half a square, in whole cells, that an object may have made.
 
     A step is scored by what speaks for it, in its cell and those round it: whether the object is
-    found again one step back, and two steps back two frames ago. The score does not know which cell
-    it looks at but for its distance from the middle, so that a few slow objects teach what fast
-    ones look like.
+    found again one step back, and two steps back two frames ago. That score does not know which
+    cell it looks at but for its distance from the middle, so that a few objects teach what all
+    others look like. What is hardly seen is found in many places: a prior, told by the object's
+    features, takes some for each cell that a step is off the expected one.
 
     Args:
         cells: S, along each side of the square, an odd number.
@@ -38,6 +39,9 @@ class StepMatcher(nn.Module):
         layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)]
         self.convs = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
         self.query = nn.Linear(told, channels)
+        self.prior = nn.Linear(told, 3)
+        nn.init.normal_(self.prior.weight, std=0.02)
+        nn.init.zeros_(self.prior.bias)
 
     def forward(self, found: Tensor, features: Tensor) -> Tensor:
         """Score the steps.
@@ -58,7 +62,11 @@ class StepMatcher(nn.Module):
             at = slice(middle - half * ago, middle + half * ago + 1, ago)
             evidence += [found[:, -1 - ago, at, at], now[:, at, at]]
         seen = self.convs(torch.stack(evidence, dim=1).to(features))
-        return (seen * self.query(features)[..., None, None]).sum(dim=1)
+        scores = (seen * self.query(features)[..., None, None]).sum(dim=1).float()
+        expected, firmness = self.prior(features).float().split([2, 1], dim=1)
+        away = self.steps - half / 2 * expected[:, None, None]
+        away = (away.square().sum(dim=-1) + 1).sqrt()
+        return scores - functional.softplus(firmness)[..., None] * away / 4
 
     def best(self, scores: Tensor) -> Tensor:
         """(M, 2) cells along x and y: the mean over the best step and its neighbours."""

@@ -185,7 +185,7 @@ class VelocityHead(BaseModule):
         found = likeness(torch.cat([wide, wide[:, -1:]], dim=1), self._within(boxes, margin))
         near = [middle(wide, cells).flatten(1, 2), middle(found[:, :-1], cells)]
         features = self.first(torch.cat(near, dim=1), self._about(boxes, labels))
-        scores = self.matcher(found, features).float()
+        scores = self.matcher(found, features)
         with torch.no_grad():
             velocity = self.matcher.best(scores) * self.occupancy.cell[:2] / self.step
             # A walk differs from standing as clearly as a drive from a walk.
