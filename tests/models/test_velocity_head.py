@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 
 from projects.TurboTrain.turbotrain.errors import SettingError
 from projects.TurboTrain.turbotrain.models import VelocityHead
-from projects.TurboTrain.turbotrain.models.headings import head_along
+from projects.TurboTrain.turbotrain.models.headings import head_along, head_with_traffic
 from projects.TurboTrain.turbotrain.models.matching import StepMatcher
 from projects.TurboTrain.turbotrain.models.occupancy import likeness
 from projects.TurboTrain.turbotrain.models.squares import turned, turned_vectors
@@ -190,6 +190,36 @@ def test_boxes_that_move_head_where_they_go():
     found = head_along(boxes, velocities)
     assert torch.equal(found[:, :6], boxes[:, :6])
     torch.testing.assert_close(found[:, 6], torch.cat([way[:2], boxes[2:, 6]]))
+
+
+def test_boxes_on_a_lane_head_as_it_leads():
+    """Two lanes along x, 3.5 m apart, that lead opposite ways; and points of no lane."""
+    x = torch.arange(-20.0, 20.0)
+    ones = torch.ones_like(x)
+    lanes = torch.cat(
+        [
+            torch.stack([x, 0 * x, ones, 0 * x], dim=1),
+            torch.stack([x, 3.5 * ones, -ones, 0 * x], dim=1),
+            torch.full((5, 4), torch.nan),
+        ]
+    )
+    y = torch.tensor([0.2, 0.2, 3.0, 3.0, 1.7, 0.2, -2.8, 0.2])
+    yaw = torch.tensor([0.1, 3.0, 0.2, 3.3, 0.0, math.pi / 2, math.pi, math.pi])
+    boxes = torch.zeros(8, 7)
+    boxes[:, 1], boxes[:, 6] = y, yaw
+    bound = torch.arange(8) < 7  # not the last
+    found = head_with_traffic(boxes, lanes, bound)
+    assert torch.equal(found[:, :6], boxes[:, :6])
+    halves = torch.tensor([0, 1, 1, 0, 0, 0, 0, 0])
+    torch.testing.assert_close(found[:, 6] - yaw, halves * math.pi)
+    assert torch.equal(head_with_traffic(boxes, lanes[:0], bound), boxes)
+    for angle in (1.0, 2.5):
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = torch.tensor([[cos, sin], [-sin, cos]])
+        moved = torch.cat([boxes[:, :2] @ turn, boxes[:, 2:6], yaw[:, None] + angle], dim=1)
+        turned = torch.cat([lanes[:, :2] @ turn, lanes[:, 2:] @ turn], dim=1)
+        after = head_with_traffic(moved, turned, bound)
+        torch.testing.assert_close(after[:, 6], found[:, 6] + angle)
 
 
 def test_samples_of_other_frames_are_refused():

@@ -79,6 +79,7 @@ model = dict(
     ),
     # Our choice, on mini's validation split: see docs/experiments.md.
     duplicates=dict(iou_thr=0.02, factor=0.5),
+    lane_bound=(0, 2),  # vehicles and trucks
     train_cfg=dict(
         assigner=[
             dict(

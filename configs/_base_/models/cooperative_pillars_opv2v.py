@@ -13,5 +13,6 @@ model = dict(
     ),
     velocity_head=dict(num_classes=1, point_cloud_range=model_range),
     trajectory_head=dict(num_classes=1, point_cloud_range=model_range, follow_lanes=False),
+    lane_bound=(),
     train_cfg=dict(assigner=_base_.model.train_cfg.assigner[:1]),
 )

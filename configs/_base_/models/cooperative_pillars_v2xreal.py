@@ -8,4 +8,5 @@ model = dict(
     bbox_head=dict(anchor_generator=dict(ranges=[[-102.4, -40.0, -1.78, 102.4, 40.0, -1.78]])),
     velocity_head=dict(point_cloud_range=model_range),
     trajectory_head=dict(point_cloud_range=model_range, follow_lanes=False),
+    lane_bound=(),
 )

@@ -1,11 +1,15 @@
-"""Headings of detected boxes, by how they move."""
+"""Headings of detected boxes, by how they move and by the lanes they are on."""
+
+import math
 
 import torch
 from torch import Tensor
 
-__all__ = ['head_along']
+__all__ = ['head_along', 'head_with_traffic']
 
 _FAST_ENOUGH = 0.7  # m/s from which a velocity tells a heading better than the detection head
+_NEAR, _ALONG = 2.5, math.cos(math.radians(30.0))  # m and least cosine, from a lane to who is on it
+_APART = 1.0  # m by which a lane has to be nearer than those that lead the other way
 
 
 def head_along(boxes: Tensor, velocities: Tensor) -> Tensor:
@@ -25,4 +29,34 @@ def head_along(boxes: Tensor, velocities: Tensor) -> Tensor:
     moves = velocities.norm(dim=1) >= _FAST_ENOUGH
     turned = boxes.clone()
     turned[:, 6] = torch.atan2(velocities[:, 1], velocities[:, 0]).where(moves, boxes[:, 6])
+    return turned
+
+
+def head_with_traffic(boxes: Tensor, lanes: Tensor, bound: Tensor) -> Tensor:
+    """Turn boxes round that are on a lane against its direction.
+
+    On it is what lies within 2.5 m and 30 degrees of its axis, if no lane that leads the other way
+    is less than 1 m further (our choice).
+
+    Args:
+        boxes: (M, 7 or more) ``(x, y, z, l, w, h, yaw, ...)``.
+        lanes: (K, 4) points and unit vectors, NaN where there is none, see
+            :func:`~.driving_lanes`; K may be 0.
+        bound: (M,) bool, which boxes keep to lanes; people do not.
+
+    Returns:
+        The boxes with half a turn added to the yaw of those.
+    """
+    if not len(lanes):
+        return boxes
+    yaw = boxes[:, 6:7]
+    along = yaw.cos() * lanes[:, 2] + yaw.sin() * lanes[:, 3]
+    away = (boxes[:, None, :2] - lanes[:, :2]).norm(dim=-1)
+    # Comparisons with NaN are false.
+    ahead, against = (
+        away.where(leads, torch.inf).amin(dim=1) for leads in (along >= _ALONG, along <= -_ALONG)
+    )
+    reversed_ = bound & (against < _NEAR) & (against + _APART < ahead)
+    turned = boxes.clone()
+    turned[:, 6] += torch.pi * reversed_
     return turned

@@ -12,9 +12,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import SettingError
-from ...structures import Agents
+from ...structures import Agents, driving_lanes
 from ..duplicates import demote_duplicates
-from ..headings import head_along
+from ..headings import head_along, head_with_traffic
 from ..heads import Motion, VelocityHead
 from ..map_encoder import VectorMaps, stack_maps
 from ..occupancy import OccupancyMaps
@@ -60,6 +60,8 @@ class CooperativeDetector(Base3DDetector):
             leaves the map as the agents sent theirs.
         duplicates: settings of :func:`~..duplicates.demote_duplicates`, which lowers the scores of
             detections that overlap a better one; None leaves them as the detection head gives them.
+        lane_bound: labels of the classes whose boxes head as the lane of the vector map does that
+            they are on, if they do not move; see :func:`~..headings.head_with_traffic`.
         frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
             norms' statistics included.
         train_cfg: the detection head's.
@@ -88,6 +90,7 @@ class CooperativeDetector(Base3DDetector):
         map_neck: dict | None = None,
         bev_neck: dict | None = None,
         duplicates: dict | None = None,
+        lane_bound: Sequence[int] = (),
         frozen: Sequence[str] = (),
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -129,7 +132,7 @@ class CooperativeDetector(Base3DDetector):
         self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
         if multi_step and temporal_neck is None:
             raise SettingError('multi_step: maps of several frames need a temporal_neck')
-        self.duplicates = duplicates
+        self.duplicates, self.lane_bound = duplicates, tuple(lane_bound)
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
@@ -341,11 +344,19 @@ class CooperativeDetector(Base3DDetector):
         boxes = [result.bboxes_3d.tensor.to(forecasting_bev.device) for result in results]
         labels = [result.labels_3d for result in results]
         motions, paths = self._forecast(forecasting_bev, boxes, labels, around)
+        if self.lane_bound:
+            of_lanes = torch.tensor(self.lane_bound, device=forecasting_bev.device)
+            lanes = driving_lanes(*around.vector_maps)
+            boxes = [
+                head_with_traffic(box, own, torch.isin(label, of_lanes))
+                for box, own, label in zip(boxes, lanes, labels, strict=True)
+            ]
         if motions is not None:
-            for sample, result, box, motion in zip(samples, results, boxes, motions, strict=True):
+            boxes = [head_along(b, m.velocity) for b, m in zip(boxes, motions, strict=True)]
+            for result, motion in zip(results, motions, strict=True):
                 result.velocity = motion.velocity
-                turned = head_along(box, motion.velocity)
-                result.bboxes_3d = sample.box_type_3d(turned, box_dim=turned.shape[1])
+        for sample, result, box in zip(samples, results, boxes, strict=True):
+            result.bboxes_3d = sample.box_type_3d(box, box_dim=box.shape[1])
         if paths is not None:
             for result, (trajectories, scores) in zip(results, paths, strict=True):
                 result.trajectories, result.trajectory_scores = trajectories, scores
@@ -417,10 +428,9 @@ class CooperativeDetector(Base3DDetector):
     def _vector_maps(
         self, samples: list[Det3DDataSample], device: torch.device
     ) -> VectorMaps | None:
-        """What the trajectory head needs of the map."""
-        if self.trajectory_head is None or not self.trajectory_head.needs_map:
-            return None
-        return stack_maps(samples, device)
+        """What the heads need of the map."""
+        forecasts = self.trajectory_head is not None and self.trajectory_head.needs_map
+        return stack_maps(samples, device) if forecasts or self.lane_bound else None
 
     def _forward(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
