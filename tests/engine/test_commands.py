@@ -184,7 +184,7 @@ def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
     expected = json.loads((workspace / 'scored/metrics.json').read_text())
     np.testing.assert_equal(scores['vip3d'], expected)
     np.testing.assert_equal(json.loads((workspace / 'shared/metrics.json').read_text()), expected)
-    assert expected['AP@0.3/vehicle'] > 0 and expected['ADE'] > 0
+    assert expected['mAP@0.3'] > 0 and expected['ADE'] > 0
     assert scores['uniad']['EPA_false_alarms'] > 0
 
 
