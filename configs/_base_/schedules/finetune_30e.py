@@ -15,7 +15,7 @@ optim_wrapper = dict(
             'loss_acceleration',
             'loss_moving',
             'loss_trajectory*',
-        ],  # fmt: skip
+        ],
     ),
     aggregator=dict(type='PCGrad'),
     schedule=dict(type='PeriodicSchedule', free=2, suppress=1),  # our choice

@@ -1,14 +1,13 @@
 """Headings of detected boxes, by how they move and by the lanes they are on."""
 
-import math
-
 import torch
 from torch import Tensor
+
+from ..structures import ALONG_LANE, NEAR_LANE
 
 __all__ = ['head_along', 'head_with_traffic']
 
 _FAST_ENOUGH = 0.7  # m/s from which a velocity tells a heading better than the detection head
-_NEAR, _ALONG = 2.5, math.cos(math.radians(30.0))  # m and least cosine, from a lane to who is on it
 _APART = 1.0  # m by which a lane has to be nearer than those that lead the other way
 
 
@@ -53,10 +52,9 @@ def head_with_traffic(boxes: Tensor, lanes: Tensor, bound: Tensor) -> Tensor:
     along = yaw.cos() * lanes[:, 2] + yaw.sin() * lanes[:, 3]
     away = (boxes[:, None, :2] - lanes[:, :2]).norm(dim=-1)
     # Comparisons with NaN are false.
-    ahead, against = (
-        away.where(leads, torch.inf).amin(dim=1) for leads in (along >= _ALONG, along <= -_ALONG)
-    )
-    reversed_ = bound & (against < _NEAR) & (against + _APART < ahead)
+    ahead = away.where(along >= ALONG_LANE, torch.inf).amin(dim=1)
+    against = away.where(along <= -ALONG_LANE, torch.inf).amin(dim=1)
+    reversed_ = bound & (against < NEAR_LANE) & (against + _APART < ahead)
     turned = boxes.clone()
     turned[:, 6] += torch.pi * reversed_
     return turned

@@ -47,9 +47,9 @@ class StepMatcher(nn.Module):
         """Score the steps.
 
         Args:
-            found: (M, K + 1, F, F) :func:`~.likeness` of the K frames before the current one, in
-                their order, and of the current one itself, each by where the object would have
-                been; F of K (S - 1) + 1 or more.
+            found: (M, T, F, F) :func:`~.likeness` of the frames before the current one, in their
+                order, and of the current one itself, each by where the object would have been;
+                T of K + 1 or more, F of K (S - 1) + 1 or more.
             features: (M, C) of the objects.
 
         Returns:

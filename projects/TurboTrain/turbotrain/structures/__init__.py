@@ -2,13 +2,15 @@
 
 from .agents import INFRASTRUCTURE, VEHICLE, Agents
 from .boxes import boxes_from_world, corners_inside, corners_of
-from .lane_following import drive_along_lanes, driving_lanes
+from .lane_following import ALONG_LANE, NEAR_LANE, drive_along_lanes, driving_lanes
 from .poses import invert_rigid, matrix_to_pose, pose_to_matrix, transform_points, yaw_of
 from .trajectories import interpolate_missing_points, last_acceleration, last_velocity
 from .vector_map import Lane, Map, MapPoint, move_polylines, nearest_polylines, polylines_of
 
 __all__ = [
+    'ALONG_LANE',
     'INFRASTRUCTURE',
+    'NEAR_LANE',
     'VEHICLE',
     'Agents',
     'Lane',

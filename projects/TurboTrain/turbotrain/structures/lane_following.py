@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ['drive_along_lanes', 'driving_lanes']
+__all__ = ['ALONG_LANE', 'NEAR_LANE', 'drive_along_lanes', 'driving_lanes']
 
 _DRIVING = 1  # type of a polyline, see vector_map.py
-_NEAR, _ALONG = 2.5, math.cos(math.radians(30.0))  # m and least cosine, from a lane to its driver
+# What is on a lane lies within 2.5 m and 30 degrees of it.
+NEAR_LANE, ALONG_LANE = 2.5, math.cos(math.radians(30.0))  # m, least cosine
 _DRIVES = 2.0  # m/s
 _STRIDE = 0.25  # seconds from one choice of a lane to the next
 _FADES = 3.0  # seconds in which an acceleration fades to a third
@@ -74,9 +75,9 @@ def drive_along_lanes(
                 halfway = positions + 0.5 * way * heading
                 away = (halfway[:, :, None] - middles).square().sum(dim=-1)
                 # Comparisons with NaN are false.
-                leads = (heading[:, :, None] * along).sum(dim=-1) >= _ALONG
+                leads = (heading[:, :, None] * along).sum(dim=-1) >= ALONG_LANE
                 away, nearest = away.where(leads, torch.inf).min(dim=-1)
-                follows = (speed[..., 0] >= _DRIVES) & (away < _NEAR**2)
+                follows = (speed[..., 0] >= _DRIVES) & (away < NEAR_LANE**2)
                 lane = along[:, 0].gather(1, nearest[..., None].expand(-1, -1, 2))
                 heading = torch.where(follows[..., None], lane, heading)
             positions = positions + way * heading

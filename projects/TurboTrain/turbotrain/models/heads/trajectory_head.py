@@ -199,9 +199,9 @@ class TrajectoryHead(BaseModule):
         """(B, M, K, F, 2) where each mode's pace would take the boxes (B, M, 2), metres."""
         speed = velocities.norm(dim=-1).clamp(min=1e-9)
         gain = (accelerations * velocities).sum(dim=-1) / speed
-        lanes = driving_lanes(*vector_maps)
-        if not self.follow_lanes:
-            lanes = lanes[:, :0]
+        lanes = centres.new_zeros(len(centres), 0, 4)
+        if self.follow_lanes:
+            lanes = driving_lanes(*vector_maps)
         paths = drive_along_lanes(
             centres.repeat_interleave(self.num_modes, dim=1),
             (velocities[:, :, None] * self.paces[:, None]).flatten(1, 2),
