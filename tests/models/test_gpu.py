@@ -9,10 +9,11 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from projects.TurboTrain.turbotrain.models.ground import ground_grid, heights_above_ground
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split, save_teacher
 
 __all__ = ['infos']
-PRETRAINING = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
+MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
 
 
@@ -59,8 +60,9 @@ def test_trains(path, amp, infos, tiny_set, tmp_path):
 
 
 @pytest.mark.parametrize('amp', [False, True], ids=['float32', 'amp'])
-def test_pretrains(amp, infos, tiny_set):
-    cfg = Config.fromfile(PRETRAINING)
+@pytest.mark.parametrize('stage', ['pretrain', 'pretrain-standing'])
+def test_pretrains(stage, amp, infos, tiny_set):
+    cfg = Config.fromfile(MINI / f'{stage}_mini_v2xpnp.py')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).to('cuda')
     dataset = open_split(cfg, infos, tiny_set, 'train')
@@ -71,6 +73,20 @@ def test_pretrains(amp, infos, tiny_set):
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_ground_is_found_without_a_wait():
+    limits = [-48.0, -24.0, -5.0, 48.0, 24.0, 3.0]
+    points = (torch.rand(5000, 3) - 0.5) * torch.tensor([96.0, 48.0, 2.0])
+    given = points, torch.arange(5000) % 2, torch.tensor(limits)
+    shape = (2, *ground_grid(limits))
+    on_gpu = [part.cuda() for part in given]
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        found = heights_above_ground(*on_gpu, shape)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    torch.testing.assert_close(found.cpu(), heights_above_ground(*given, shape))
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])

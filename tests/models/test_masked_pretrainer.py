@@ -248,6 +248,24 @@ def test_the_sparse_config_trains():
     assert all(p.grad is not None for p in model.detector.encoder.parameters())
 
 
+def test_the_standing_config_trains():
+    """It asks for less than the config it is made from, of the same trunk."""
+    cfg = Config.fromfile(CONFIG.with_name('pretrain-standing_mini_v2xpnp.py'))
+    plain = Config.fromfile(CONFIG)
+    assert cfg.model.detector == plain.model.detector and cfg.train_cfg == plain.train_cfg
+    model = MODELS.build(cfg.model)
+    batch = batch_of(2, 1, points=400)
+    for own in batch['inputs']['points']:
+        for cloud in own:
+            cloud[:300, 2] = -2.0
+    masked, _ = encode(model, batch)
+    hidden = masked.masked.hidden
+    assert [bool(h.any()) for h in hidden] == [False, True] * 3
+    asked = model.reconstruction_head['merged']._cells(masked.merged_target((64, 128)), (64, 128))
+    assert 0 < asked[3].sum() <= sum(int(h[300:].sum()) for h in hidden)
+    losses_of(model, batch)
+
+
 def test_reconstruction_of_a_batch():
     model = build(masking=dict(type='BEVCellCoMasking')).eval()
     batch = batch_of(2, 1)

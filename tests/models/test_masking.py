@@ -19,15 +19,17 @@ from projects.TurboTrain.turbotrain.structures import Agents, pose_to_matrix
 
 RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
 CELLS = dict(type='BEVCellMasking', ratio=0.6)
+NOW = dict(type='BEVCellCoMasking', ratio=0.6, frames='current')
 STRATEGIES = {
     'independent': CELLS,
     'co-masking': dict(type='BEVCellCoMasking', ratio=0.6, cell_size=1.3),
+    'co-masking, now': NOW,
     'frames': dict(type='WholeFrameMasking', ratio=0.5),
     'agents': dict(type='WholeAgentMasking', ratio=0.5),
     'mixture': dict(
         type='MixedMasking',
-        strategies=[CELLS, dict(type='WholeFrameMasking'), dict(type='WholeAgentMasking')],
-        weights=[2.0, 1.0, 1.0],
+        strategies=[CELLS, NOW, dict(type='WholeFrameMasking'), dict(type='WholeAgentMasking')],
+        weights=[2.0, 1.0, 1.0, 1.0],
     ),
 }
 
@@ -123,8 +125,9 @@ def test_independent_masking_differs_between_clouds_and_co_masking_does_not():
     assert not torch.equal(together[0], together[6])  # samples differ
 
 
+@pytest.mark.parametrize('frames', ['all', 'current'])
 @pytest.mark.parametrize('in_ego', [True, False])
-def test_co_masking_hides_the_same_piece_of_the_world_whatever_frame_points_are_in(in_ego):
+def test_co_masking_hides_the_same_piece_of_the_world_whatever_frame_points_are_in(in_ego, frames):
     """The same world points, seen from everywhere, are hidden for all or for none."""
     layout = layout_of(3, in_ego=in_ego)
     world = clouds(layout, 400)[0]
@@ -136,12 +139,47 @@ def test_co_masking_hides_the_same_piece_of_the_world_whatever_frame_points_are_
         for cloud, matrix in zip(given, layout.ego_from_points, strict=True):
             inverse = torch.linalg.inv(matrix.double()).float()
             cloud[:, :3] = cloud[:, :3] @ inverse[:3, :3].T + inverse[:3, 3]
-    hidden = hide(BEVCellCoMasking(RANGE, 0.5), given, layout).hidden
-    assert 0.3 < hidden[0].float().mean() < 0.7
-    assert all(torch.equal(hidden[0], other) for other in hidden)
+    masked = hide(BEVCellCoMasking(RANGE, 0.5, frames=frames), given, layout)
+    now, past = masked.hidden[2::3], [h for i, h in enumerate(masked.hidden) if i % 3 != 2]
+    assert 0.3 < now[0].float().mean() < 0.7
+    assert all(torch.equal(now[0], other) for other in now)
+    if frames == 'all':
+        assert all(torch.equal(now[0], other) for other in past)
+    else:
+        assert not torch.stack(past).any()
+        assert all(torch.equal(masked.visible[i], given[i]) for i in (0, 1, 3, 4, 6, 7))
     if not in_ego:
         back = layout.to_ego(given)
         torch.testing.assert_close(back[4], world[:, :3], atol=1e-4, rtol=0)
+
+
+def test_the_current_cells_are_those_that_the_same_seed_hides_from_all_frames():
+    layout = layout_of(3, 1, 2, frames=4)
+    given = clouds(layout)
+    first, again, every, other = (
+        hide(BEVCellCoMasking(RANGE, 0.6, frames=frames), given, layout, seed).hidden
+        for frames, seed in (('current', 5), ('current', 5), ('all', 5), ('current', 6))
+    )
+    assert all(map(torch.equal, first, again))
+    assert all(map(torch.equal, first[3::4], every[3::4]))
+    assert not any(map(torch.equal, first[3::4], other[3::4]))
+    assert not any(h.any() for i, h in enumerate(first) if i % 4 != 3)
+
+
+def test_a_single_frame_is_the_current_one():
+    given = clouds(layout_of(4, frames=1))
+    found = [hide(BEVCellCoMasking(RANGE, frames=f), given, None) for f in ('all', 'current')]
+    assert all(map(torch.equal, found[0].hidden, found[1].hidden))
+
+
+def test_a_mixture_keeps_past_frames_whole_where_it_draws_the_current_one():
+    parts = [dict(NOW, ratio=1.0), dict(NOW, ratio=1.0, frames='all')]
+    layout = layout_of(*[2] * 40)
+    masking = build(dict(type='MixedMasking', strategies=parts))
+    found = torch.tensor(whole(masking, layout, seed=0)).view(40, 2, 3)
+    assert found[..., -1].all()
+    past = found[..., :-1].flatten(1)
+    assert torch.equal(past.any(1), past.all(1)) and 10 < past.all(1).sum() < 30
 
 
 def whole(masking, layout, seed: int) -> list[bool]:
@@ -238,6 +276,7 @@ def test_empty_clouds():
         (dict(CELLS, ratio=1.2), 'ratio'),
         (dict(CELLS, ratio=-0.1), 'ratio'),
         (dict(CELLS, cell_size=0.0), 'cell_size'),
+        (dict(NOW, frames='past'), "frames must be one of .'all', 'current'., got 'past'"),
         (dict(type='WholeFrameMasking', ratio=2), 'ratio'),
         (dict(type='MixedMasking', strategies=[CELLS], weights=[1.0, 1.0]), 'weights'),
         (dict(type='MixedMasking', strategies=[CELLS], weights=[0.0]), 'weights'),

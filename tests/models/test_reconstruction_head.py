@@ -155,6 +155,53 @@ def test_occupancy_is_asked_of_hidden_cells_alone_and_balances_both_kinds():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
+def street(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ground that rises by 4 % along x, and a wall 0.5 to 1.5 m above it in column 5.
+
+    Returns:
+        points: (P, 3).
+        wall: (P,) bool, which of them are on the wall.
+    """
+    points = (torch.rand(4000, 3, generator=generator) * 2 - 1) * torch.tensor([4.0, 2.0, 0.02])
+    wall = (points[:, 0] > 1.2) & (points[:, 0] < 1.8) & (torch.arange(4000) % 2 == 0)
+    points[wall, 2] = 0.5 + torch.rand(int(wall.sum()), generator=generator)
+    points[:, 2] += 0.04 * points[:, 0] - 2
+    return points, wall
+
+
+def test_what_lies_on_the_ground_is_not_asked_for():
+    points, wall = street(torch.Generator().manual_seed(0))
+    hidden = torch.arange(len(points)) % 3 > 0
+    target = make_target([points], [hidden])
+    asked = make_target([points[wall]], [hidden[wall]])
+    limit = dict(max_targets=500)
+    found = make_head(ground_margin=0.2, **limit)._cells(target, (4, 8))
+    expected = make_head(**limit)._cells(asked, (4, 8))
+    assert found[0].tolist() == [5, 13, 21, 29] == found[1].nonzero().flatten().tolist()
+    assert torch.equal(found[3], expected[3])  # the density
+    for own, other in zip(found[2], expected[2], strict=True):  # the points, in any order
+        assert sorted(own.tolist()) == sorted(other.tolist())
+    assert len(make_head()._cells(target, (4, 8))[0]) == 32
+
+
+def test_cells_with_nothing_above_the_ground_count_as_empty():
+    points, wall = street(torch.Generator().manual_seed(1))
+    target = make_target([points], [torch.ones(len(points), dtype=torch.bool)])
+    bev = torch.randn(1, 4, 4, 8)
+    head = make_head(ground_margin=0.2)
+    chance = head(bev)[1].detach().flatten().sigmoid()
+    full = torch.arange(32) % 8 == 5
+    expected = -chance[full].log().mean() / 2 - (1 - chance[~full]).log().mean() / 2
+    found = head.loss(bev, target)
+    torch.testing.assert_close(found['loss_occupancy'], expected, atol=1e-5, rtol=1e-4)
+    bare = head.loss(bev, make_target([points[~wall]], [target.hidden[0][~wall]]))
+    assert bare['loss_chamfer'] == 0 == bare['loss_density']
+    assert bare['loss_occupancy'] > 0
+    sum(bare.values()).backward()
+    with pytest.raises(ValueError, match='ground_margin must be above 0 m, got 0'):
+        make_head(ground_margin=0)
+
+
 def test_weights_scale_their_losses_and_the_norm_is_checked():
     cloud, hidden = some_cloud(60), torch.ones(60, dtype=torch.bool)
     plain = losses_of(make_head(max_targets=60), cloud, hidden)

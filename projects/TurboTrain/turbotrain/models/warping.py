@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ['cell_centres', 'read_maps', 'warp_bev', 'warp_by_flow']
+__all__ = ['cell_centres', 'cells_at', 'read_maps', 'warp_bev', 'warp_by_flow']
 
 
 def cell_centres(limits: Tensor, height: int, width: int) -> Tensor:
@@ -23,6 +23,30 @@ def cell_centres(limits: Tensor, height: int, width: int) -> Tensor:
     place = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1).flatten(0, 1)
     size = (limits[3:5] - limits[:2]) / limits.new_tensor([width, height])
     return limits[:2] + (place + 0.5) * size
+
+
+def cells_at(
+    points: Tensor, sample: Tensor, limits: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """In which cells of a batch of maps points lie.
+
+    Args:
+        points: (P, 2+) x, y, ..., metres, within the limits.
+        sample: (P,) int64, on which map of the batch.
+        limits: (6,) ``[x_min, y_min, z_min, x_max, y_max, z_max]`` of the maps, metres.
+        height: H, along y.
+        width: W, along x.
+
+    Returns:
+        cell: (P,) int64, ``(sample * H + row) * W + column``.
+        offset: (P, 2) x and y from the cell's centre, in cells.
+    """
+    span = limits[3:5] - limits[:2]
+    place = (points[:, :2] - limits[:2]) / torch.stack([span[0] / width, span[1] / height])
+    # A point a rounding error below the upper border belongs to the last cell.
+    column = place[:, 0].long().clamp(max=width - 1)
+    row = place[:, 1].long().clamp(max=height - 1)
+    return (sample * height + row) * width + column, place - torch.stack([column, row], 1) - 0.5
 
 
 def warp_bev(

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
+from ..ground import ground_grid, heights_above_ground
+from ..warping import cells_at
 from .chamfer import NORMS, chamfer_distance, group_by_cell
 
 __all__ = ['MaskedReconstructionHead', 'ReconstructionTarget']
@@ -58,10 +60,13 @@ class MaskedReconstructionHead(BaseModule):
         density_weight: of ``loss_density``; 1 as in BEV-MAE (0 in CooPre).
         occupancy_weight: of ``loss_occupancy`` (our choice). Occupied and empty hidden cells count
             half each, however rare one kind is.
+        ground_margin: metres; what is no higher above the local ground is not asked for, and cells
+            without anything higher count as empty (ours). None asks for everything.
         norm_cfg: normalisation.
 
     Raises:
-        ValueError: the norm is not among the known ones, or a number is below 1.
+        ValueError: the norm is not among the known ones, a number is below 1, or the margin is not
+            above 0.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class MaskedReconstructionHead(BaseModule):
         chamfer_weight: float = 1.0,
         density_weight: float = 1.0,
         occupancy_weight: float = 1.0,
+        ground_margin: float | None = None,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -87,12 +93,16 @@ class MaskedReconstructionHead(BaseModule):
                 'num_convs, num_points and max_targets must be at least 1, got '
                 f'{num_convs}, {num_points} and {max_targets}'
             )
+        if ground_margin is not None and ground_margin <= 0:
+            raise SettingError(f'ground_margin must be above 0 m, got {ground_margin}')
         self.num_points = num_points
         self.max_targets = max_targets
         self.norm = norm
         self.chamfer_weight = chamfer_weight
         self.density_weight = density_weight
         self.occupancy_weight = occupancy_weight
+        self.ground_margin = ground_margin
+        self.ground_grid = ground_grid(point_cloud_range)
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
@@ -202,31 +212,29 @@ class MaskedReconstructionHead(BaseModule):
         """
         height, width = shape
         low, high = self.limits[:3], self.limits[3:]
-        size = self._cell_size(height, width)
         points = torch.cat([cloud[:, :3] for cloud in target.clouds])
         hidden = torch.cat(target.hidden)
         lengths = torch.tensor([len(cloud) for cloud in target.clouds], device=points.device)
         sample = torch.repeat_interleave(lengths, output_size=len(points))
 
-        inside = ((points > low) & (points < high)).all(dim=1)
+        # Indices instead of masks: a GPU has to be waited for each time that a mask picks.
+        inside = ((points > low) & (points < high)).all(dim=1).nonzero()[:, 0]
         points, hidden, sample = points[inside], hidden[inside], sample[inside]
-        position = ((points[:, :2] - low[:2]) / size[:2]).floor()
-        # A point a rounding error below the upper border belongs to the last cell.
-        column = position[:, 0].long().clamp(max=width - 1)
-        row = position[:, 1].long().clamp(max=height - 1)
-        cell = (sample * height + row) * width + column
+        if self.ground_margin is not None:
+            grid = (len(lengths), *self.ground_grid)
+            heights = heights_above_ground(points, sample, self.limits, grid)
+            stands = (heights > self.ground_margin).nonzero()[:, 0]
+            points, hidden, sample = points[stands], hidden[stands], sample[stands]
+        cell, offset = cells_at(points, sample, self.limits, height, width)
 
         occupied = torch.zeros(len(lengths) * height * width, dtype=torch.bool, device=cell.device)
         masked = occupied.clone()
         occupied[cell] = True
         masked[cell[hidden]] = True
-        keep = masked[cell]
-        points, cell = points[keep], cell[keep]
-        cells, index = torch.unique(cell, return_inverse=True)
-        centre = torch.stack([cell % width, cell // width % height], dim=1) + 0.5
-        offset_xy = (points[:, :2] - low[:2]) / size[:2] - centre
-        offset_z = (points[:, 2:] - (low[2] + high[2]) / 2) / size[2]
-        relative = torch.cat([offset_xy, offset_z], dim=1)
+        keep = masked[cell].nonzero()[:, 0]
+        cells, index = torch.unique(cell[keep], return_inverse=True)
+        offset_z = (points[keep, 2:3] - (low[2] + high[2]) / 2) / (high[2] - low[2])
+        relative = torch.cat([offset[keep], offset_z], dim=1)
         rows, counts = group_by_cell(relative, index, self.max_targets)
         return cells, occupied, rows, counts
 

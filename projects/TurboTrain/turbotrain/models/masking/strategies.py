@@ -18,6 +18,8 @@ __all__ = [
     'WholeFrameMasking',
 ]
 
+_FRAMES = ('all', 'current')
+
 
 @MODELS.register_module()
 class BEVCellMasking(BaseMasking):
@@ -62,15 +64,40 @@ class BEVCellMasking(BaseMasking):
 
 @MODELS.register_module()
 class BEVCellCoMasking(BEVCellMasking):
-    """Hide the same bird's-eye-view cells of the world from every agent and frame of a sample.
+    """Hide the same bird's-eye-view cells of the world from every agent of a sample. Ours.
 
-    Nothing of a hidden cell can be copied from a neighbour or from the past: it has to be inferred
-    from what surrounds it. Ours; arguments are those of :class:`BEVCellMasking`.
+    Nothing of a hidden cell can be copied from a neighbour: it has to be inferred from what
+    surrounds it and, where past frames are whole, from what moved there.
+
+    Args:
+        point_cloud_range: see :class:`BaseMasking`.
+        ratio: see :class:`BEVCellMasking`.
+        cell_size: see :class:`BEVCellMasking`.
+        frames: ``all`` hides the same cells from every frame, ``current`` from the current one
+            alone.
+
+    Raises:
+        ValueError: see :class:`BEVCellMasking`, or the frames are not among the known ones.
     """
+
+    def __init__(
+        self,
+        point_cloud_range: Sequence[float],
+        ratio: float = 0.7,
+        cell_size: float = 0.8,
+        frames: str = 'all',
+    ) -> None:
+        super().__init__(point_cloud_range, ratio, cell_size)
+        if frames not in _FRAMES:
+            raise SettingError(f'frames must be one of {_FRAMES}, got {frames!r}')
+        self.frames = frames
 
     def draw(self, layout: CloudLayout) -> HiddenRegion:
         """One grid for each sample."""
-        return self._cells(self._grids(layout.num_samples)[layout.sample])
+        hidden = self._grids(layout.num_samples)[layout.sample]
+        if self.frames == 'current':
+            hidden &= (layout.frame == layout.num_frames - 1)[:, None, None]
+        return self._cells(hidden)
 
 
 @MODELS.register_module()
