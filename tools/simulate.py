@@ -2,31 +2,39 @@
 
 Example:
     python tools/simulate.py --out data/mini_v2xpnp
+    python tools/simulate.py --preset midi --out data/midi_v2xpnp
 """
 
 import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.simulation import (
+    PRESETS,
     SensorOptions,
-    SetOptions,
     simulate_dataset,
 )
 
 
 def parse_arguments() -> argparse.Namespace:
-    sets, sensors = SetOptions(), SensorOptions()
+    sensors = SensorOptions()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--out', type=Path, required=True, help='root of the set')
-    parser.add_argument('--seed', type=int, default=sets.seed, help='default %(default)s')
+    parser.add_argument(
+        '--preset',
+        choices=PRESETS,
+        default='mini',
+        help='what --seed, --intersections and --corridors are by default (default %(default)s)',
+    )
+    parser.add_argument('--seed', type=int, help="default: the preset's")
     parser.add_argument(
         '--workers',
         type=int,
@@ -39,16 +47,14 @@ def parse_arguments() -> argparse.Namespace:
         type=int,
         nargs=3,
         metavar=split,
-        default=sets.intersections,
-        help='scenarios (default %(default)s)',
+        help="scenarios (default: the preset's)",
     )
     parser.add_argument(
         '--corridors',
         type=int,
         nargs=3,
         metavar=split,
-        default=sets.corridors,
-        help='scenarios (default %(default)s)',
+        help="scenarios (default: the preset's)",
     )
     parser.add_argument(
         '--duration',
@@ -86,10 +92,14 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     begin = time.perf_counter()
-    options = SetOptions(
-        seed=arguments.seed,
-        intersections=tuple(arguments.intersections),
-        corridors=tuple(arguments.corridors),
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name in ('seed', 'intersections', 'corridors')
+        if (value := getattr(arguments, name)) is not None
+    }
+    options = replace(
+        PRESETS[arguments.preset],
+        **given,
         sensors=SensorOptions(
             arguments.duration,
             arguments.frame_stride,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from projects.TurboTrain.turbotrain.simulation import (
+    PRESETS,
     SensorOptions,
     SetOptions,
     simulate_dataset,
@@ -39,6 +40,18 @@ def test_plan_names_and_places():
         assert plan.name.startswith('2023-04-07-') == (plan.kind == 'corridor')
     other = plan_scenarios(replace(SetOptions(), seed=1))
     assert [plan.name for plan in other] != [plan.name for plan in plans]
+
+
+def test_midi_trains_on_no_scenario_of_mini():
+    """A trunk that was trained on midi may be tested on mini."""
+    mini, midi = (plan_scenarios(PRESETS[name]) for name in ('mini', 'midi'))
+    assert sum(plan.split == 'train' for plan in midi) == 60
+    for split in ('val', 'test'):
+        counts = [sum(plan.split == split for plan in plans) for plans in (mini, midi)]
+        assert counts[0] < counts[1]
+    sources = [{(plan.seed, plan.index) for plan in plans} for plans in (mini, midi)]
+    assert not sources[0] & sources[1]
+    assert len({(plan.kind == 'corridor', plan.offset) for plan in midi}) == len(midi)
 
 
 def test_foreign_folder_is_left_alone(tmp_path):

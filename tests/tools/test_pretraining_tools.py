@@ -5,8 +5,6 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from mmdet3d.registry import DATASETS
-from mmengine.config import Config
 
 from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from tools.benchmark.recipes import Settings, recipe_paths, stages_of
@@ -17,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope='module')
 def data_root(tiny_set, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('tiny')
-    (root / 'train').symlink_to(tiny_set / 'train')
-    save_infos(str(root / 'v2xpnp_infos_train.npz'), build_infos(str(root), 'train'))
+    for split in ('train', 'val'):
+        (root / split).symlink_to(tiny_set / 'train')
+        save_infos(str(root / f'v2xpnp_infos_{split}.npz'), build_infos(str(root), split))
     return root
 
 
@@ -32,57 +31,74 @@ def cost() -> dict:
     return runpy.run_path(str(ROOT / 'tools/benchmark/pretraining.py'))
 
 
-def fine_tuning(data_root: Path, seed: int = 0) -> Config:
-    settings = Settings(Path('unused'), data_root=data_root)
-    return list(stages_of(recipe_paths()['turbotrain'], seed, settings))[-1].config
+class Moments:
+    """A data set of scenarios in mixed order, three samples each."""
+
+    def __init__(self, scenarios: int) -> None:
+        self.names = [f'{i * 7 % scenarios:03d}' for i in range(3 * scenarios)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def get_data_info(self, index: int) -> dict:
+        return dict(scenario=self.names[index])
 
 
-def test_shares_of_the_labels_are_nested_seeded_and_of_whole_moments(efficiency, data_root):
-    settings = fine_tuning(data_root).train_dataloader.dataset
-    dataset = DATASETS.build({**settings, 'pipeline': []})
-    moments = [
-        (info['scenario'], info['frame'])
-        for info in map(dataset.get_data_info, range(len(dataset)))
-    ]
-    assert len(set(moments)) < len(moments)  # several egos
-    subsets = {p: set(efficiency['labelled'](dataset, p, 0)) for p in (10, 25, 50, 100)}
-    assert subsets[10] < subsets[25] < subsets[50] < subsets[100] == set(range(len(dataset)))
-    for percent, own in subsets.items():
-        labelled = {moments[i] for i in own}
-        assert own == {i for i, moment in enumerate(moments) if moment in labelled}
-        assert abs(len(labelled) / len(set(moments)) - percent / 100) <= 0.5 / len(set(moments))
-    assert subsets[25] == set(efficiency['labelled'](dataset, 25, 0))
-    assert subsets[25] != set(efficiency['labelled'](dataset, 25, 1))
+def test_shares_of_the_labels_are_nested_seeded_and_of_whole_scenarios(efficiency):
+    dataset, labelled = Moments(60), efficiency['labelled']
+    shares = [set(labelled(dataset, share, 0)) for share in efficiency['LENGTHS']]
+    assert [len(share) for share in shares] == [3, 9, 18, 36, 90, 180]
+    for smaller, larger in zip(shares, shares[1:], strict=False):
+        assert smaller < larger
+    for share in shares:
+        names = {dataset.names[i] for i in share}
+        assert share == {i for i, name in enumerate(dataset.names) if name in names}
+    assert shares[1] == set(labelled(dataset, '5', 0)) != set(labelled(dataset, '5', 1))
 
 
 def test_arms_differ_in_their_start_alone(efficiency, data_root):
-    given = fine_tuning(data_root)
-    arms = {arm: fine_tuning(data_root) for arm in efficiency['ARMS']}
-    for arm, cfg in arms.items():
-        efficiency['finetune'](arm, 25, 0, {'model.trajectory_head.loss_weight': 3}, 'x', cfg)
-        assert cfg.to_dict() == given.to_dict()  # another stage is left alone
-        options = {'model.trajectory_head.loss_weight': 3}
-        efficiency['finetune'](arm, 25, 0, options, 'finetuning', cfg)
-        assert cfg.model.trajectory_head.loss_weight == 3
-    scratch, pretrained = arms['scratch'], arms['pretrained']
-    assert pretrained.load_from == given.load_from and scratch.load_from is None
-    kept = pretrained.train_dataloader.dataset.indices
-    assert 0 < len(kept) < len(DATASETS.build({**given.train_dataloader.dataset, 'pipeline': []}))
-    scratch.load_from, scratch.custom_hooks = pretrained.load_from, pretrained.custom_hooks
-    assert scratch.to_dict() == pretrained.to_dict()
+    settings, recipe = Settings(Path('unused'), data_root=data_root), recipe_paths()['turbotrain']
+    options = {'model.trajectory_head.loss_weight': 3}
+    change = efficiency['change_of']('one', 0, options)
+    plain = list(stages_of(recipe, 0, settings))
+    pretraining, pretrained = stages_of(recipe, 0, settings, change)
+    (scratch,) = stages_of(recipe, 0, settings, change, dict(pretraining=0))
+    assert pretraining.config.to_dict() == plain[0].config.to_dict()
+    assert pretraining.folder == plain[0].folder
+    given, other = pretrained.config, scratch.config
+    assert given.model.trajectory_head.loss_weight == other.model.trajectory_head.loss_weight == 3
+    assert given.train_dataloader.dataset.indices
+    assert given.load_from == str(pretraining.checkpoint) and other.load_from is None
+    other.load_from, other.custom_hooks = given.load_from, given.custom_hooks
+    assert other.to_dict() == given.to_dict()
 
 
-def test_the_curve_shows_means_and_spreads(efficiency, tmp_path):
+def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
+    keys = efficiency['METRICS']
     found = {
-        (arm, percent, metric): [percent / 10 + add, percent / 10 + add + 2]
-        for arm, add in (('scratch', 0), ('pretrained', 4))
-        for percent in (25, 100)
-        for metric in efficiency['METRICS']
+        ('scratch', 'one'): [dict.fromkeys(keys, value) for value in (10.0, 20.0, 30.0)],
+        ('pretrained', 'one'): [dict.fromkeys(keys, value) for value in (14.0, 25.0, 36.0)],
+        ('scratch', '100'): [dict.fromkeys(keys, 50.0)],
+        ('pretrained', '100'): [dict.fromkeys(keys, 49.0)],
     }
-    table = efficiency['summarise'](found)
-    assert table['EPA']['pretrained']['25'] == dict(mean=7.5, std=1.41, values=[6.5, 8.5])
-    efficiency['draw'](table, tmp_path / 'a.png')
+    result = efficiency['summarise'](found)
+    for metric in keys:
+        assert result['gain']['one'][metric] == 5.0
+        assert result['gain_error']['one'][metric] == pytest.approx(0.58)  # 1 / sqrt(3)
+        assert result['gain']['100'][metric] == -1.0
+        assert result['gain_error']['100'][metric] is None
+    row = result['metrics']['EPA']['pretrained']['one']
+    assert row == dict(mean=25.0, std=11.0, values=[14.0, 25.0, 36.0])
+    efficiency['draw'](result['metrics'], tmp_path / 'a.png')
     assert (tmp_path / 'a.png').read_bytes()[:4] == b'\x89PNG'
+    assert '25.0 ± 11.0' in efficiency['table'](result['metrics'], ['one', '100'])
+
+
+def test_one_arm_alone_has_no_gain(efficiency, tmp_path):
+    rows = [dict.fromkeys(efficiency['METRICS'], 1.0)]
+    result = efficiency['summarise']({('scratch', '5'): rows})
+    assert result['gain'] == {}
+    efficiency['draw'](result['metrics'], tmp_path / 'a.png')
 
 
 def test_both_ways_ask_for_the_same_and_differ_in_what_is_encoded(cost, data_root):

@@ -242,7 +242,7 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
     cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
     cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
     assert Step(cfg).run() > 0
-    label_efficiency.finetune('pretrained', 50, 0, None, 'finetuning', cfg)
+    label_efficiency.change_of('one', 0, None)('finetuning', cfg)
     assert cfg.train_dataloader.dataset.indices
 
 

@@ -17,7 +17,7 @@ from projects.TurboTrain.turbotrain.visualization import (
     save_figure,
 )
 
-ORANGE, WHITE = '#FF5F2E', '#F2F5F8'
+ORANGE, WHITE, VELOCITY = '#FF5F2E', '#F2F5F8', '#FFC2A3'
 VIEW = (-40.0, -20.0, 40.0, 20.0)
 
 
@@ -148,6 +148,35 @@ def test_every_mode_is_drawn_and_the_likeliest_strongest():
         patch = image[len(image) - row - 4 : len(image) - row + 4, column - 4 : column + 4]
         brightness.append(np.abs(patch - image[0, 0]).max())
     assert brightness[1] > brightness[0] > brightness[2] > 0.05
+
+
+def test_an_arrow_shows_the_way_of_one_second():
+    """From the box to where it would be, in any direction; what stands has none."""
+    ways = np.array([[15.0, 6.0], [-12.0, 5.0], [0.0, 0.0]])
+    boxes = np.array([[6.0, 0.0], [-6.0, 0.0], [0.0, -10.0]])
+    fields = dict(
+        pred_boxes=np.column_stack([boxes, np.tile([4.0, 2.0, 0.0], (3, 1))]),
+        pred_scores=np.ones(3),
+    )
+    plain, drawn = (
+        draw_bev(BEVScene('', (), pred_velocities=velocities, **fields), VIEW)
+        for velocities in (None, ways)
+    )
+    added = near(pixels(drawn), VELOCITY, 0.2) & ~near(pixels(plain), VELOCITY, 0.2)
+
+    def touched(x, y):
+        column, row = drawn.axes[0].transData.transform([x, y]).round().astype(int)
+        row = len(added) - row
+        return added[row - 3 : row + 3, column - 3 : column + 3].any()
+
+    for box, way in zip(boxes[:2], ways[:2], strict=True):
+        assert touched(*(box + 0.6 * way))
+        assert touched(*(box + 0.99 * way))
+        assert not touched(*(box + 1.1 * way))
+    rows, columns = np.nonzero(added[:800])  # the legend lies below
+    where = drawn.axes[0].transData.inverted().transform(np.stack([columns, len(added) - rows], 1))
+    assert len(where)
+    assert (np.linalg.norm(where - boxes[2], axis=1) > 5).all()
 
 
 def test_view_range_keeps_its_proportions():

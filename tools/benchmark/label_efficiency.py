@@ -1,20 +1,23 @@
-"""How few labels do: ``python tools/benchmark/label_efficiency.py`` (on the mini set).
+"""How few labels do: ``python tools/benchmark/label_efficiency.py`` (on the midi set).
 
-Fine-tunes on 10, 25, 50 and 100 % of mini's labels, from pretrained weights and from scratch, with
-several seeds, tests each and draws average precision and EPA over the share of labels. A seed
-decides the weights, the order of samples and which labels there are. What is labelled are moments
-(all egos of it); smaller shares are part of larger ones. All fine-tunings are the recipe
-``turbotrain``'s and take the same number of steps, which are fewer passes over all samples or more
-over some of them. Pretraining sees all clouds and no label, once for each seed.
+Fine-tunes on the labels of one scenario and of 5, 10, 20, 50 and 100 % of all training scenarios,
+from pretrained weights and from scratch, with several seeds, tests each and draws what they reach
+over the share of labels. A seed decides the weights, the order of samples and which scenarios are
+labelled; smaller shares are part of larger ones. Whole scenarios, as moments of one are much alike:
+a tenth of the moments of all of them tells almost all that all moments do (MV-JAR, CVPR 2023).
 
-Hours on two cores; started again, the command goes on where it was. ``--epoch-iters 1`` shows that
+Both arms train for the same iterations, :data:`LENGTHS`, long enough that twice as many bring no
+more than a point. Pretraining sees the clouds of all training scenarios, from every ego, and no
+label, once for each seed.
+
+A day on two cores; started again, the command goes on where it was. ``--epoch-iters 1`` shows that
 all works. The last line is one JSON object.
 """
 
 import argparse
 import json
+import math
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,135 +32,174 @@ from mmengine.registry import init_default_scope
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
 from projects.TurboTrain.turbotrain.visualization import save_figure
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.recipes import (
+    RECIPES,
+    Change,
     Run,
     add_comparison_arguments,
-    recipe_paths,
     run_all,
     settings_of,
 )
 from tools.benchmark.results import spread
 
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
+LENGTHS = {'one': 30, '5': 30, '10': 45, '20': 60, '50': 90, '100': 120}
+"""Epochs of fine-tuning by share of the labels; the recipe says how many iterations one has."""
+PRETRAINING = 90
+VALIDATED = 8
+"""While a run trains, every so manyth sample of the validation split shows how it goes."""
 METRICS = {'AP@0.5/vehicle': 'AP@0.5 of vehicles (%)', 'mAP@0.5': 'mAP@0.5 (%)', 'EPA': 'EPA (%)'}
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Fine-tune on shares of the labels')
     add_comparison_arguments(parser)
-    parser.add_argument('--percents', type=int, nargs='+', default=[10, 25, 50, 100])
+    parser.set_defaults(data_root=ROOT / 'data/midi_v2xpnp')
+    parser.add_argument('--recipe', type=Path, default=RECIPES / 'turbotrain.py')
+    parser.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS))
+    parser.add_argument('--shares', nargs='+', choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument(
+        '--lengthen', type=float, default=1.0, help='fine-tune for so many times the iterations'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
     )
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.png')
-    args = parser.parse_args()
-    if any(not 0 < percent <= 100 for percent in args.percents):
-        parser.error(f'--percents: from 1 to 100, got {args.percents}')
-    return args
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.json')
+    return parser.parse_args()
 
 
-def labelled(dataset: V2XPnPDataset, percent: int, seed: int) -> list[int]:
-    """The samples of a share of the moments; those of a smaller share are among them."""
-    moments: dict[tuple, list[int]] = {}
+def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
+    """The samples of whole scenarios, all egos of them; a smaller share is part of a larger one."""
+    scenarios: dict[str, list[int]] = {}
     for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        moments.setdefault((info['scenario'], info['frame']), []).append(i)
-    groups = list(moments.values())
-    order = np.random.default_rng(seed).permutation(len(groups))
-    chosen = order[: max(1, round(len(groups) * percent / 100))]
-    return sorted(i for group in chosen for i in groups[group])
+        scenarios.setdefault(dataset.get_data_info(i)['scenario'], []).append(i)
+    names = sorted(scenarios)
+    count = 1 if share == 'one' else max(1, round(len(names) * int(share) / 100))
+    order = np.random.default_rng(seed).permutation(len(names))
+    return sorted(i for n in order[:count] for i in scenarios[names[n]])
 
 
-def finetune(
-    arm: str, percent: int, seed: int, options: dict | None, stage: str, cfg: Config
-) -> None:
-    """Change the recipe's fine-tuning into one of the runs that are compared."""
-    if stage != 'finetuning':
-        return
-    if percent < 100:
+def change_of(share: str, seed: int, options: dict | None) -> Change:
+    """What makes the recipe one of the runs that are compared."""
+
+    def change(stage: str, cfg: Config) -> None:
+        if stage != 'finetuning':
+            return
         dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
-        cfg.train_dataloader.dataset.indices = labelled(dataset, percent, seed)
-    cfg.merge_from_dict(options or {})
-    if arm == 'scratch':
-        cfg.load_from, cfg.custom_hooks = None, []
+        cfg.train_dataloader.dataset.indices = labelled(dataset, share, seed)
+        if cfg.get('val_dataloader'):
+            dataset = DATASETS.build({**cfg.val_dataloader.dataset, 'pipeline': []})
+            cfg.val_dataloader.dataset.indices = list(range(0, len(dataset), VALIDATED))
+        cfg.merge_from_dict(options or {})
+
+    return change
 
 
-def summarise(found: dict[tuple[str, int, str], list[float]]) -> dict:
-    """Metric -> arm -> percent -> mean, spread and values over the seeds."""
-    table: dict = {}
-    for (arm, percent, metric), values in found.items():
-        mean, std = spread(values)
-        row = dict(mean=mean, std=std, values=[round(value, 2) for value in values])
-        table.setdefault(metric, {}).setdefault(arm, {})[str(percent)] = row
-    return table
+def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
+    """What pretraining brings, from the metrics by arm and share, a row a seed.
+
+    Returns:
+        ``metrics``: metric -> arm -> share -> mean, std and values over the seeds; ``gain`` and
+        ``gain_error``: share -> metric -> mean over the seeds of pretrained less scratch, and its
+        standard error (None of a single seed).
+    """
+    metrics: dict = {metric: {arm: {} for arm, _ in found} for metric in METRICS}
+    for (arm, share), rows in found.items():
+        for metric in METRICS:
+            values = [round(row[metric], 2) for row in rows]
+            mean, std = spread(values)
+            metrics[metric][arm][share] = dict(mean=mean, std=std, values=values)
+    gain: dict = {}
+    error: dict = {}
+    for share in LENGTHS:
+        for metric, arms in metrics.items():
+            if not all(share in arms.get(arm, {}) for arm in ARMS):
+                continue
+            pairs = zip(*(arms[arm][share]['values'] for arm in ARMS), strict=True)
+            mean, std = spread(pretrained - scratch for scratch, pretrained in pairs)
+            count = len(arms['scratch'][share]['values'])
+            gain.setdefault(share, {})[metric] = mean
+            error.setdefault(share, {})[metric] = std and round(std / math.sqrt(count), 2)
+    return dict(metrics=metrics, gain=gain, gain_error=error)
 
 
-def draw(table: dict, out: Path) -> None:
+def draw(metrics: dict, out: Path) -> None:
     figure = Figure(figsize=(11, 3.6), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, (metric, label) in zip(
         figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
     ):
         for arm, color in zip(ARMS, ('#5B6675', '#E4572E'), strict=True):
-            rows = table[metric][arm]
-            percents = [int(percent) for percent in rows]
+            rows = metrics[metric].get(arm, {})
+            places = [list(LENGTHS).index(share) for share in rows]
             mean = np.array([row['mean'] for row in rows.values()])
             std = np.array([row['std'] or 0.0 for row in rows.values()])
-            axes.plot(percents, mean, 'o-', color=color, label=ARMS[arm])
-            axes.fill_between(percents, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
-        axes.set(xlabel='labels (%)', ylabel=label, xscale='log', xticks=percents)
-        axes.set_xticklabels(percents)
-        axes.minorticks_off()
+            axes.plot(places, mean, 'o-', color=color, label=ARMS[arm])
+            axes.fill_between(places, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
+        axes.set(xlabel='labelled scenarios (%)', ylabel=label, xticks=range(len(LENGTHS)))
+        axes.set_xticklabels(LENGTHS)
         axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, out, dpi=110)
 
 
-def main() -> None:
-    args = parse_args()
-    init_default_scope('mmdet3d')
-    recipe = recipe_paths()['turbotrain']
-    runs = [
-        Run(f'{arm}, {percent} %', seed, recipe, change)
-        for percent in args.percents
-        for seed in args.seeds
-        for arm in ARMS
-        for change in [partial(finetune, arm, percent, seed, args.cfg_options)]
-    ]
-    measured = run_all(runs, settings_of(args))
-    found: dict[tuple[str, int, str], list[float]] = {}
-    for arm in ARMS:
-        for percent in args.percents:
-            for (name, _), stages in measured.items():
-                if name == f'{arm}, {percent} %':
-                    for metric in METRICS:
-                        value = stages['finetuning']['metrics'][metric]
-                        found.setdefault((arm, percent, metric), []).append(value)
-    table = summarise(found)
-    draw(table, args.out)
-    for metric, arms in table.items():
-        print(f'\n{metric:<16}' + ''.join(f'{percent:>16} %' for percent in args.percents))
+def table(metrics: dict, shares: list[str]) -> str:
+    """All of it as text, a block a metric."""
+    lines = []
+    for metric, arms in metrics.items():
+        lines.append(f'\n{metric:<16}' + ''.join(f'{share:>18}' for share in shares))
         for arm, rows in arms.items():
             cells = [
                 f'{row["mean"]:.1f}' + ('' if row['std'] is None else f' ± {row["std"]:.1f}')
-                for row in rows.values()
+                for row in (rows[share] for share in shares)
             ]
-            print(f'{arm:<16}' + ''.join(f'{cell:>18}' for cell in cells))
-    print(f'\npicture: {args.out}')
-    print(
-        json.dumps(
+            lines.append(f'{arm:<16}' + ''.join(f'{cell:>18}' for cell in cells))
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    settings = settings_of(args)
+    init_default_scope('mmdet3d')
+    runs = {
+        (arm, share, seed): Run(
+            f'{arm}, {share}',
+            seed,
+            args.recipe,
+            change_of(share, seed, args.cfg_options),
             dict(
-                metrics=table,
-                epoch_iters=args.epoch_iters,
-                split=args.split,
-                cfg_options=args.cfg_options,
-                seeds=args.seeds,
-                **circumstances(),
-            )
+                pretraining=PRETRAINING if arm == 'pretrained' else 0,
+                finetuning=round(LENGTHS[share] * args.lengthen),
+            ),
         )
-    )
-    sys.exit(0 if len(measured) == len(runs) else 1)
+        for share in args.shares
+        for seed in args.seeds
+        for arm in args.arms
+    }
+    measured = run_all(runs.values(), settings)
+    found: dict[tuple[str, str], list[dict]] = {}
+    cost: dict[str, dict] = {}
+    for (arm, share, _), run in runs.items():
+        stages = measured.get((run.name, run.seed))
+        if stages is None:
+            continue
+        found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])
+        for name, stage in stages.items():
+            cost[share if name == 'finetuning' else name] = {
+                key: round(stage[key], 1) for key in ('iterations', 'train_seconds')
+            }
+    if len(measured) < len(runs):
+        sys.exit('not all runs were measured, see above; the command goes on where it was')
+    result = summarise(found)
+    print(table(result['metrics'], args.shares))
+    about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)
+    about |= dict(epoch_iters=args.epoch_iters, cfg_options=args.cfg_options, **circumstances())
+    write_whole(args.out, json.dumps(result | about, indent=1) + '\n')
+    draw(result['metrics'], args.out.with_suffix('.png'))
+    print(f'\n{args.out}, and the picture beside it')
+    print(json.dumps(result | about))
 
 
 if __name__ == '__main__':

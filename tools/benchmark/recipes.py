@@ -14,7 +14,7 @@ import os
 import statistics
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,12 +109,15 @@ def settings_of(args: argparse.Namespace) -> Settings:
         if isinstance(value, Path):
             setattr(args, name, value.resolve())
     os.chdir(ROOT)
+    data_root = args.data_root
+    if data_root and data_root.is_relative_to(ROOT):
+        data_root = data_root.relative_to(ROOT)  # a stage is the same wherever the project lies
     return Settings(
         work_dir=args.work_dir,
         split=args.split,
         epoch_iters=args.epoch_iters,
         jobs=getattr(args, 'jobs', 1),
-        data_root=args.data_root,
+        data_root=data_root,
     )
 
 
@@ -124,7 +127,11 @@ def recipe_paths() -> dict[str, Path]:
 
 
 def stages_of(
-    recipe: Path, seed: int, settings: Settings, change: Change | None = None
+    recipe: Path,
+    seed: int,
+    settings: Settings,
+    change: Change | None = None,
+    epochs: Mapping[str, int] | None = None,
 ) -> Iterator[Stage]:
     """The stages of a recipe in their order.
 
@@ -133,11 +140,15 @@ def stages_of(
         seed: of all stages.
         settings: see :class:`Settings`.
         change: called with the name and the config of each stage, to change the config.
+        epochs: of stages by name, instead of the recipe's own; 0 leaves a stage out.
     """
     recipe_cfg, previous = read_config(recipe), None
     need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
     for name, stage in recipe_cfg.stages.items():
+        length = (epochs or {}).get(name, stage.epochs)
+        if not length:
+            continue
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
         if settings.data_root:
             for split in ('train', 'val', 'test'):
@@ -147,9 +158,9 @@ def stages_of(
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
             every = recipe_cfg.val_epochs * epoch_iters
-            train_for(cfg, stage.epochs * epoch_iters, seed, every)
+            train_for(cfg, length * epoch_iters, seed, every)
         else:
-            train_for_epochs(cfg, stage.epochs, seed, recipe_cfg.val_epochs)
+            train_for_epochs(cfg, length, seed, recipe_cfg.val_epochs)
         cfg.load_from, cfg.custom_hooks = None, []
         if previous:
             cfg.load_from = str(previous.checkpoint)
@@ -157,7 +168,7 @@ def stages_of(
         if change:
             change(name, cfg)
         folder = settings.work_dir / f'seed_{seed}' / f'{name}-{fingerprint(cfg)}'
-        previous = Stage(name, stage.epochs, cfg, folder)
+        previous = Stage(name, length, cfg, folder)
         yield previous
 
 
@@ -250,12 +261,13 @@ def finite(metrics: dict) -> dict:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe with a seed, perhaps changed, under a name of its own."""
+    """A recipe with a seed, perhaps changed, under a name of its own; see :func:`stages_of`."""
 
     name: str
     seed: int
     recipe: Path
     change: Change | None = None
+    epochs: Mapping[str, int] | None = None
 
 
 def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], dict[str, dict]]:
@@ -267,7 +279,10 @@ def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], di
     locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
     # All configs first: mmengine reads them in one thread only.
     jobs = Jobs(settings.jobs)
-    planned = [(run, list(stages_of(run.recipe, run.seed, settings, run.change))) for run in runs]
+    planned = [
+        (run, list(stages_of(run.recipe, run.seed, settings, run.change, run.epochs)))
+        for run in runs
+    ]
 
     def run_one(run: Run, stages: list[Stage]) -> dict[str, dict] | None:
         found = {}

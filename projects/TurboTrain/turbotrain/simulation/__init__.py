@@ -3,8 +3,8 @@
 SUMO moves the traffic, embreex casts the LiDARs' rays against meshes of everything on the site.
 """
 
-from .dataset import SetOptions, simulate_dataset
+from .dataset import PRESETS, SetOptions, simulate_dataset
 from .scenario import SensorOptions
 from .sumo_programs import SumoError
 
-__all__ = ['SensorOptions', 'SetOptions', 'SumoError', 'simulate_dataset']
+__all__ = ['PRESETS', 'SensorOptions', 'SetOptions', 'SumoError', 'simulate_dataset']

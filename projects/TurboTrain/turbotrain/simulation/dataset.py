@@ -21,7 +21,14 @@ from .sumo_programs import sumo_home
 from .traffic import FRAME_SECONDS
 from .writer import write_trajectories, write_vector_map
 
-__all__ = ['SPLITS', 'SetOptions', 'plan_scenarios', 'simulate_dataset', 'visible_shares']
+__all__ = [
+    'PRESETS',
+    'SPLITS',
+    'SetOptions',
+    'plan_scenarios',
+    'simulate_dataset',
+    'visible_shares',
+]
 
 SPLITS = ('train', 'val', 'test')
 SITE_SPACING = 600.0  # metres between two sites of the world frame
@@ -64,6 +71,14 @@ class SetOptions:
                 raise SettingError(f'{name} must be three counts (train val test), got {counts}')
         if not any((*self.intersections, *self.corridors)):
             raise SettingError('a set needs at least one scenario')
+
+
+PRESETS = {
+    'mini': SetOptions(),
+    # Of another seed, so that no scenario of mini is among those that midi trains on.
+    'midi': SetOptions(seed=1, intersections=(50, 5, 8), corridors=(10, 2, 2)),
+}
+"""Sets by name: one that a demo trains on, and one with enough scenarios to label but a few."""
 
 
 def plan_scenarios(options: SetOptions) -> list[ScenarioPlan]:

@@ -8,7 +8,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from .lanes import LANE_STYLES
-from .objects import FAINT, FALSE_ALARM, MISSED, PREDICTION, TEXT, TRUTH
+from .objects import FAINT, FALSE_ALARM, MISSED, PREDICTION, TEXT, TRUTH, VELOCITY
 from .scene import BEVScene
 
 __all__ = ['LegendEntry', 'legend_entries', 'write_legend']
@@ -39,6 +39,8 @@ def legend_entries(scene: BEVScene, colors: Sequence[str]) -> list[LegendEntry]:
         entries.append(LegendEntry('past path', FAINT, 1.2, (0, (1, 2))))
     if len(scene.pred_boxes):
         entries.append(LegendEntry('prediction', PREDICTION, 2.0, 'solid'))
+    if scene.pred_velocities is not None:
+        entries.append(LegendEntry('velocity (1 s)', VELOCITY, 1.2, 'solid'))
     if scene.missed is not None:
         entries.append(LegendEntry('missed', MISSED, marker='o', filled=False))
     if scene.false_alarms is not None:

@@ -19,6 +19,7 @@ __all__ = ['AGENT_COLORS', 'draw_objects']
 AGENT_COLORS = ('#6478FF', '#46C795', '#DD88CC', '#D6DF6E')
 """Colours of the agents, the ego's first; they stay apart for colour-blind eyes too."""
 PREDICTION = '#FF5F2E'
+VELOCITY = '#FFC2A3'
 TRUTH = '#F2F5F8'
 MISSED = '#FFD23F'
 FALSE_ALARM = '#3DE0FF'
@@ -57,6 +58,10 @@ def _draw_predictions(axes: Axes, scene: BEVScene) -> None:
     colors = np.tile(to_rgba(PREDICTION), (len(opacity), 1))
     colors[:, 3] = opacity
     _draw_boxes(axes, scene.pred_boxes, colors, width=1.4, zorder=6, fill=0.25)
+    if scene.pred_velocities is not None:
+        shades = np.tile(to_rgba(VELOCITY), (len(opacity), 1))
+        shades[:, 3] = opacity
+        _draw_arrows(axes, scene.pred_boxes[:, :2], scene.pred_velocities, shades)
     if scene.pred_futures is None:
         return
     num_modes = scene.pred_futures.shape[1]
@@ -113,6 +118,20 @@ def _draw_boxes(
     )
     axes.add_collection(
         LineCollection(ticks, colors=colors, linewidths=width, zorder=zorder), autolim=False
+    )
+
+
+def _draw_arrows(axes: Axes, starts: np.ndarray, ways: np.ndarray, colors: np.ndarray) -> None:
+    """Arrows (N, 2) from (N, 2) starts, in colours (N, 4); no way, no arrow."""
+    lengths = np.linalg.norm(ways, axis=1, keepdims=True)
+    along = ways / np.maximum(lengths, 1e-9) * np.minimum(0.4 * lengths, 0.9)
+    across = 0.6 * along[:, ::-1] * [-1.0, 1.0]
+    tips = starts + ways
+    lines = np.stack([starts, tips, tips - along + across, tips, tips - along - across], axis=1)
+    moves = lengths[:, 0] > 0
+    axes.add_collection(
+        LineCollection(lines[moves], colors=colors[moves], linewidths=1.1, zorder=8),
+        autolim=False,
     )
 
 

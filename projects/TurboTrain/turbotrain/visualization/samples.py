@@ -48,6 +48,8 @@ def scene_of(
             pred_boxes=found.bboxes_3d.bev.cpu().numpy(), pred_scores=found.scores_3d.cpu().numpy()
         )
         predicted |= _errors(found, truth, iou_threshold)
+        if 'velocity' in found:
+            predicted['pred_velocities'] = found.velocity.cpu().numpy()
         if 'trajectories' in found:
             predicted['pred_futures'] = found.trajectories.cpu().numpy()
             predicted['pred_mode_scores'] = found.trajectory_scores.cpu().numpy()

@@ -64,6 +64,7 @@ class BEVScene:
         gt_futures: (M, F, 2) where they will be; NaN where that isn't known.
         pred_boxes: (P, 5) predicted boxes.
         pred_scores: (P,) their scores in [0, 1]: the picture's opacity.
+        pred_velocities: (P, 2) how they move, m/s; the arrow is as long as the way of one second.
         pred_futures: (P, K, F, 2) their forecasts in K modes.
         pred_mode_scores: (P, K) how likely the modes are; the likeliest is drawn strongest.
         missed: (M,) bool, which objects nobody detected.
@@ -80,6 +81,7 @@ class BEVScene:
     gt_futures: np.ndarray | None = None
     pred_boxes: np.ndarray = _empty(0, 5)
     pred_scores: np.ndarray = _empty(0)
+    pred_velocities: np.ndarray | None = None
     pred_futures: np.ndarray | None = None
     pred_mode_scores: np.ndarray | None = None
     missed: np.ndarray | None = None
@@ -97,6 +99,7 @@ class BEVScene:
             'gt_futures': (m, None, 2),
             'pred_boxes': (p, 5),
             'pred_scores': (p,),
+            'pred_velocities': (p, 2),
             'pred_futures': (p, None, None, 2),
             'pred_mode_scores': (p, *(modes or (None,))),
             'missed': (m,),
