@@ -5,6 +5,7 @@ import math
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
+from torch.nn import functional
 
 from ..errors import SettingError
 
@@ -57,18 +58,18 @@ class OccupancyMaps:
         if cells_per_frame is not None:
             ago = torch.arange(frames - 1, -1, -1, device=device)
             corner = corner - ago[:, None] * cells_per_frame[:, None]
-        steps = torch.arange(size, device=device)
-        column, row = corner[..., :1] + steps, corner[..., 1:] + steps
-        across = ((column >= 0) & (column < width))[:, :, None]
-        inside = ((row >= 0) & (row < height))[..., None] & across
-        cell = row.clamp(0, height - 1)[..., None] * width + column.clamp(0, width - 1)[:, :, None]
+        # All squares of a grid with a margin, as a view: to pick some copies rows, not cells.
+        around = functional.pad(self.below, [size] * 4).unfold(3, size, 1).unfold(4, size, 1)
+        corner = corner + size
+        column, row = corner[..., 0].clamp(0, width + size), corner[..., 1].clamp(0, height + size)
 
         above = centres[:, 2:] - self.low[2] + torch.tensor(levels, device=device)
         level = (above / self.cell[2]).ceil().long().clamp(0, top - 1)
-        frame = places[:, None] * frames + torch.arange(frames, device=device)
-        column_of = (frame[:, :, None] * top + level[:, None]) * (height * width)
-        count = self.below.flatten()[column_of[..., None, None] + cell[:, :, None]]
-        return ((count[:, :, 1:] != count[:, :, :-1]) & inside[:, :, None]).float()
+        frame = torch.arange(frames, device=device)[None, :, None]
+        count = around[
+            places[:, None, None], frame, level[:, None], row[..., None], column[..., None]
+        ]
+        return (count[:, :, 1:] != count[:, :, :-1]).float()
 
 
 def likeness(squares: Tensor, objects: Tensor) -> Tensor:

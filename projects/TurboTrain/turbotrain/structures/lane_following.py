@@ -59,7 +59,8 @@ def drive_along_lanes(
     """
     start = velocities.norm(dim=-1, keepdim=True)
     heading = velocities / start.clamp(min=1e-9)
-    middles, along = lanes[:, None, :, :2], lanes[:, None, :, 2:]
+    # Columns of (B, 1, K): to add up two of them is far quicker than to sum over an axis of two.
+    lane_x, lane_y, lane_dx, lane_dy = lanes.transpose(1, 2).contiguous()[:, :, None].unbind(1)
     paths, now = [], 0.0
     for until in times:
         strides = max(1, round((until - now) / _STRIDE))
@@ -72,13 +73,14 @@ def drive_along_lanes(
             way = (until - now) / strides * speed
             if lanes.shape[1]:
                 # The lane half a stride ahead: in bends, the one here leads outwards.
-                halfway = positions + 0.5 * way * heading
-                away = (halfway[:, :, None] - middles).square().sum(dim=-1)
+                x, y = (positions + 0.5 * way * heading).split(1, dim=-1)
+                away = (x - lane_x).square_().add_((y - lane_y).square_())
+                dx, dy = heading.split(1, dim=-1)
                 # Comparisons with NaN are false.
-                leads = (heading[:, :, None] * along).sum(dim=-1) >= ALONG_LANE
+                leads = (dx * lane_dx).add_(dy * lane_dy) >= ALONG_LANE
                 away, nearest = away.where(leads, torch.inf).min(dim=-1)
                 follows = (speed[..., 0] >= _DRIVES) & (away < NEAR_LANE**2)
-                lane = along[:, 0].gather(1, nearest[..., None].expand(-1, -1, 2))
+                lane = lanes[..., 2:].gather(1, nearest[..., None].expand(-1, -1, 2))
                 heading = torch.where(follows[..., None], lane, heading)
             positions = positions + way * heading
         paths.append(positions)
