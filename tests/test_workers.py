@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.whole_file import whole_file, write_whole
@@ -106,3 +108,39 @@ def test_commands_end_with_a_sentence(error, said):
     with pytest.raises(SystemExit) as end:
         run_tool(main)
     assert end.value.code == f'error: {said}'
+
+
+class _Tensors:
+    """More samples of many tensors than a pipe holds, so that a worker waits to hand them over."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> list:
+        (Path(self.folder) / str(os.getpid())).touch()
+        return [torch.zeros(8) for _ in range(2000)]
+
+
+def _training(folder: str) -> None:
+    """A loader of which one sample is used, and the next is not for a minute."""
+
+    def main() -> None:
+        loader = DataLoader(_Tensors(folder), num_workers=2, batch_size=None, prefetch_factor=8)
+        next(iter(loader))
+        time.sleep(60)
+
+    run_tool(main)
+
+
+def test_data_workers_end_with_a_training_that_is_killed(tmp_path):
+    process = FORK.Process(target=_training, args=(str(tmp_path),))
+    process.start()
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    time.sleep(0.5)  # they fill their pipe
+    process.kill()
+    process.join(60)
+    wait_for(lambda: not any(map(alive, workers)), seconds=10)

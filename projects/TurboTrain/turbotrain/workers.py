@@ -1,5 +1,6 @@
 """Processes that read or make files side by side, and end with the one that started them."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,11 +18,39 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ['terminable', 'worker_pool']
+__all__ = ['end_children_too', 'terminable', 'worker_pool']
 
 # In a worker: whether it has been told to end, and whether it has anything to clean up.
 _ending, _at_work = threading.Event(), threading.Event()
 _PATIENCE = 2  # s that a worker has to clean up
+_PR_SET_PDEATHSIG = 1
+_forks: list[int | None] = []  # who is about to fork, if its children are to follow it
+
+
+def end_children_too() -> None:
+    """Have the kernel send SIGTERM to what the main thread forks from now on when this one ends.
+
+    torch's data workers look for their parent while they wait for work, but not while they wait to
+    hand over a result. Does nothing twice, and nothing but on Linux.
+    """
+    if _forks or sys.platform != 'linux':
+        return
+    libc = ctypes.CDLL(None)  # looked up before a fork, after which it might wait for a lock
+
+    def before() -> None:
+        # The kernel takes the end of the thread that forked for the parent's.
+        in_main = threading.current_thread() is threading.main_thread()
+        _forks.append(os.getpid() if in_main else None)
+
+    def in_child() -> None:
+        parent = _forks[-1]
+        if parent is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    _forks.append(None)
+    os.register_at_fork(before=before, after_in_parent=_forks.pop, after_in_child=in_child)
 
 
 @contextmanager

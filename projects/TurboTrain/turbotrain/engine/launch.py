@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from ..datasets import check_metainfo, innermost
 from ..datasets.readers import last_read
 from ..errors import CheckpointError, UserError
+from ..workers import end_children_too
 from .checkpoint import newest_checkpoint, read_checkpoint, refuse_misfit
 from .freed_memory import keep_freed_memory
 from .process_watch import ProcessWatch
@@ -370,6 +371,7 @@ def _worker_died(error: Exception) -> UserError | None:
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
+    end_children_too()
     try:
         main()
     except KeyboardInterrupt:
