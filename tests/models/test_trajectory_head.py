@@ -172,7 +172,7 @@ def test_paths_turn_with_the_scene():
 
 
 def test_a_head_with_small_gradients_keeps_its_weights():
-    """An optimiser that takes the decay for a gradient shrinks it to nothing in a short training."""
+    """Where the decay counts as a gradient, it shrinks them to nothing in a short training."""
     for name in ('finetune_mini', 'benchmark_mini'):
         cfg = Config.fromfile(SCHEDULES / f'{name}.py')
         layer = torch.nn.Linear(8, 8)
