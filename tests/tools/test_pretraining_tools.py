@@ -73,6 +73,15 @@ def test_arms_differ_in_their_start_alone(efficiency, data_root):
     assert other.to_dict() == given.to_dict()
 
 
+def test_a_validation_that_saves_time_leaves_the_measurement_whole(efficiency, data_root):
+    for split in ('val', 'test'):
+        settings = Settings(Path('unused'), split=split, data_root=data_root)
+        change = efficiency['change_of']('one', 0, None)
+        *_, stage = stages_of(recipe_paths()['turbotrain'], 0, settings, change)
+        assert stage.config.val_dataloader.dataset.indices
+        assert 'indices' not in stage.config.test_dataloader.dataset
+
+
 def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
     keys = efficiency['METRICS']
     found = {

@@ -15,6 +15,7 @@ all works. The last line is one JSON object.
 """
 
 import argparse
+import copy
 import json
 import math
 import sys
@@ -90,8 +91,11 @@ def change_of(share: str, seed: int, options: dict | None) -> Change:
         dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
         cfg.train_dataloader.dataset.indices = labelled(dataset, share, seed)
         if cfg.get('val_dataloader'):
-            dataset = DATASETS.build({**cfg.val_dataloader.dataset, 'pipeline': []})
-            cfg.val_dataloader.dataset.indices = list(range(0, len(dataset), VALIDATED))
+            # Of its own: with --split val it is what the run is measured on, too.
+            loader = copy.deepcopy(cfg.val_dataloader)
+            dataset = DATASETS.build({**loader.dataset, 'pipeline': []})
+            loader.dataset.indices = list(range(0, len(dataset), VALIDATED))
+            cfg.val_dataloader = loader
         cfg.merge_from_dict(options or {})
 
     return change

@@ -4,6 +4,6 @@ lr = 2e-3
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=lr, eps=1e-10, weight_decay=0.01),
     clip_grad=dict(max_norm=10, norm_type=2),
 )

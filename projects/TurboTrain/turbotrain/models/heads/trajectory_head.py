@@ -14,32 +14,32 @@ from .velocity_head import Motion
 
 __all__ = ['TrajectoryHead']
 
-_BOX_FEATURES = 6  # logarithms of the sizes, velocity, logarithm of the speed
-_FAST = 10.0  # m/s that count as 1 in the network
+_BOX_FEATURES = 7  # logarithms of the sizes, the speed and its logarithm, acceleration
+_MOVES = 0.7  # m/s from which a velocity has a direction
+_FAST, _BRAKES, _FAR = 10.0, 5.0, 10.0  # m/s, m/s^2 and m that count as 1 in the network
 
 
 @MODELS.register_module()
 class TrajectoryHead(BaseModule):
     r"""Future positions of boxes: what driving on leaves to be said.
 
-    The map is sampled on a grid round each box whose axes are the map's. Features, size, class and
-    the box's :class:`Motion` go through a small perceptron to a residual r,
+    A box's axes R are along its velocity, or the map's where it hardly moves. The map is sampled on
+    a grid in them. Features, size, class, the box's :class:`Motion` and the path d that it leads to
+    go through a small perceptron to a residual r,
 
-    .. math:: y_{kt} = d(c, s_k\,v, s_k\,a, t) + r_{kt},
+    .. math:: y_{kt} = d(c, s_k\,v, s_k\,a, t) + R\,r_{kt},
 
     where d drives on from the box's centre c with its velocity v and acceleration a (0 without a
-    velocity head), straight, or with ``follow_lanes`` along the lanes of the vector map. What is
-    taken to stand is forecast to stand exactly. Nothing depends on the box's heading: which end of
-    a box is the front is what detectors tell worst, and a path in the box's own frame turns round
-    with it.
+    velocity head), straight, or with ``follow_lanes`` along the lanes of the vector map. Nothing
+    depends on the box's heading: which end of a box is the front is what detectors tell worst, and
+    a path in the box's own frame turns round with it.
 
-    Each object counts by its mean error over the known times V, relative to how far it goes, so
-    that a few fast cars do not outweigh all others; with several modes the winner takes all: the
-    mode k* whose positions are nearest to the truth is regressed, and the scores a learn which one
-    that is,
+    Each object counts by its errors over the known times V. Their logarithm keeps a few fast cars
+    from outweighing all others. With several modes the winner takes all: the mode k* whose
+    positions are nearest to the truth is regressed, and the scores a learn which one that is,
 
-    .. math:: L = \frac1M \sum_m \frac{\sum_{t \in V} \lVert y_{m k^* t} - \hat y_{mt} \rVert}
-              {|V| + \sum_{t \in V} \lVert \hat y_{mt} - c_m \rVert / 1\,\mathrm{m}}
+    .. math:: L = \frac1M \sum_m \frac{1}{|V|} \sum_{t \in V}
+              \log(1 + \lVert y_{m k^* t} - \hat y_{mt} \rVert / 1\,\mathrm{m})
               + w \frac1M \sum_m -\log \mathrm{softmax}(a_m)_{k^*}.
 
     Untrained, the modes' paces s go from half to one and a half: equal modes would stay equal.
@@ -55,7 +55,11 @@ class TrajectoryHead(BaseModule):
         step: seconds from one position to the next.
         num_modes: K.
         feat_channels: width of the perceptron.
-        grid: offsets from the box's centre, metres, along both axes, that are sampled.
+        ahead: offsets from the box's centre along its first axis, metres, that are sampled.
+        beside: the same along its second axis.
+        sampled_channels: width of what is sampled.
+        dropout: of the perceptron in training; a few thousand objects are soon known by heart.
+        sampled_dropout: the same for what is sampled.
         position_noise: standard deviation (m) of the noise on boxes in training.
         motion_channels: width of the motions' features; 0 is for a model without velocity head.
         follow_lanes: needs the vector map; what is off its lanes drives straight on.
@@ -77,7 +81,11 @@ class TrajectoryHead(BaseModule):
         step: float = 0.5,
         num_modes: int = 1,
         feat_channels: int = 128,
-        grid: tuple[float, ...] = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0),
+        ahead: tuple[float, ...] = (-6.0, -3.0, 0.0, 3.0, 6.0, 10.0, 15.0, 20.0, 26.0, 32.0),
+        beside: tuple[float, ...] = (-6.0, -3.0, 0.0, 3.0, 6.0),
+        sampled_channels: int = 8,
+        dropout: float = 0.3,
+        sampled_dropout: float = 0.5,
         position_noise: float = 0.2,
         motion_channels: int = 0,
         follow_lanes: bool = False,
@@ -95,19 +103,21 @@ class TrajectoryHead(BaseModule):
         self.num_steps, self.num_modes = num_steps, num_modes
         self.position_noise, self.follow_lanes = position_noise, follow_lanes
         self.loss_weight, self.mode_weight = loss_weight, mode_weight
-        offsets = torch.tensor(grid)
+        grid = torch.cartesian_prod(torch.tensor(ahead), torch.tensor(beside))
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.seconds = [step * number for number in range(1, num_steps + 1)]
         paces = torch.linspace(0.5, 1.5, num_modes) if num_modes > 1 else torch.ones(1)
-        self.register_buffer('grid', torch.cartesian_prod(offsets, offsets), persistent=False)
+        self.register_buffer('grid', grid, persistent=False)
         self.register_buffer('limits', limits, persistent=False)
         self.register_buffer('paces', paces, persistent=False)
-        self.reduce = nn.Conv2d(in_channels, feat_channels // 4, 1)
-        inputs = len(self.grid) * (feat_channels // 4) + _BOX_FEATURES + num_classes
-        inputs += motion_channels
+        self.reduce = nn.Conv2d(in_channels, sampled_channels, 1)
+        self.sampled_dropout = nn.Dropout(sampled_dropout)
+        inputs = len(self.grid) * sampled_channels + _BOX_FEATURES + num_classes
+        inputs += motion_channels + 2 * num_steps * num_modes
         self.mlp = nn.Sequential(
             nn.Linear(inputs, feat_channels),
             nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
             nn.Linear(feat_channels, feat_channels),
             nn.ReLU(inplace=True),
         )
@@ -167,23 +177,27 @@ class TrajectoryHead(BaseModule):
             velocity = padded([motion.velocity for motion in motions])
             acceleration = padded([motion.acceleration for motion in motions])
             further = [padded([motion.features for motion in motions])]
-        features = self._sample(self.reduce(bev), box)
-        one_hot = functional.one_hot(label, self.num_classes).to(features.dtype)
-        size = box[..., 3:6].to(features.dtype).clamp(min=0.1).log()
-        # A walk differs from standing as clearly as a drive from a walk.
-        speed = velocity.norm(dim=-1, keepdim=True)
-        motion = torch.cat([velocity / _FAST, speed.log1p()], dim=-1)
-        said = [features, size, motion, one_hot, *further]
-        hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
         if vector_maps is None:
             nothing = box.new_zeros(len(box), 1, 1, 7)
             vector_maps = VectorMaps(nothing, nothing[..., 0].bool())
-        if self.map_attention is not None:
-            axes = box.new_zeros(box.shape[:2])
-            hidden = self.map_attention(hidden, box[..., :2], axes, vector_maps)
-        steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
         driven = self._drive(box[..., :2], velocity, acceleration, vector_maps)
-        paths = driven + steps.cumsum(dim=-2)
+        speed = velocity.norm(dim=-1, keepdim=True)
+        # The cosine and the sine of the angle of the box's axes.
+        own, ego = velocity / speed.clamp(min=_MOVES), torch.eye(2, device=box.device)[0]
+        axes = torch.where(speed >= _MOVES, own, ego)
+        one_hot = functional.one_hot(label, self.num_classes)
+        size = box[..., 3:6].clamp(min=0.1).log()
+        # A walk differs from standing as clearly as a drive from a walk.
+        moves = [speed / _FAST, speed.log1p(), _turned(acceleration, axes, -1) / _BRAKES]
+        way = _turned(driven - box[:, :, None, None, :2], axes[:, :, None, None], -1) / _FAR
+        features = self.sampled_dropout(self._sample(self.reduce(bev), box, axes))
+        said = [features, size, *moves, one_hot, *further, way.flatten(2)]
+        hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
+        if self.map_attention is not None:
+            angle = box.new_zeros(box.shape[:2])
+            hidden = self.map_attention(hidden, box[..., :2], angle, vector_maps)
+        steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
+        paths = driven + _turned(steps, axes[:, :, None, None], 1).cumsum(dim=-2)
         if self.mode_score is None:
             scores = paths.new_zeros(paths.shape[:3])
         else:
@@ -211,9 +225,9 @@ class TrajectoryHead(BaseModule):
         )
         return paths.unflatten(1, (-1, self.num_modes))
 
-    def _sample(self, bev: Tensor, boxes: Tensor) -> Tensor:
+    def _sample(self, bev: Tensor, boxes: Tensor, axes: Tensor) -> Tensor:
         """(B, M, G * C) features of the map on the grid round each of the boxes (B, M, 7)."""
-        at = self.grid + boxes[:, :, None, :2]
+        at = _turned(self.grid, axes[:, :, None], 1) + boxes[:, :, None, :2]
         low, high = self.limits[:2], self.limits[3:5]
         sampled = read_maps(bev, (at - low) / (high - low) * 2 - 1)
         return sampled.permute(0, 2, 3, 1).flatten(2)
@@ -245,17 +259,15 @@ class TrajectoryHead(BaseModule):
         """
         found = self(bev, [self._disturb(b) for b in boxes], labels, motions, vector_maps)
         paths, scores = map(torch.cat, found)
-        future, mask, centre = torch.cat(futures), torch.cat(valid), torch.cat(boxes)[:, :2]
-        error = (paths - future[:, None]).square().sum(dim=-1)
+        future, mask = torch.cat(futures), torch.cat(valid)
         # The root's gradient is unbounded at 0.
-        of_mode = ((error + 1e-6).sqrt() * mask[:, None]).sum(dim=-1)
-        winner = of_mode.argmin(dim=1)
-        best = of_mode.gather(1, winner[:, None])[:, 0]
-        travelled = (future - centre[:, None]).norm(dim=-1) * mask
-        relative = best / (mask.sum(dim=1) + travelled.sum(dim=1)).clamp(min=1)
+        error = ((paths - future[:, None]).square().sum(dim=-1) + 1e-6).sqrt() * mask[:, None]
+        winner = error.sum(dim=-1).argmin(dim=1)
+        best = error.gather(1, winner[:, None, None].expand(-1, 1, self.num_steps))[:, 0]
+        mean = best.log1p().sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         known = mask.any(dim=1)
         count = known.sum().clamp(min=1)
-        losses = dict(loss_trajectory=self.loss_weight * relative.sum() / count)
+        losses = dict(loss_trajectory=self.loss_weight * mean.sum() / count)
         if self.num_modes > 1:
             surprise = functional.cross_entropy(scores, winner, reduction='none') * known
             losses['loss_trajectory_mode'] = self.mode_weight * surprise.sum() / count
@@ -287,3 +299,10 @@ class TrajectoryHead(BaseModule):
     def _disturb(self, boxes: Tensor) -> Tensor:
         noise = self.position_noise * torch.randn_like(boxes[:, :2])
         return torch.cat([boxes[:, :2] + noise, boxes[:, 2:]], dim=1)
+
+
+def _turned(vectors: Tensor, axes: Tensor, sense: int) -> Tensor:
+    """Vectors (..., 2) turned by the angles of axes (..., 2), or back with a sense of -1."""
+    (x, y), (cos, sin) = vectors.unbind(dim=-1), axes.unbind(dim=-1)
+    sin = sense * sin
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
