@@ -4,6 +4,7 @@ lr = 2e-3
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, eps=1e-10, weight_decay=0.01),
+    optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys={'trajectory_head': dict(decay_mult=0.0)}),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
