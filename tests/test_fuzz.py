@@ -58,6 +58,11 @@ TOKENS = [
     b'PK\x03\x04', b'<f8', b'O', b'ctorch\nDoubleStorage\n', b'Q', b's', b'u', b'}q\x00', b'h\x00',
     b'1e999,', b'{"step": 1}\n', b'"\\ud800"',
 ]  # fmt: skip
+HEAD = dict(format='turbotrain-predictions', version=1, class_names=['vehicle'], modes=1, steps=2)
+PREDICTION = dict(
+    scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
+    labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
+)  # fmt: skip
 # What is done to a file: (kind, where as a share of its length, how much, with what).
 CHANGES = st.lists(
     st.tuples(
@@ -161,14 +166,7 @@ def good(tmp_path_factory) -> dict[str, Path]:
     files['trajectories'].write_bytes(pickle.dumps(content, protocol=4))
     save_infos(str(files['infos']), build_infos(str(root), 'train'))
     save_objects(str(files['objects']), objects())
-    head = dict(
-        format='turbotrain-predictions', version=1, class_names=['vehicle'], modes=1, steps=2
-    )
-    found = dict(
-        scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
-        labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
-    )  # fmt: skip
-    lines = [head, found, found | dict(frame=found['frame'] + 1)]
+    lines = [HEAD, PREDICTION, PREDICTION | dict(frame=4)]
     files['predictions'].write_text('\n'.join(map(json.dumps, lines)))
     ignore = dict(format='turbotrain-ignore-list', version=1, clouds=['train/a/1/000000.bin'])
     files['ignore'].write_text(json.dumps(ignore))
