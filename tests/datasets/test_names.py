@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from projects.TurboTrain.turbotrain.datasets import (
 )
 from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
 from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, scan_scenario
+from projects.TurboTrain.turbotrain.datasets.truth_index import TruthIndex
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.visualization import BEVScene, draw_bev
 from projects.TurboTrain.turbotrain.visualization.reconstruction import draw_reconstruction
@@ -151,6 +153,17 @@ def test_a_title_is_no_formula(title):
     seen = draw_reconstruction([cloud], [np.zeros(1, dtype=bool)], [0], cloud, view, title, 200)
     for figure in (draw_bev(BEVScene(title, ()), view, (200, 100)), seen):
         figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    'scenario', ['x' * 10**6, latin('straße'), '\ud800'], ids=['long', 'Latin-1', 'surrogate']
+)
+def test_predictions_of_a_scenario_that_nobody_knows(scenario):
+    known = SimpleNamespace(index={}, dataset=SimpleNamespace(ann_file='infos.npz', mode='vc'))
+    with pytest.raises(DataFileError) as error:
+        TruthIndex.find(known, dict(scenario=scenario, frame=10**999, ego=-(10**4000)))
+    assert f'scenario {scenario[:255]}, frame a huge integer' in str(error.value)
+    assert len(str(error.value)) < 450
 
 
 def test_what_a_store_cannot_name_is_named(plain, tmp_path):
