@@ -28,6 +28,7 @@ from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.evaluation.predictions import PredictionWriter
 from projects.TurboTrain.turbotrain.simulation import dataset as simulation
 from projects.TurboTrain.turbotrain.visualization import save_figure, write_video
+from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tests.datasets.test_schemas import objects
 from tests.scenes import write_scenario
 from tools.benchmark import results
@@ -215,3 +216,11 @@ def test_what_is_left(command, end, data_root, tmp_path, monkeypatch, second):
     left = {path.name for path in tmp_path.rglob('*partial*')} - {f'{name}.partial'}
     assert not left - ({'.partial'} if end in ('second run', 'read-only') else set())
     assert (tmp_path / f'{name}.partial').exists() == (end == 'second run')
+
+
+@pytest.mark.parametrize('left', [b'', b'x', b'x' * 100])
+def test_what_a_killed_command_left_is_replaced(left, tmp_path):
+    (tmp_path / 'a.json.partial').write_bytes(left)
+    write_whole(tmp_path / 'a.json', 'new')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.json']
+    assert (tmp_path / 'a.json').read_text() == 'new'

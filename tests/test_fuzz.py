@@ -6,11 +6,13 @@ The suite tries 60 a reader, always the same ones; for more, and new ones:
 """
 
 import gc
+import io
 import json
 import os
 import pickle
 import resource
 import time
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -36,11 +38,10 @@ from projects.TurboTrain.turbotrain.datasets.readers import (
     read_trajectories,
     read_vector_map,
 )
-from projects.TurboTrain.turbotrain.engine import CheckpointError, read_checkpoint
-from projects.TurboTrain.turbotrain.evaluation.predictions import (
-    PredictionFileError,
-    read_predictions,
-)
+from projects.TurboTrain.turbotrain.engine import read_checkpoint
+from projects.TurboTrain.turbotrain.errors import UserError
+from projects.TurboTrain.turbotrain.evaluation.predictions import read_predictions
+from projects.TurboTrain.turbotrain.report import read_runs
 from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
 from projects.TurboTrain.turbotrain.structures import Lane, MapPoint, polylines_of
 from tests.datasets.test_schemas import objects
@@ -48,15 +49,20 @@ from tests.layouts import write_pcd
 from tests.scenes import write_scenario
 
 NUMBER = int(os.environ.get('FUZZ', 60))
-OURS = (DataFileError, PredictionFileError, CheckpointError)
 TOKENS = [
     b'\x00', b'\xff' * 4, b'\x7f\xf8', b'nan', b'-1', b'1e999', b'9' * 30, b'9' * 5000, b'null',
     b'{}', b'[]', b'{', b'[', b'[[1]]', b'{"a": 1}', b'[' * 20_000, b'1' + b'0' * 60, b'"', b"'",
     b'\n', b'\t', b': ', b'- ', b'&a ', b'*a', b'!!python/tuple ', b'!!binary ', b'?',
     b'\x80\x04', b'\x93', b'R', b'b', b'\x81', b'\x85', b'cos\nsystem\n', b'r\xff\xff\xff\x7f',
     b'.', b'POINTS 1000000000', b'SIZE 8', b'COUNT 64', b'TYPE I', b'DATA ascii\n',
-    b'PK\x03\x04', b'<f8', b'O',
+    b'PK\x03\x04', b'<f8', b'O', b'ctorch\nDoubleStorage\n', b'Q', b's', b'u', b'}q\x00', b'h\x00',
+    b'1e999,', b'{"step": 1}\n', b'"\\ud800"',
 ]  # fmt: skip
+HEAD = dict(format='turbotrain-predictions', version=1, class_names=['vehicle'], modes=1, steps=2)
+PREDICTION = dict(
+    scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
+    labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
+)  # fmt: skip
 # What is done to a file: (kind, where as a share of its length, how much, with what).
 CHANGES = st.lists(
     st.tuples(
@@ -90,6 +96,25 @@ def damaged(content: bytes, changes: list[tuple[str, float, int, bytes]]) -> byt
     return content
 
 
+def damaged_inside(content: bytes, changes: list[tuple[str, float, int, bytes]]) -> bytes:
+    """One part of an archive damaged, with a check sum that is right: what follows is read."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(out, 'w') as after:
+        parts = before.namelist()
+        chosen = parts[changes[0][2] % len(parts)]
+        for name in parts:
+            part = before.read(name)
+            after.writestr(name, damaged(part, changes) if name == chosen else part)
+    return out.getvalue()
+
+
+def _run(path: str) -> None:
+    """What the report reads of a work directory."""
+    folder = next(folder for folder in Path(path).parents if folder.name.endswith('.run'))
+    (run,) = read_runs([folder])
+    run.scalars.training_series(), run.scalars.validation_series()
+
+
 def _lanes(path: str) -> None:
     polylines_of(read_vector_map(path))
 
@@ -111,7 +136,13 @@ READERS: dict[str, tuple[str, Callable]] = {
     'predictions': ('.jsonl', _predictions),
     'ignore': ('.json', load_ignore_list),
     'checkpoint': ('.pth', read_checkpoint),
+    'old_checkpoint': ('.pth', read_checkpoint),
+    'scalars': ('.run/1/vis_data/scalars.json', _run),
+    'metrics': ('.run/metrics.json', _run),
+    'robustness': ('.run/robustness.json', _run),
 }
+INSIDE = 'inside '  # an archive
+DAMAGES = [*READERS, *(INSIDE + name for name in ('infos', 'objects', 'checkpoint'))]
 
 
 @pytest.fixture(scope='module')
@@ -120,6 +151,8 @@ def good(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp('good')
     folder = write_scenario(root, frames=range(0, 10, 5), agents=(1, -1), objects=2)
     files = {name: root / f'{name}{suffix}' for name, (suffix, _) in READERS.items()}
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     annotation = yaml.safe_load((folder / '1/000000.yaml').read_text())
     files['yaml'].write_text(yaml.dump(annotation))  # with an alias
     points = np.random.default_rng(0).uniform(-40, 40, (50, 4)).astype('<f4')
@@ -133,27 +166,32 @@ def good(tmp_path_factory) -> dict[str, Path]:
     files['trajectories'].write_bytes(pickle.dumps(content, protocol=4))
     save_infos(str(files['infos']), build_infos(str(root), 'train'))
     save_objects(str(files['objects']), objects())
-    head = dict(
-        format='turbotrain-predictions', version=1, class_names=['vehicle'], modes=1, steps=2
-    )
-    found = dict(
-        scenario='a', frame=3, ego=1, boxes=[[1.0, 2, 3, 4, 2, 1.5, 0]], scores=[0.5],
-        labels=['vehicle'], trajectories=[[[[1.0, 2], [3, 4]]]], trajectory_scores=[[1.0]],
-    )  # fmt: skip
-    lines = [head, found, found | dict(frame=found['frame'] + 1)]
+    lines = [HEAD, PREDICTION, PREDICTION | dict(frame=4)]
     files['predictions'].write_text('\n'.join(map(json.dumps, lines)))
     ignore = dict(format='turbotrain-ignore-list', version=1, clouds=['train/a/1/000000.bin'])
     files['ignore'].write_text(json.dumps(ignore))
-    torch.save(dict(meta=dict(iter=3), state_dict=dict(a=torch.ones(3))), files['checkpoint'])
+    content = dict(
+        meta=dict(iter=3), state_dict=OrderedDict(a=torch.ones(3), b=torch.ones(2).bool())
+    )
+    torch.save(content, files['checkpoint'])
+    torch.save(content, files['old_checkpoint'], _use_new_zipfile_serialization=False)
+    lines = [dict(step=i, lr=0.1, loss=2.0) for i in range(3)] + [{'step': 1, 'AP': 0.5}]
+    files['scalars'].write_text('\n'.join(map(json.dumps, lines)))
+    files['metrics'].write_text(json.dumps({'AP@0.5': 12.5, 'EPA': None}))
+    sweeps = dict(delay={'0': {'AP': 1.0}, '0.1': {'AP': None}})
+    files['robustness'].write_text(json.dumps(dict(about={}, sweeps=sweeps)))
     for name, (_, read) in READERS.items():
         read(str(files[name]))
     return files
 
 
-@pytest.mark.parametrize('reader', READERS)
-def test_damage_by_chance(reader, good, tmp_path):
+@pytest.mark.parametrize('kind', DAMAGES)
+def test_damage_by_chance(kind, good, tmp_path):
+    reader = kind.removeprefix(INSIDE)
+    damage = damaged if reader == kind else damaged_inside
     suffix, read = READERS[reader]
     content, path = good[reader].read_bytes(), str(tmp_path / f'damaged{suffix}')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
 
     @settings(
         max_examples=NUMBER, deadline=None, derandomize='FUZZ' not in os.environ, database=None,
@@ -161,12 +199,12 @@ def test_damage_by_chance(reader, good, tmp_path):
     )  # fmt: skip
     @given(CHANGES)
     def read_or_refuse(changes) -> None:
-        Path(path).write_bytes(damaged(content, changes))
+        Path(path).write_bytes(damage(content, changes))
         gc.disable()  # the garbage of 10,000 examples is not the reader's
         begin = time.process_time()
         try:
             read(path)
-        except OURS as error:
+        except UserError as error:
             assert path in str(error) and len(str(error)) < len(path) + 1200
         finally:
             took = time.process_time() - begin

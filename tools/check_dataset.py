@@ -57,7 +57,7 @@ def main() -> None:
     root = args.data_root.rstrip('/') or '/'
     try:
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
-        splits = args.splits or splits_of(root, args.backend_args)
+        splits = splits_of(root, args.backend_args, args.splits)
         dataset = args.dataset
         if not dataset:
             dataset, why = recognise_dataset(root, splits, args.backend_args)

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def main() -> None:
     args = parse_args()
     out_dir = args.out_dir or Path(args.root_path)
     try:
-        found = args.splits or splits_of(args.root_path, args.backend_args)
+        found = splits_of(args.root_path, args.backend_args, args.splits)
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
         for folder in found:
             look_at(args, folder, ignore)
@@ -87,14 +88,29 @@ def main() -> None:
         sys.exit(f'error: {error}')
 
 
-def splits_of(root_path: str, backend_args: dict | None = None) -> list[str]:
-    """The split folders of a dataset that are there."""
-    there = list_folder(root_path, backend_args).folders
-    found = [folder for folder in SPLITS if folder in there]
-    if {'val', 'validate'} <= set(found):
-        raise DataFileError(
-            root_path, 'has both val and validate, which are the same split; say which by --splits'
-        )
+def splits_of(
+    root_path: str, backend_args: dict | None = None, chosen: list[str] | None = None
+) -> list[str]:
+    """Names of the split folders that are chosen, by default all that are there.
+
+    Raises:
+        DataFileError: there is none, two are the same split, or one is no folder of the root path.
+    """
+    if chosen is None:
+        there = list_folder(root_path, backend_args).folders
+        found = [folder for folder in SPLITS if folder in there]
+    else:
+        found = [folder.rstrip('/') for folder in chosen]  # as a shell completes it
+    by_split = defaultdict(list)
+    for folder in found:
+        if folder in ('', '.', '..') or '/' in folder:
+            raise DataFileError(root_path, f'--splits: expected names of folders, got {folder!r}')
+        by_split[SPLITS.get(folder, folder)].append(folder)
+    for folders in by_split.values():
+        if len(folders) > 1:
+            raise DataFileError(
+                root_path, f'{" and ".join(folders)} are the same split; say which by --splits'
+            )
     if not found:
         raise DataFileError(root_path, f'expected at least one of the folders {", ".join(SPLITS)}')
     return found

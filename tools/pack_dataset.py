@@ -1,6 +1,7 @@
 """Pack a dataset into an LMDB: ``python tools/pack_dataset.py data/v2xpnp``."""
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument('data_root', help='root of the dataset, with its info files')
     parser.add_argument('--out', help='folder of the store; DATA_ROOT.lmdb by default')
     args = parser.parse_args()
-    out = args.out or f'{args.data_root.rstrip("/")}.lmdb'
+    out = args.out or f'{os.path.abspath(args.data_root)}.lmdb'
     count = pack_dataset(args.data_root, out, partial(tqdm, desc='pack', unit='file'))
     backend = f"dict(backend='lmdb', db_path={str(Path(out).resolve())!r})"
     print(f'{out}: {count} files. In a config that inherits yours:')

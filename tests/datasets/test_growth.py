@@ -228,6 +228,11 @@ def test_tracks_that_are_no_numbers(tmp_path):
         (good, mask.astype('U'), 'expected numbers'),
         (good, ~mask, 'finite'),
         (np.full((2, 4), np.inf), mask, 'finite'),
+        (np.full((2, 4), -(2**63)), mask, 'finite'),
+        (np.full((2, 4), 2**63, dtype=np.uint64), mask, 'finite'),
+        (good, np.array([1, np.nan]), 'expected 0 and 1'),
+        (good, np.array([1, np.inf]), 'expected 0 and 1'),
+        (good, np.array([1, -1], dtype=np.int8), 'expected 0 and 1'),
     ):
         track = dict(trajectory=trajectory, trajectory_mask=seen)
         path.write_bytes(pickle.dumps({0: {5: track}}))

@@ -179,6 +179,11 @@ def test_one_warning_where_there_is_no_intensity(tmp_path):
         ('TYPE F F F F', 'TYPE F F F FU', 'TYPE'),
         ('DATA ', 'DATA x', 'DATA'),
         ('FIELDS x y z', 'FIELDS x y y', 'FIELDS'),
+        ('FIELDS', 'FIELDS a b c\nFIELDS', "'FIELDS' stands twice"),
+        ('WIDTH', 'fields x\nWIDTH', "'fields' stands twice"),
+        ('POINTS', 'Points 7\n# POINTS 9\nPOINTS', "'POINTS' stands twice"),
+        ('SIZE', 'WIDTH 60\x0cSIZE 1 1 1 1\nSIZE', "'SIZE' stands twice"),
+        ('FIELDS', 'fields', None),
     ],
 )
 @pytest.mark.parametrize('encoding', ENCODINGS)

@@ -3,13 +3,14 @@
 import shutil
 import warnings
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
 
 from projects.TurboTrain.turbotrain.engine import CheckpointError, read_checkpoint
-from tests.datasets.test_attacks import routes
+from tests.datasets.test_attacks import routes, text
 from tests.engine.small_runs import build, end_of
 
 
@@ -98,6 +99,86 @@ def test_archives_that_torch_may_read_otherwise_are_refused(make, words, run, tm
     make(run / 'iter_6.pth', tmp_path / 'evil.pth')
     with pytest.raises(CheckpointError, match=words):
         read_checkpoint(str(tmp_path / 'evil.pth'))
+
+
+def storage(key: str, number: int, kind: str = 'Byte') -> bytes:
+    """The instructions of a reference to a storage."""
+    name = f'ctorch\n{kind}Storage\n'.encode()
+    count = b'J' + number.to_bytes(4, 'little')
+    return b'(' + text('storage') + name + text(key) + text('cpu') + count + b'tQ'
+
+
+def tensor(key: str, number: int, kind: str = 'Byte') -> bytes:
+    """The instructions that make a tensor of one dimension."""
+    rest = b'K\x00J' + number.to_bytes(4, 'little') + b'\x85K\x01\x85\x89'
+    rest += b'ccollections\nOrderedDict\n)R'
+    return b'ctorch._utils\n_rebuild_tensor_v2\n(' + storage(key, number, kind) + rest + b'tR'
+
+
+# What torch before 2.10 believes: a pickle beside a storage of 8 bytes.
+CLAIMS = {
+    'more values than there are': (tensor('0', 9), 'expected 9 values of 1 bytes, got 8 bytes'),
+    'fewer values': (tensor('0', 7), 'expected 7 values'),
+    'wider values': (tensor('0', 8, 'Double'), 'expected 8 values of 8 bytes, got 8 bytes'),
+    'a storage that is not there': (tensor('1', 8), 'got None'),
+    'two sizes': (tensor('0', 8) + b'0' + tensor('0', 2, 'Float'), 'has two sizes'),
+    'a kind that nobody knows': (tensor('0', 8, 'Huge'), '8 values of HugeStorage'),
+    'an item of a tensor': (tensor('0', 8) + b'K\x00K\x01s', 'no mapping'),
+    'items of a tensor': (tensor('0', 8) + b'(K\x00K\x01K\x01K\x02u', 'no mapping'),
+    'an item of a list': (b']K\x00K\x01s', 'no mapping'),
+    'an item of a storage': (storage('0', 8) + b'K\x00K\x01s', 'no mapping'),
+    'an item of a class': (b'ctorch\nTensor\nK\x00K\x01s', 'no mapping'),
+}
+
+
+def archive(path: Path, made: bytes) -> None:
+    content = b'\x80\x02}' + text('state_dict') + b'}' + text('w') + made + b'ss.'
+    with zipfile.ZipFile(path, 'w') as file:
+        for name, part in (('data.pkl', content), ('data/0', bytes(8)), ('version', b'3\n')):
+            file.writestr(f'archive/{name}', part)
+
+
+@pytest.mark.parametrize('claim', CLAIMS)
+def test_claims_of_a_pickle_are_held_against_the_file(claim, tmp_path, monkeypatch):
+    made, words = CLAIMS[claim]
+    path = tmp_path / 'a.pth'
+    archive(path, tensor('0', 8))
+    assert read_checkpoint(str(path))['state_dict']['w'].tolist() == [0] * 8
+    archive(path, made)
+    monkeypatch.setattr(torch, 'load', None)  # refused before torch sees it
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(str(path))
+
+
+LEGACY = dict(
+    state_dict=OrderedDict(a=torch.arange(6.0), b=torch.ones(2, dtype=torch.bool)),
+    rest=dict(half=torch.ones(3, dtype=torch.bfloat16), number=2.5, text='ä', none=None),
+)
+
+
+def test_files_as_before_torch_1_6(tmp_path, monkeypatch):
+    path = tmp_path / 'old.pth'
+    torch.save(LEGACY, path, _use_new_zipfile_serialization=False)
+    found, content = read_checkpoint(str(path)), path.read_bytes()
+    assert torch.equal(found['state_dict']['a'], torch.arange(6.0))
+    assert torch.equal(found['rest']['half'], LEGACY['rest']['half'])
+    number = (6).to_bytes(8, 'little') + torch.arange(6.0).numpy().tobytes()
+    assert content.count(number) == 1
+    monkeypatch.setattr(torch, 'load', None)
+    for evil in (
+        content.replace(number, (7).to_bytes(8, 'little') + number[8:]),
+        content.replace(number, number[:-4]),
+        content[:-1],
+        content[: content.index(number)],
+        content.replace(b'FloatStorage', b'DoubleStorage'),
+        content.replace(b'BoolStorage', b'LongStorage'),
+        b'PK\x03\x04' + content,
+    ):
+        assert evil != content
+        path.write_bytes(evil)
+        with pytest.raises(CheckpointError) as error:
+            read_checkpoint(str(path))
+        assert str(path) in str(error.value)
 
 
 def test_what_is_no_dictionary_is_no_checkpoint(tmp_path):

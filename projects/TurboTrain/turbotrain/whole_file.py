@@ -26,6 +26,8 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
         UserError: another process is writing it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(f'{path.name}.partial')
     try:
         with terminable(), open(partial, 'wb', opener=_keeping) as file:

@@ -1,6 +1,7 @@
 """Lists of what to leave out of a dataset, as ``tools/check_dataset.py --fix-list`` writes them."""
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ __all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
 
 _FORMAT = 'turbotrain-ignore-list'
 _VERSION = 1
+_OBJECT = re.compile(r'(.*?/[0-9]+\.yaml)#(.*)', re.DOTALL)  # a key may be any text
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class IgnoreList:
         """The keys under ``vehicles`` to leave out of each annotation."""
         found = defaultdict(set)
         for item in self.objects:
-            path, _, key = item.rpartition('#')
-            found[path].add(key)
+            if match := _OBJECT.fullmatch(item):
+                found[match[1]].add(match[2])
         return found
 
     def union(self, other: 'IgnoreList') -> 'IgnoreList':
@@ -58,7 +60,7 @@ def load_ignore_list(path: str) -> IgnoreList:
         DataFileError: the file is missing, is no such list or of another version.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise DataFileError(path, f'cannot be read ({error.strerror})') from error
     except (ValueError, RecursionError) as error:

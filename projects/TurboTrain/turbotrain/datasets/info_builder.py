@@ -124,7 +124,7 @@ def _read_scenario(job: _Job, name: str) -> dict[str, np.ndarray]:
     found = scan_scenario(os.path.join(job.data_root, job.split, name), job.backend_args)
     if job.parts_dir is None:
         return _parse(job, found)
-    part = Path(job.parts_dir) / f'{name}-{_digest(job, found)}.npz'
+    part = Path(job.parts_dir) / f'{_digest(job, found)}.npz'
     try:
         with np.load(part, allow_pickle=False) as file:
             return dict(file)
@@ -147,7 +147,7 @@ def _digest(job: _Job, found: list[AgentFrame]) -> str:
         if job.backend_args is None:
             stat = os.stat(row.annotation)
             words.append(f'{stat.st_size} {stat.st_mtime_ns}')
-    return hashlib.sha256('\n'.join(words).encode()).hexdigest()[:16]
+    return hashlib.sha256('\n'.join(words).encode()).hexdigest()[:32]
 
 
 def _parse(job: _Job, found: list[AgentFrame]) -> dict[str, np.ndarray]:

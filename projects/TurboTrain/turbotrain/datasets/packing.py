@@ -16,6 +16,8 @@ from .readers import DataFileError, read_bytes
 __all__ = ['pack_dataset']
 
 _BATCH = 512  # files to a transaction
+_DATA = 'data.mdb'
+_FILES = {_DATA, 'lock.mdb'}  # of a store
 _MAX_KEY = 511  # bytes, LMDB's own limit
 
 
@@ -42,7 +44,9 @@ def pack_dataset(
     """
     names = _files_of(Path(data_root))
     size = sum(_size(os.path.join(data_root, name)) for name in names)
-    if os.path.exists(out) and not set(os.listdir(out)) <= {'data.mdb', 'lock.mdb'}:
+    out = os.path.realpath(out)  # where a link leads, and without a slash or dots at the end
+    known = not os.path.exists(out) or os.path.isdir(out) and set(os.listdir(out)) <= _FILES
+    if not known:
         raise DataFileError(out, 'is there already and is no LMDB; name another folder')
     partial = Path(f'{out}.partial')
     partial.mkdir(parents=True, exist_ok=True)
@@ -53,8 +57,9 @@ def pack_dataset(
             for left in partial.iterdir():
                 left.unlink()
             _pack(data_root, partial, names, size, progress)
-            shutil.rmtree(out, ignore_errors=True)
-            partial.rename(out)
+            os.makedirs(out, exist_ok=True)
+            os.replace(partial / _DATA, os.path.join(out, _DATA))
+            shutil.rmtree(partial)
     except lmdb.Error as error:
         raise DataFileError(out, f'cannot be written ({error})') from error
     finally:
@@ -79,7 +84,7 @@ def _pack(
     progress: Callable[..., Iterable[str]] | None,
 ) -> None:
     # LMDB rounds every value up to whole pages.
-    with lmdb.open(str(folder), map_size=size + 8192 * len(names) + 2**26) as store:
+    with lmdb.open(os.fsencode(folder), map_size=size + 8192 * len(names) + 2**26) as store:
         todo = iter(names if progress is None else progress(names, total=len(names)))
         for start in range(0, len(names), _BATCH):
             with store.begin(write=True) as transaction:
@@ -100,7 +105,7 @@ def _files_of(root: Path) -> list[str]:
         names |= {path.relative_to(root).as_posix() for path in root.glob(pattern)}
     for path in infos:
         names |= {str(cloud) for cloud in load_infos(str(path)).cloud if cloud != ''}
-    for name in names:
+    for name in sorted(names):
         if not name.isascii() or len(name) > _MAX_KEY:
             raise DataFileError(name, f'cannot be a key: expected {_MAX_KEY} ASCII letters at most')
     return sorted(names)

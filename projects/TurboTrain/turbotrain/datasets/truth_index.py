@@ -8,7 +8,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.dataset import BaseDataset
 
 from ..structures import last_velocity
-from .readers import DataFileError
+from .readers import DataFileError, shown
 from .v2xpnp_dataset import V2XPnPDataset
 
 __all__ = ['TruthIndex']
@@ -47,8 +47,8 @@ class TruthIndex:
         if name not in self.index:
             raise DataFileError(
                 self.dataset.ann_file,
-                f'has no agent {name[2]} that can be the ego in mode {self.dataset.mode!r} in '
-                f'scenario {name[0]}, frame {name[1]}',
+                f'has no agent {shown(name[2])} that can be the ego in mode '
+                f'{self.dataset.mode!r} in scenario {name[0]:.255}, frame {shown(name[1])}',
             )
         return self.index[name]
 

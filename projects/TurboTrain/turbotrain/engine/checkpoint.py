@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..whole_file import write_whole
+from .checkpoint_look import look_at_archive, look_at_legacy_file
 
 __all__ = [
     'DurableBackend',
@@ -50,7 +51,8 @@ class DurableBackend(LocalBackend):
 def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     """Read a local checkpoint of tensors and plain values.
 
-    The file's check sums are looked at first: torch itself takes a flipped bit for a weight.
+    The file is looked at first: torch itself takes a flipped bit for a weight, and older ones have
+    holes (see :mod:`.checkpoint_look`).
 
     Args:
         filename: the file.
@@ -65,12 +67,14 @@ def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{filename}: there is no such checkpoint')
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                _refuse_other_archives(path, archive)
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise CheckpointError(path, f'is damaged: wrong check sum of its part {damaged!r}')
+        with open(path, 'rb') as file:
+            # torch takes a file for an archive by its first bytes.
+            if zipfile.is_zipfile(path) or file.read(2) == b'PK':
+                with zipfile.ZipFile(path) as archive:
+                    look_at_archive(path, archive)
+            else:
+                file.seek(0)
+                look_at_legacy_file(path, file)
         content = torch.load(path, map_location=map_location, weights_only=True)
     except CheckpointError:
         raise
@@ -83,29 +87,6 @@ def read_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
             path, f'expected a dictionary with weights, got a {type(content).__name__}'
         )
     return content
-
-
-def _refuse_other_archives(path: str, archive: zipfile.ZipFile) -> None:
-    """Refuse what ``torch.save`` does not write, and torch may read otherwise than it was checked.
-
-    It stores its parts as they are: what is packed could unpack to any size. Before torch 2.6 a
-    TorchScript archive is run, ``weights_only`` or not. Of two directories in one file, or two
-    parts of one name, torch may read the other.
-    """
-    parts = archive.infolist()
-    names = {part.filename for part in parts}
-    if any(name.endswith('constants.pkl') or '/code/' in name for name in names):
-        raise CheckpointError(path, 'is a TorchScript archive, which holds code and is not loaded')
-    # zipfile adds what lies before the archive to all offsets.
-    if len(names) < len(parts) or min((part.header_offset for part in parts), default=0) > 0:
-        raise CheckpointError(
-            path, 'has parts that its directory hides; expected a file of torch.save'
-        )
-    for part in parts:
-        if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
-            raise CheckpointError(
-                path, f'part {part.filename!r} is compressed; expected a file of torch.save'
-            )
 
 
 def _refusal(message: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import inspect
+import io
 import os
 import re
 import sys
@@ -372,6 +373,8 @@ def _worker_died(error: Exception) -> UserError | None:
 def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     end_children_too()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that it cannot write
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         main()
     except KeyboardInterrupt:

@@ -155,8 +155,9 @@ def write_header(figure: Figure, scene: BEVScene) -> list[Text]:
     """The title, and what there is to see in numbers."""
     middle = 1.0 - _HEADER / 2
     title = figure.text(
-        0.014, middle, scene.title, color='white', fontsize=15, fontweight='bold', va='center'
-    )
+        0.014, middle, scene.title, color='white', fontsize=15, fontweight='bold', va='center',
+        parse_math=False,
+    )  # fmt: skip
     counts = dict(
         agent=len(scene.agents),
         point=sum(len(agent.points) for agent in scene.agents),

@@ -106,6 +106,7 @@ def draw_reconstruction(
         where = (column / 2 + 0.008, (top - _TITLE / 2) / height)
         figure.text(*where, text, color=TEXT, fontsize=11, va='center')
     figure.text(
-        0.992, 1 - _TITLE / 2 / height, title, color=TEXT, fontsize=9, va='center', ha='right'
-    )
+        0.992, 1 - _TITLE / 2 / height, title, color=TEXT, fontsize=9, va='center', ha='right',
+        parse_math=False,
+    )  # fmt: skip
     return figure

@@ -88,7 +88,11 @@ def _header(path: str, content: memoryview) -> tuple[dict[str, list[str]], str, 
         raise DataFileError(path, "expected a .pcd header that ends with the key 'DATA'")
     lines = start[: last.start()].decode('ascii', 'replace').splitlines()
     words = [line.split() for line in lines if line.strip() and not line.startswith('#')]
-    header = {key: values for key, *values in words}
+    header: dict[str, list[str]] = {}
+    for key, *values in words:  # of two, another reader may take the other one
+        if key.upper() in header:
+            raise DataFileError(path, f'header key {key!r:.60} stands twice')
+        header[key.upper()] = values
     for key in ('FIELDS', 'SIZE', 'TYPE'):
         if not header.get(key):
             raise DataFileError(path, f'header key {key!r} is missing')

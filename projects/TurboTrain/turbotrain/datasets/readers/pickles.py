@@ -127,7 +127,10 @@ def _check_track(path: str, where: str, trajectory: object, mask: object) -> Non
             path, f"key {where}: expected numbers, got 'trajectory' of {trajectory.dtype} and "
             f"'trajectory_mask' of {mask.dtype}"
         )  # fmt: skip
-    if not (np.abs(trajectory[mask.astype(bool)]) < _HUGE).all():
+    if not ((mask == 0) | (mask == 1)).all():
+        raise DataFileError(path, f"key {where}: expected 0 and 1 in 'trajectory_mask'")
+    seen = trajectory[mask.astype(bool)]
+    if not ((seen > -_HUGE) & (seen < _HUGE)).all():  # the absolute of an integer may overflow
         raise DataFileError(
             path, f"key {where}: expected finite numbers in 'trajectory' where the mask is set"
         )

@@ -14,13 +14,19 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .errors import shown
 
-__all__ = ['ARRAY_GLOBALS', 'PickledArray', 'load_restricted', 'ordered']
+__all__ = [
+    'ARRAY_GLOBALS',
+    'PickledArray',
+    'RestrictedUnpickler',
+    'load_restricted',
+    'ordered',
+]
 
 _MAX_KEYS = 10_000  # of a mapping
 _MAX_KEY = 2**61 - 1  # whole numbers below it have hashes of their own
@@ -97,25 +103,34 @@ ARRAY_GLOBALS: Mapping[tuple[str, str], Callable] = {
 
 
 # The one in C cannot be told which instructions it may know, and takes memory as a file says.
-class _Unpickler(pickle._Unpickler):
+class RestrictedUnpickler(pickle._Unpickler):
+    """Reads one pickle of a file.
+
+    Args:
+        file: the file, at the pickle's begin.
+        allowed: see :func:`load_restricted`.
+    """
+
     dispatch = {
         code: pickle._Unpickler.dispatch[code]
         for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split())
     }
 
-    def __init__(self, content: bytes, allowed: Mapping[tuple[str, str], Callable]) -> None:
-        super().__init__(io.BytesIO(content))
+    def __init__(self, file: BinaryIO, allowed: Mapping[tuple[str, str], Callable]) -> None:
+        super().__init__(file)
         self.memo = _Memo()
         self._allowed = allowed
         self._encoded: dict[str, bytes] = {}
 
     def find_class(self, module: str, name: str) -> Callable:
+        """What stands for a global, if it is allowed."""
         try:
             return self._allowed[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f'{module}.{name} is not allowed in this file') from None
 
     def load_newobj(self) -> None:
+        """Make an empty object of a dataclass."""
         args, cls = self.stack.pop(), self.stack.pop()
         if args != () or not (isinstance(cls, type) and is_dataclass(cls)):
             raise pickle.UnpicklingError('an object of this kind is not allowed in this file')
@@ -140,14 +155,17 @@ class _Unpickler(pickle._Unpickler):
             raise pickle.UnpicklingError('the state of an object that may not have one')
 
     def load_dict(self) -> None:
+        """Make a mapping."""
         items = self.pop_mark()
         self.append(_fill({}, zip(items[::2], items[1::2], strict=True)))
 
     def load_setitem(self) -> None:
+        """Add an item to a mapping."""
         value, key = self.stack.pop(), self.stack.pop()
         _fill(self.stack[-1], [(key, value)])
 
     def load_setitems(self) -> None:
+        """Add items to a mapping."""
         items = self.pop_mark()
         _fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
 
@@ -192,7 +210,7 @@ def load_restricted(content: bytes, allowed: Mapping[tuple[str, str], Callable])
         UnpicklingError: it wants more than is allowed, or is damaged.
     """
     try:
-        return _Unpickler(content, allowed).load()
+        return RestrictedUnpickler(io.BytesIO(content), allowed).load()
     except pickle.UnpicklingError:
         raise
     except KeyError as error:

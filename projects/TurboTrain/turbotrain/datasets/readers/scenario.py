@@ -14,6 +14,7 @@ __all__ = ['AGENT', 'AgentFrame', 'list_scenarios', 'scan_scenario']
 _NOT_ANNOTATIONS = ('additional', 'camera_gt')
 AGENT = re.compile(r'-?[0-9]{1,9}')  # the name of an agent's folder
 _FRAME = re.compile(r'[0-9]{1,9}')
+_ANNOTATION = re.compile(r'[0-9]+\.yaml')
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,25 @@ def scan_scenario(scenario_dir: str, backend_args: dict | None = None) -> list[A
     """List what every agent recorded, sorted by agent id and frame.
 
     Raises:
-        DataFileError: there is no agent, two folders are the same agent, or an annotation's name is
-            not a frame number.
+        DataFileError: there is no agent, two folders are the same agent, a folder of annotations
+            has another name than an agent's, an annotation's name is not a frame number, or the
+            path cannot be written into an info file.
     """
+    _check_path(scenario_dir)
     found = []
     folders: dict[int, str] = {}
-    for agent in filter(AGENT.fullmatch, list_folder(scenario_dir, backend_args).folders):
+    for agent in list_folder(scenario_dir, backend_args).folders:
         folder = os.path.join(scenario_dir, agent)
+        names = set(list_folder(folder, backend_args).files)
+        if not AGENT.fullmatch(agent):
+            if any(map(_ANNOTATION.fullmatch, names)):
+                raise DataFileError(
+                    folder, "holds annotations; expected an agent's number as its name: '1', '-1'"
+                )
+            continue
         other = folders.setdefault(int(agent), agent)
         if other != agent:
             raise DataFileError(folder, f'expected one folder per agent; {other!r} is the same')
-        names = set(list_folder(folder, backend_args).files)
         for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix != '.yaml' or any(word in stem for word in _NOT_ANNOTATIONS):
@@ -89,3 +98,17 @@ def scan_scenario(scenario_dir: str, backend_args: dict | None = None) -> list[A
                 other.annotation, f'expected one annotation per frame; {one.annotation} is the same'
             )
     return found
+
+
+def _check_path(path: str) -> None:
+    """Refuse what info files, which hold paths as text, would refuse or read otherwise.
+
+    Raises:
+        DataFileError: the path is not in UTF-8, or backslashes in it lead elsewhere on Windows.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataFileError(path, 'expected a path in UTF-8; rename the folder') from None
+    if '..' in os.path.basename(path).split('\\'):
+        raise DataFileError(path, "expected a name without '..' behind a backslash; rename it")
