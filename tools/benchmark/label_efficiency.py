@@ -6,9 +6,9 @@ over the share of labels. A seed decides the weights, the order of samples and w
 labelled; smaller shares are part of larger ones. Whole scenarios, as moments of one are much alike:
 a tenth of the moments of all of them tells almost all that all moments do (MV-JAR, CVPR 2023).
 
-Both arms train for the same iterations, :data:`LENGTHS`, long enough that twice as many bring no
-more than a point. Pretraining sees the clouds of all training scenarios, from every ego, and no
-label, once for each seed.
+Both arms train for the same iterations, :data:`LENGTHS`; ``--lengthen 2`` tells whether twice as
+many bring more. Pretraining sees the clouds of all training scenarios and no label, once for each
+seed.
 
 A day on two cores; started again, the command goes on where it was. ``--epoch-iters 1`` shows that
 all works. The last line is one JSON object.
