@@ -113,7 +113,7 @@ class VelocityHead(BaseModule):
         position_noise: float = 0.2,
         start_noise: tuple[float, float] = (0.3, 0.02),
         moving_distance: float = 1.0,
-        moving_score: float = 0.9,
+        moving_score: float = 0.7,
         moving_weight: float = 4.0,
         step: float = 0.5,
         beta: float = 0.5,
