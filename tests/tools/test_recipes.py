@@ -240,7 +240,8 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
     assert settings_of(args).work_dir == tmp_path / 'own'
     assert args.out == tmp_path / 'out.png'
     cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
-    cfg.train_dataloader.dataset.data_root = os.path.relpath(data_root, ROOT)
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'].dataset.data_root = os.path.relpath(data_root, ROOT)
     assert Step(cfg).run() > 0
     label_efficiency.change_of('one', 0, None)('finetuning', cfg)
     assert cfg.train_dataloader.dataset.indices
