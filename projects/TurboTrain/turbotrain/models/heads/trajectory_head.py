@@ -42,7 +42,9 @@ class TrajectoryHead(BaseModule):
               \log(1 + \lVert y_{m k^* t} - \hat y_{mt} \rVert / 1\,\mathrm{m})
               + w \frac1M \sum_m -\log \mathrm{softmax}(a_m)_{k^*}.
 
-    Untrained, the modes' paces s go from half to one and a half: equal modes would stay equal.
+    Untrained, the modes' paces s go from half to one and a half: equal modes would stay equal. The
+    residual is zero then, and the layers before it have next to no gradient: Adam, which takes the
+    decay of a weight for one, must not decay them (``decay_mult=0`` in ``paramwise_cfg``).
 
     Source: V2XPnP regresses waypoints of objects with an L2 loss, in one mode; winner-takes-all
     with scores is MTP's (Cui et al., ICRA 2019). The rest is our choice.
