@@ -183,19 +183,17 @@ def main() -> None:
         for arm in args.arms
     }
     measured = run_all(runs.values(), settings)
+    if len(measured) < len(runs):
+        sys.exit('not all runs were measured, see above; the command goes on where it was')
     found: dict[tuple[str, str], list[dict]] = {}
     cost: dict[str, dict] = {}
     for (arm, share, _), run in runs.items():
-        stages = measured.get((run.name, run.seed))
-        if stages is None:
-            continue
+        stages = measured[run.name, run.seed]
         found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])
         for name, stage in stages.items():
             cost[share if name == 'finetuning' else name] = {
                 key: round(stage[key], 1) for key in ('iterations', 'train_seconds')
             }
-    if len(measured) < len(runs):
-        sys.exit('not all runs were measured, see above; the command goes on where it was')
     result = summarise(found)
     print(table(result['metrics'], args.shares))
     about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)

@@ -35,7 +35,7 @@ def end_children_too() -> None:
     """
     if _forks or sys.platform != 'linux':
         return
-    libc = ctypes.CDLL(None)  # looked up before a fork, after which it might wait for a lock
+    prctl = ctypes.CDLL(None).prctl  # looked up before a fork, after which it might wait for a lock
 
     def before() -> None:
         # The kernel takes the end of the thread that forked for the parent's.
@@ -45,7 +45,7 @@ def end_children_too() -> None:
     def in_child() -> None:
         parent = _forks[-1]
         if parent is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(1)
 

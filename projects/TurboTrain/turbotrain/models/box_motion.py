@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ['advance', 'move_boxes', 'move_paths', 'turn']
+__all__ = ['advance', 'from_axes', 'move_boxes', 'move_paths', 'to_axes', 'turn']
 
 
 def move_boxes(b_from_a: Tensor, boxes: Tensor) -> Tensor:
@@ -81,6 +81,18 @@ def turn(b_from_a: Tensor, vectors: Tensor) -> Tensor:
         (..., 2) in frame b; leading axes as they broadcast.
     """
     return _turn(b_from_a.to(vectors), torch.nn.functional.pad(vectors, (0, 1)))[..., :2]
+
+
+def to_axes(axes: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors (..., 2) along axes of which the first are the unit vectors ``axes`` (..., 2)."""
+    (cos, sin), (x, y) = axes.unbind(dim=-1), vectors.unbind(dim=-1)
+    return torch.stack([x * cos + y * sin, y * cos - x * sin], dim=-1)
+
+
+def from_axes(axes: Tensor, vectors: Tensor) -> Tensor:
+    """What :func:`to_axes` undoes."""
+    (cos, sin), (x, y) = axes.unbind(dim=-1), vectors.unbind(dim=-1)
+    return torch.stack([x * cos - y * sin, y * cos + x * sin], dim=-1)
 
 
 def _turn(matrix: Tensor, vectors: Tensor) -> Tensor:

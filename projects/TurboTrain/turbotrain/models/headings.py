@@ -5,9 +5,9 @@ from torch import Tensor
 
 from ..structures import ALONG_LANE, NEAR_LANE
 
-__all__ = ['head_along', 'head_with_traffic']
+__all__ = ['FAST_ENOUGH', 'head_along', 'head_with_traffic']
 
-_FAST_ENOUGH = 0.7  # m/s from which a velocity tells a heading better than the detection head
+FAST_ENOUGH = 0.7  # m/s from which a velocity tells a heading better than the detection head
 _APART = 1.0  # m by which a lane has to be nearer than those that lead the other way
 
 
@@ -25,7 +25,7 @@ def head_along(boxes: Tensor, velocities: Tensor) -> Tensor:
     Returns:
         The boxes, with the velocity's direction for a yaw where they move.
     """
-    moves = velocities.norm(dim=1) >= _FAST_ENOUGH
+    moves = velocities.norm(dim=1) >= FAST_ENOUGH
     turned = boxes.clone()
     turned[:, 6] = torch.atan2(velocities[:, 1], velocities[:, 0]).where(moves, boxes[:, 6])
     return turned

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import SettingError
+from .box_motion import to_axes
 from .masked_softmax import masked_softmax
 from .warping import cell_centres
 
@@ -164,8 +165,8 @@ class VectorMapAttention(BaseModule):
         index, found = nearest_polylines(means, mask.any(dim=2), positions, self.num_polylines)
         rows = torch.arange(len(queries), device=index.device)[:, None, None]
         turn = torch.stack([headings.cos(), headings.sin()], dim=-1)[:, :, None]
-        offset = _seen_from(turn, means[rows, index] - positions[:, :, None]) / _METRES
-        pose = torch.cat([offset, _seen_from(turn, directions[rows, index])], dim=-1)
+        offset = to_axes(turn, means[rows, index] - positions[:, :, None]) / _METRES
+        pose = torch.cat([offset, to_axes(turn, directions[rows, index])], dim=-1)
         tokens = codes[rows, index] + self.pose(pose)
 
         query = self.query(queries).unflatten(-1, (self.num_heads, -1))
@@ -182,7 +183,7 @@ class VectorMapAttention(BaseModule):
         directions = functional.normalize(steps.sum(dim=2), dim=-1)
         own = directions[:, :, None]
         kind = functional.one_hot(polylines[..., 6].long().clamp(0, _TYPES - 1), _TYPES)
-        inputs = [_seen_from(own, points - means[:, :, None]) / _METRES, _seen_from(own, steps)]
+        inputs = [to_axes(own, points - means[:, :, None]) / _METRES, to_axes(own, steps)]
         inner, outer = self.point_layers
         # Both layers end in ReLU: 0 is the least that a point can say.
         features = inner(torch.cat([*inputs, kind.to(points.dtype)], dim=-1)) * there
@@ -233,10 +234,3 @@ class VectorMapNeck(BaseModule):
         headings = positions.new_zeros(positions.shape[:2])
         queries = bev.flatten(2).transpose(1, 2)
         return self.attention(queries, positions, headings, maps).transpose(1, 2).reshape(bev.shape)
-
-
-def _seen_from(turn: Tensor, vectors: Tensor) -> Tensor:
-    """Vectors (..., 2) in frames whose x axes are the unit vectors ``turn`` (..., 2)."""
-    cos, sin = turn[..., 0], turn[..., 1]
-    x, y = vectors[..., 0], vectors[..., 1]
-    return torch.stack([x * cos + y * sin, y * cos - x * sin], dim=-1)

@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from ...errors import SettingError
 from ...structures import drive_along_lanes, driving_lanes
+from ..box_motion import from_axes, to_axes
+from ..headings import FAST_ENOUGH
 from ..map_encoder import VectorMapAttention, VectorMaps
 from ..warping import read_maps
 from .velocity_head import Motion
@@ -15,7 +17,6 @@ from .velocity_head import Motion
 __all__ = ['TrajectoryHead']
 
 _BOX_FEATURES = 7  # logarithms of the sizes, the speed and its logarithm, acceleration
-_MOVES = 0.7  # m/s from which a velocity has a direction
 _FAST, _BRAKES, _FAR = 10.0, 5.0, 10.0  # m/s, m/s^2 and m that count as 1 in the network
 
 
@@ -185,13 +186,13 @@ class TrajectoryHead(BaseModule):
         driven = self._drive(box[..., :2], velocity, acceleration, vector_maps)
         speed = velocity.norm(dim=-1, keepdim=True)
         # The cosine and the sine of the angle of the box's axes.
-        own, ego = velocity / speed.clamp(min=_MOVES), torch.eye(2, device=box.device)[0]
-        axes = torch.where(speed >= _MOVES, own, ego)
+        own, ego = velocity / speed.clamp(min=FAST_ENOUGH), torch.eye(2, device=box.device)[0]
+        axes = torch.where(speed >= FAST_ENOUGH, own, ego)
         one_hot = functional.one_hot(label, self.num_classes)
         size = box[..., 3:6].clamp(min=0.1).log()
         # A walk differs from standing as clearly as a drive from a walk.
-        moves = [speed / _FAST, speed.log1p(), _turned(acceleration, axes, -1) / _BRAKES]
-        way = _turned(driven - box[:, :, None, None, :2], axes[:, :, None, None], -1) / _FAR
+        moves = [speed / _FAST, speed.log1p(), to_axes(axes, acceleration) / _BRAKES]
+        way = to_axes(axes[:, :, None, None], driven - box[:, :, None, None, :2]) / _FAR
         features = self.sampled_dropout(self._sample(self.reduce(bev), box, axes))
         said = [features, size, *moves, one_hot, *further, way.flatten(2)]
         hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
@@ -199,7 +200,7 @@ class TrajectoryHead(BaseModule):
             angle = box.new_zeros(box.shape[:2])
             hidden = self.map_attention(hidden, box[..., :2], angle, vector_maps)
         steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
-        paths = driven + _turned(steps, axes[:, :, None, None], 1).cumsum(dim=-2)
+        paths = driven + from_axes(axes[:, :, None, None], steps).cumsum(dim=-2)
         if self.mode_score is None:
             scores = paths.new_zeros(paths.shape[:3])
         else:
@@ -229,7 +230,7 @@ class TrajectoryHead(BaseModule):
 
     def _sample(self, bev: Tensor, boxes: Tensor, axes: Tensor) -> Tensor:
         """(B, M, G * C) features of the map on the grid round each of the boxes (B, M, 7)."""
-        at = _turned(self.grid, axes[:, :, None], 1) + boxes[:, :, None, :2]
+        at = from_axes(axes[:, :, None], self.grid) + boxes[:, :, None, :2]
         low, high = self.limits[:2], self.limits[3:5]
         sampled = read_maps(bev, (at - low) / (high - low) * 2 - 1)
         return sampled.permute(0, 2, 3, 1).flatten(2)
@@ -301,10 +302,3 @@ class TrajectoryHead(BaseModule):
     def _disturb(self, boxes: Tensor) -> Tensor:
         noise = self.position_noise * torch.randn_like(boxes[:, :2])
         return torch.cat([boxes[:, :2] + noise, boxes[:, 2:]], dim=1)
-
-
-def _turned(vectors: Tensor, axes: Tensor, sense: int) -> Tensor:
-    """Vectors (..., 2) turned by the angles of axes (..., 2), or back with a sense of -1."""
-    (x, y), (cos, sin) = vectors.unbind(dim=-1), axes.unbind(dim=-1)
-    sin = sense * sin
-    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
