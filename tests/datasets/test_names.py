@@ -150,7 +150,9 @@ def test_a_name_is_printed_on_any_terminal(encoding, monkeypatch):
 @pytest.mark.parametrize('title', [r'$\x$', '$a$b$', '$\\frac{', 'x' * 255])
 def test_a_title_is_no_formula(title):
     cloud, view = np.zeros((1, 3)), (0, 0, 10, 10)
-    seen = draw_reconstruction([cloud], [np.zeros(1, dtype=bool)], [0], cloud, view, title, 200)
+    seen = draw_reconstruction(
+        [cloud], [np.zeros(1, dtype=bool)], [0], cloud, cloud, view, title, 200
+    )
     for figure in (draw_bev(BEVScene(title, ()), view, (200, 100)), seen):
         figure.canvas.draw()
 

@@ -278,6 +278,8 @@ def test_reconstruction_of_a_batch():
     )
     assert [len(c) for c in first.clouds] == lengths[0] and first.current == [1, 3]
     assert second.current == [1] and second.predicted.shape[1] == 3
+    current = [(first.clouds[i], first.hidden[i]) for i in first.current]
+    assert torch.equal(first.truth, torch.cat([cloud[mask][:, :3] for cloud, mask in current]))
     limits = model.limits
     inside = first.predicted[:, :2] - limits[:2] > -2
     assert len(first.predicted) and inside.all()

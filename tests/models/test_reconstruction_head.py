@@ -182,6 +182,8 @@ def test_what_lies_on_the_ground_is_not_asked_for():
     for own, other in zip(found[2], expected[2], strict=True):  # the points, in any order
         assert sorted(own.tolist()) == sorted(other.tolist())
     assert len(make_head()._cells(target, (4, 8))[0]) == 32
+    (truth,) = make_head(ground_margin=0.2).truth(target)
+    assert torch.equal(truth, points[wall & hidden])
 
 
 def test_cells_with_nothing_above_the_ground_count_as_empty():

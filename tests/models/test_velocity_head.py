@@ -193,25 +193,43 @@ def test_boxes_that_move_head_where_they_go():
 
 
 def test_boxes_on_a_lane_head_as_it_leads():
-    """Two lanes along x, 3.5 m apart, that lead opposite ways; and points of no lane."""
+    """Two lanes along x, 3.5 m apart, that lead opposite ways; one that crosses; points of none."""
     x = torch.arange(-20.0, 20.0)
     ones = torch.ones_like(x)
     lanes = torch.cat(
         [
             torch.stack([x, 0 * x, ones, 0 * x], dim=1),
             torch.stack([x, 3.5 * ones, -ones, 0 * x], dim=1),
+            torch.stack([10 * ones, x, 0 * x, ones], dim=1),
             torch.full((5, 4), torch.nan),
         ]
     )
-    y = torch.tensor([0.2, 0.2, 3.0, 3.0, 1.7, 0.2, -2.8, 0.2])
-    yaw = torch.tensor([0.1, 3.0, 0.2, 3.3, 0.0, math.pi / 2, math.pi, math.pi])
-    boxes = torch.zeros(8, 7)
-    boxes[:, 1], boxes[:, 6] = y, yaw
-    bound = torch.arange(8) < 7  # not the last
+    cases = [  # x, y, yaw, quarters of a turn
+        (-10, 0.2, 0.1, 0),
+        (-10, 0.2, 3.0, 2),
+        (-10, 3.0, 0.2, 2),
+        (-10, 3.0, 3.3, 0),
+        (-10, 1.7, 0.0, 0),  # between both lanes
+        (-10, -2.8, 3.1, 0),  # on neither
+        (-10, 0.2, 1.5, -1),  # across
+        (-10, 0.2, -1.5, 1),
+        (-10, 3.0, 1.5, 1),
+        (-10, 0.2, 0.8, 0),  # neither along nor across
+        (-10, -2.8, 1.5, 0),
+        (10, 0.2, 1.5, 0),  # where lanes cross, along one and across the other
+        (10, 0.2, 0.0, 0),
+        (10.2, -9.0, 3.1, -1),  # on the one that crosses, before it does
+        (10, 0.2, -1.5, 2),  # against the one and across the other
+        (-10, 0.2, 3.1, 0),  # not bound
+        (-10, 0.2, 1.5, 0),
+    ]
+    x, y, yaw, quarters = torch.tensor(cases).unbind(1)
+    boxes = torch.zeros(len(cases), 7)
+    boxes[:, 0], boxes[:, 1], boxes[:, 6] = x, y, yaw
+    bound = torch.arange(len(cases)) < len(cases) - 2
     found = head_with_traffic(boxes, lanes, bound)
     assert torch.equal(found[:, :6], boxes[:, :6])
-    halves = torch.tensor([0, 1, 1, 0, 0, 0, 0, 0])
-    torch.testing.assert_close(found[:, 6] - yaw, halves * math.pi)
+    torch.testing.assert_close(found[:, 6] - yaw, quarters * math.pi / 2)
     assert torch.equal(head_with_traffic(boxes, lanes[:0], bound), boxes)
     for angle in (1.0, 2.5):
         cos, sin = math.cos(angle), math.sin(angle)

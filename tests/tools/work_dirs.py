@@ -165,7 +165,8 @@ def write_reconstruction(folder: Path, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     clouds = [rng.uniform([-40, -20, -2], [40, 20, 1], (4000, 3)) for _ in range(2)]
     hidden = [rng.random(4000) < 0.7 for _ in clouds]
+    points = clouds[0][:500]
     figure = draw_reconstruction(
-        clouds, hidden, [0, 1], clouds[0][:500], (-40.0, -20.0, 40.0, 20.0), width=800
+        clouds, hidden, [0, 1], points, points, (-40.0, -20.0, 40.0, 20.0), width=800
     )
     save_figure(figure, folder / 'reconstruction_0.png')

@@ -26,7 +26,13 @@ def pictured(tmp_path, **changes):
     clouds = [wall(-30, -10), wall(-10, -10), wall(10, 10), wall(30, 10)]
     hidden = [np.zeros(len(cloud), dtype=bool) for cloud in clouds]
     hidden[3][:] = True
-    scene = dict(clouds=clouds, hidden=hidden, current=[1, 3], predicted=wall(30, 10) + [0, -20, 0])
+    scene = dict(
+        clouds=clouds,
+        hidden=hidden,
+        current=[1, 3],
+        predicted=wall(30, 10) + [0, -20, 0],
+        truth=wall(30, 10),
+    )
     figure = draw_reconstruction(**scene | changes, view_range=VIEW, title='scenario')
     save_figure(figure, tmp_path / 'a.png')
     image = matplotlib.image.imread(tmp_path / 'a.png')[..., :3]
@@ -62,5 +68,6 @@ def test_each_panel_shows_its_part(tmp_path):
 def test_nothing_at_all_can_be_drawn(tmp_path):
     none = np.zeros((0, 3))
     mask = np.zeros(0, dtype=bool)
-    panels = pictured(tmp_path, clouds=[none], hidden=[mask], current=[0], predicted=none)
+    nothing = dict(clouds=[none], hidden=[mask], current=[0], predicted=none, truth=none)
+    panels = pictured(tmp_path, **nothing)
     assert all(panel.max() < 0.2 for panel in panels)

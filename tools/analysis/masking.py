@@ -29,11 +29,13 @@ CONFIG = ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
 VIEW = np.array([-25.6, -12.8, 25.6, 12.8])
 PANEL = (400, 200)
 COLORS = ('#3046D8', '#C8391B')
+_CELLS = dict(ratio=0.7, cell_size=1.6)
 STRATEGIES = {
-    'BEVCellMasking': dict(ratio=0.7, cell_size=1.6),
-    'BEVCellCoMasking': dict(ratio=0.7, cell_size=1.6),
-    'WholeFrameMasking': dict(ratio=0.5),
-    'WholeAgentMasking': dict(ratio=0.5),
+    'BEVCellMasking': dict(type='BEVCellMasking', **_CELLS),
+    'BEVCellCoMasking': dict(type='BEVCellCoMasking', **_CELLS),
+    "frames='current'": dict(type='BEVCellCoMasking', frames='current', **_CELLS),
+    'WholeFrameMasking': dict(type='WholeFrameMasking', ratio=0.5),
+    'WholeAgentMasking': dict(type='WholeAgentMasking', ratio=0.5),
 }
 
 
@@ -78,13 +80,13 @@ def main() -> None:
     y = np.linspace(VIEW[3], VIEW[1], PANEL[1])
     pixels = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).float()
 
-    figure = Figure(figsize=(13, 7.4), layout='constrained')
+    figure = Figure(figsize=(13, 9.2), layout='constrained')
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(STRATEGIES), len(shown))
     for axes, (_, _, title) in zip(grid[0], shown, strict=True):
         axes.set_title(title, fontsize=10)
     for row, (name, options) in zip(grid, STRATEGIES.items(), strict=True):
-        masking = MODELS.build(dict(type=name, point_cloud_range=cfg.model_range, **options))
+        masking = MODELS.build(dict(point_cloud_range=cfg.model_range, **options))
         torch.manual_seed(args.seed)
         masked = masking(clouds, layout)
         for axes, (agent, cloud, _) in zip(row, shown, strict=True):

@@ -32,10 +32,13 @@ def head_along(boxes: Tensor, velocities: Tensor) -> Tensor:
 
 
 def head_with_traffic(boxes: Tensor, lanes: Tensor, bound: Tensor) -> Tensor:
-    """Turn boxes round that are on a lane against its direction.
+    """Turn boxes as the lane leads that they are on: those that lie against it, or across it.
 
-    On it is what lies within 2.5 m and 30 degrees of its axis, if no lane that leads the other way
-    is less than 1 m further (our choice).
+    A lane leads some way if it lies within 2.5 m and within 30 degrees of that way. A box is turned
+    by a half if a lane leads backwards and none that leads forwards is less than 1 m further; by a
+    quarter if one leads to its side and none along its axis, either way, is less than 1 m further
+    (our choice). Length and width stay: they are those of the object also where a detector took the
+    anchor that lies across.
 
     Args:
         boxes: (M, 7 or more) ``(x, y, z, l, w, h, yaw, ...)``.
@@ -44,17 +47,23 @@ def head_with_traffic(boxes: Tensor, lanes: Tensor, bound: Tensor) -> Tensor:
         bound: (M,) bool, which boxes keep to lanes; people do not.
 
     Returns:
-        The boxes with half a turn added to the yaw of those.
+        The boxes with quarters of a turn added to the yaw of those.
     """
     if not len(lanes):
         return boxes
-    yaw = boxes[:, 6:7]
-    along = yaw.cos() * lanes[:, 2] + yaw.sin() * lanes[:, 3]
+    cos, sin = boxes[:, 6:7].cos(), boxes[:, 6:7].sin()
+    along = cos * lanes[:, 2] + sin * lanes[:, 3]
+    aside = cos * lanes[:, 3] - sin * lanes[:, 2]
     away = (boxes[:, None, :2] - lanes[:, :2]).norm(dim=-1)
     # Comparisons with NaN are false.
-    ahead = away.where(along >= ALONG_LANE, torch.inf).amin(dim=1)
-    against = away.where(along <= -ALONG_LANE, torch.inf).amin(dim=1)
-    reversed_ = bound & (against < NEAR_LANE) & (against + _APART < ahead)
+    ahead, left, back, right = (
+        away.where(leads >= ALONG_LANE, torch.inf).amin(dim=1)
+        for leads in (along, aside, -along, -aside)
+    )
+    side, axis = torch.minimum(left, right), torch.minimum(ahead, back)
+    against = (back < NEAR_LANE) & (back + _APART < ahead)
+    across = (side < NEAR_LANE) & (side + _APART < axis)
+    quarters = torch.where(across, 2 * (left <= right) - 1, 2 * against) * bound
     turned = boxes.clone()
-    turned[:, 6] += torch.pi * reversed_
+    turned[:, 6] += quarters * (torch.pi / 2)
     return turned

@@ -36,6 +36,7 @@ def reconstruct_and_draw(model: nn.Module, data: dict, seed: int = 0, title: str
         [mask.cpu().numpy() for mask in found.hidden],
         found.current,
         found.predicted.cpu().numpy(),
+        found.truth.cpu().numpy(),
         view_range=model.limits[[0, 1, 3, 4]].tolist(),
         title=title,
     )
@@ -46,6 +47,7 @@ def draw_reconstruction(
     hidden: Sequence[np.ndarray],
     current: Sequence[int],
     predicted: np.ndarray,
+    truth: np.ndarray,
     view_range: Sequence[float],
     title: str = '',
     width: int = 1600,
@@ -57,6 +59,7 @@ def draw_reconstruction(
         hidden: N*T bool arrays (P,), which points were hidden.
         current: which of the clouds are current, one of each agent.
         predicted: (Q, 3) points that were put in the hidden places of the current frame.
+        truth: (R, 3) hidden points of the current frame that were asked for.
         view_range: ``(x_min, y_min, x_max, y_max)`` in metres, ego frame.
         title: plain facts, e.g. scenario and frame.
         width: of the picture in pixels; its height follows.
@@ -71,7 +74,6 @@ def draw_reconstruction(
     everything = [np.concatenate([clouds[i] for i in own]) for own in agents]
     left = [np.concatenate([visible[i] for i in own]) for own in agents]
     seen = np.concatenate([visible[i] for i in current])
-    truth = np.concatenate([clouds[i][hidden[i]] for i in current])
     share = sum(map(len, left)) / max(sum(map(len, everything)), 1)
     counts = f'{len(agents)} agents x {frames} frames'
     panels = (
@@ -82,7 +84,11 @@ def draw_reconstruction(
             [seen, predicted],
             [_SEEN, _PREDICTED],
         ),
-        (f'truth: {len(truth):,} hidden points, now', [seen, truth], [_SEEN, _HIDDEN]),
+        (
+            f'truth: {len(truth):,} hidden points that are asked for, now',
+            [seen, truth],
+            [_SEEN, _HIDDEN],
+        ),
     )
 
     limits = np.asarray(view_range, dtype=np.float64)

@@ -41,6 +41,8 @@ class Reconstruction(NamedTuple):
     """Which of the clouds are current."""
     predicted: Tensor
     """(Q, 3) points that the network puts in the hidden cells of the current frame."""
+    truth: Tensor
+    """(R, 3) hidden points of the current frame that it is asked for."""
 
 
 @MODELS.register_module()
@@ -160,16 +162,18 @@ class MaskedPretrainer(Base3DDetector):
         data = self.data_preprocessor(data, False)
         batch = MaskedBatch(data['inputs'], data['data_samples'], self.masking, self.limits)
         bev = self._encode(batch)['merged']
-        cells = batch.merged_target(bev.shape[2:]).hidden_cells
-        predicted = self.reconstruction_head['merged'].reconstruct(bev, cells)
+        target, head = batch.merged_target(bev.shape[2:]), self.reconstruction_head['merged']
+        predicted = head.reconstruct(bev, target.hidden_cells)
         return [
             Reconstruction(
                 [batch.masked.in_ego[i] for i in own],
                 [batch.masked.hidden[i] for i in own],
                 [i - own[0] for i in current],
-                points,
+                *points,
             )
-            for own, current, points in zip(batch.of_sample, batch.current, predicted, strict=True)
+            for own, current, *points in zip(
+                batch.of_sample, batch.current, predicted, head.truth(target), strict=True
+            )
         ]
 
     def extract_feat(

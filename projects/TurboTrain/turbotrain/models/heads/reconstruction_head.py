@@ -195,6 +195,30 @@ class MaskedReconstructionHead(BaseModule):
         sample = (cells // (height * width))[:, None].expand_as(keep)[keep]
         return list(metres[keep].split(torch.bincount(sample, minlength=batch).tolist()))
 
+    def truth(self, target: ReconstructionTarget) -> list[Tensor]:
+        """B tensors (P_b, 3): the hidden points that :meth:`loss` asks for, metres."""
+        points, hidden, sample = self._asked_for(target)
+        counts = torch.bincount(sample[hidden], minlength=len(target.clouds))
+        return list(points[hidden].split(counts.tolist()))
+
+    def _asked_for(self, target: ReconstructionTarget) -> tuple[Tensor, Tensor, Tensor]:
+        """Points in range and above the ground: (P, 3), whether hidden (P,), of which map (P,)."""
+        points = torch.cat([cloud[:, :3] for cloud in target.clouds])
+        hidden = torch.cat(target.hidden)
+        lengths = torch.tensor([len(cloud) for cloud in target.clouds], device=points.device)
+        sample = torch.repeat_interleave(lengths, output_size=len(points))
+
+        # Indices instead of masks: a GPU has to be waited for each time that a mask picks.
+        inside = ((points > self.limits[:3]) & (points < self.limits[3:])).all(dim=1)
+        picked = inside.nonzero()[:, 0]
+        points, hidden, sample = points[picked], hidden[picked], sample[picked]
+        if self.ground_margin is None:
+            return points, hidden, sample
+        grid = (len(lengths), *self.ground_grid)
+        heights = heights_above_ground(points, sample, self.limits, grid)
+        picked = (heights > self.ground_margin).nonzero()[:, 0]
+        return points[picked], hidden[picked], sample[picked]
+
     def _cell_size(self, height: int, width: int) -> Tensor:
         """(3,) metres."""
         return (self.limits[3:] - self.limits[:3]) / self.limits.new_tensor([width, height, 1])
@@ -211,29 +235,19 @@ class MaskedReconstructionHead(BaseModule):
             counts: (R,) how many there are, without that limit.
         """
         height, width = shape
-        low, high = self.limits[:3], self.limits[3:]
-        points = torch.cat([cloud[:, :3] for cloud in target.clouds])
-        hidden = torch.cat(target.hidden)
-        lengths = torch.tensor([len(cloud) for cloud in target.clouds], device=points.device)
-        sample = torch.repeat_interleave(lengths, output_size=len(points))
-
-        # Indices instead of masks: a GPU has to be waited for each time that a mask picks.
-        inside = ((points > low) & (points < high)).all(dim=1).nonzero()[:, 0]
-        points, hidden, sample = points[inside], hidden[inside], sample[inside]
-        if self.ground_margin is not None:
-            grid = (len(lengths), *self.ground_grid)
-            heights = heights_above_ground(points, sample, self.limits, grid)
-            stands = (heights > self.ground_margin).nonzero()[:, 0]
-            points, hidden, sample = points[stands], hidden[stands], sample[stands]
+        points, hidden, sample = self._asked_for(target)
+        low, high = self.limits[2], self.limits[5]
         cell, offset = cells_at(points, sample, self.limits, height, width)
 
-        occupied = torch.zeros(len(lengths) * height * width, dtype=torch.bool, device=cell.device)
+        occupied = torch.zeros(
+            len(target.clouds) * height * width, dtype=torch.bool, device=cell.device
+        )
         masked = occupied.clone()
         occupied[cell] = True
         masked[cell[hidden]] = True
         keep = masked[cell].nonzero()[:, 0]
         cells, index = torch.unique(cell[keep], return_inverse=True)
-        offset_z = (points[keep, 2:3] - (low[2] + high[2]) / 2) / (high[2] - low[2])
+        offset_z = (points[keep, 2:3] - (low + high) / 2) / (high - low)
         relative = torch.cat([offset[keep], offset_z], dim=1)
         rows, counts = group_by_cell(relative, index, self.max_targets)
         return cells, occupied, rows, counts
