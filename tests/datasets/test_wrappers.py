@@ -203,8 +203,8 @@ def load(tmp_path: Path, monkeypatch, dataset: dict) -> Config:
     monkeypatch.chdir(tmp_path)
     loader = dict(dataset=dataset, sampler=dict(type='EpochIndexSampler', shuffle=True))
     Config(dict(train_dataloader=loader, randomness=dict(seed=5))).dump('config.py')
-    given = dict(config='config.py', work_dir=None, cfg_options=None, launcher='none', local_rank=0)
-    return load_config(argparse.Namespace(**given))
+    given = dict(config='config.py', mode=None, work_dir=None, cfg_options=None, launcher='none')
+    return load_config(argparse.Namespace(**given, local_rank=0))
 
 
 def test_commands_hand_on_the_seed_and_the_epoch(one, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,8 +25,10 @@ PRETRAIN, FINETUNE = (MINI / f'{stage}_mini_v2xpnp.py' for stage in ('pretrain',
 OWN_HOOKS = [*Config.fromfile(FINETUNE).default_hooks]
 
 
-def read(path: Path = FINETUNE, **options) -> Config:
-    words = dict(work_dir='out', launcher='none', local_rank=0)
+def read(
+    path: Path = FINETUNE, mode: str | None = None, work_dir: str | None = 'out', **options: object
+) -> Config:
+    words = dict(mode=mode, work_dir=work_dir, launcher='none', local_rank=0)
     return load_config(argparse.Namespace(config=str(path), cfg_options=options, **words))
 
 
@@ -44,6 +47,52 @@ class Hooks:
 
     def register_hook(self, hook: dict) -> None:
         self.types.append(hook['type'])
+
+
+MODES = {f'{split}_dataloader.dataset.mode' for split in ('train', 'val', 'test')}
+
+
+def flat(value: object, prefix: str = '') -> dict[str, object]:
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in flat(value[key], f'{prefix}.{key}').items()}
+    return {prefix[1:]: value}
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['turbotrain/finetune_v2xreal', 'turbotrain/finetune_v2xset', 'benchmark/late-fusion_v2xpnp'],
+)
+def test_a_mode_changes_the_data_sets_and_the_work_dir_alone(name, monkeypatch):
+    path = ROOT / f'configs/{name}.py'
+    usual, other = (read(path, mode=mode, work_dir=None) for mode in (None, 'i2i'))
+    assert Path(other.work_dir) == Path(f'{usual.work_dir}-i2i')
+    before, after = flat(usual.to_dict()), flat(other.to_dict())
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed == MODES | {'mode', 'work_dir'}
+    assert {after[key] for key in MODES} == {'i2i'} and {before[key] for key in MODES} == {'vc'}
+    assert 'V2X_MODE' not in os.environ
+    monkeypatch.setenv('V2X_MODE', 'i2i')
+    assert read(path, work_dir=None).to_dict() == other.to_dict()
+    assert read(path, mode='vc', work_dir=None).to_dict() == usual.to_dict()
+    assert os.environ['V2X_MODE'] == 'i2i'
+
+
+def test_a_teacher_is_of_the_same_mode():
+    path = ROOT / 'configs/benchmark/disconet_v2xpnp.py'
+    for mode, folder in ((None, 'early-fusion_v2xpnp'), ('ic', 'early-fusion_v2xpnp-ic')):
+        teacher = read(path, mode=mode).model.teacher
+        assert teacher.checkpoint == f'work_dirs/{folder}/epoch_30.pth'
+        own = read(ROOT / teacher.config, mode=mode, work_dir=None)
+        assert Path(own.work_dir).name == folder and own.train_cfg.max_epochs == 30
+
+
+@pytest.mark.parametrize(
+    ('name', 'own'),
+    [('turbotrain/finetune_opv2v', 'v2v'), ('mixed/pointpillars_kitti_pretrain', 'None')],
+)
+def test_a_mode_that_a_config_does_not_choose_is_refused(name, own):
+    with pytest.raises(UserError, match=f'--mode ic: this config has one mode only, {own}$'):
+        read(ROOT / f'configs/{name}.py', mode='ic')
 
 
 @pytest.mark.parametrize('name', [*OWN_HOOKS, 'runtime_info'])

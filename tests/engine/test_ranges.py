@@ -23,7 +23,7 @@ def filters_of(value: object) -> list[dict]:
 
 
 @pytest.mark.parametrize('loader', ['train_dataloader', 'val_dataloader', 'test_dataloader'])
-@pytest.mark.parametrize('name', [FINETUNE, 'benchmark/mini/late-fusion_mini_v2xpnp-vc'])
+@pytest.mark.parametrize('name', [FINETUNE, 'benchmark/mini/late-fusion_mini_v2xpnp'])
 def test_a_filter_of_another_range_is_refused(name, loader):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     check_ranges(cfg)
@@ -62,7 +62,7 @@ def test_commands_stop_before_anything_is_built(tmp_path):
         'turbotrain/finetune_v2xreal',
         'turbotrain/finetune_opv2v',
         'turbotrain/pretrain_v2v4real',
-        'benchmark/late-fusion_v2xpnp-i2i',
+        'benchmark/late-fusion_v2xpnp',
         'recipes/stages/joint_sa-mf_v2xpnp',
         'mixed/pointpillars_kitti_pretrain',
         'mixed/centerpoint_nuscenes_balanced',

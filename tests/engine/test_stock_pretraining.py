@@ -57,7 +57,7 @@ def open_config(name: str, shrink, data: Path, work_dir: Path) -> Config:
     work_dir.mkdir(parents=True)
     path = work_dir / f'{name}.py'
     cfg.dump(path)
-    words = dict(work_dir=str(work_dir), cfg_options=None, launcher='none', local_rank=0)
+    words = dict(mode=None, work_dir=str(work_dir), cfg_options=None, launcher='none', local_rank=0)
     return load_config(argparse.Namespace(config=str(path), **words))
 
 

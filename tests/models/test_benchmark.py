@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 
 from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 
-CONFIGS = sorted(Path(__file__).parents[2].glob('configs/benchmark/mini/*-vc.py'))
+CONFIGS = sorted(Path(__file__).parents[2].glob('configs/benchmark/mini/*_mini_v2xpnp.py'))
 
 
 @pytest.fixture(scope='module')

@@ -16,7 +16,7 @@ from projects.TurboTrain.turbotrain.models.detectors.distilled_detector import _
 from tests.models.test_benchmark import open_split, save_teacher
 
 MINI = Path(__file__).parents[2] / 'configs/benchmark/mini'
-CONFIG = MINI / 'disconet_mini_v2xpnp-vc.py'
+CONFIG = MINI / 'disconet_mini_v2xpnp.py'
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +44,7 @@ def batch_for(model: torch.nn.Module, dataset: V2XPnPDataset, *indices: int) -> 
 
 
 def test_the_teacher_sees_what_early_fusion_sees(student, dataset, infos, tiny_set):
-    early = Config.fromfile(MINI / 'early-fusion_mini_v2xpnp-vc.py')
+    early = Config.fromfile(MINI / 'early-fusion_mini_v2xpnp.py')
     expected = open_split(early, infos, tiny_set, 'test')[3]
     data = batch_for(student, dataset, 3)
     inputs, (sample,) = _merged(data['inputs'], data['data_samples'])
@@ -76,7 +76,7 @@ def test_loss_by_hand(student, dataset):
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(dataset):
     cfg = Config.fromfile(CONFIG).model
-    plain = Config.fromfile(MINI / 'disconet-nokd_mini_v2xpnp-vc.py').model
+    plain = Config.fromfile(MINI / 'disconet-nokd_mini_v2xpnp.py').model
     student = MODELS.build({**cfg, 'teacher': plain}).eval()
     student.teacher(torch.device('cpu')).load_state_dict(student.state_dict())
     data = batch_for(student, dataset, 3)
@@ -89,7 +89,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(dataset):
 
 
 def test_the_teacher_is_frozen_and_belongs_to_nobody(student, dataset):
-    plain = MODELS.build(Config.fromfile(MINI / 'disconet-nokd_mini_v2xpnp-vc.py').model)
+    plain = MODELS.build(Config.fromfile(MINI / 'disconet-nokd_mini_v2xpnp.py').model)
     data = batch_for(student, dataset, 3, 4)
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
     student.train()
@@ -168,13 +168,13 @@ def test_wrong_teachers_are_named(dataset, infos, tiny_set):
     cfg = Config.fromfile(CONFIG).model
     with pytest.raises(ValueError, match=r"got keys \['config'\]"):
         MODELS.build({**cfg, 'teacher': dict(config='a.py')})
-    small = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp-vc.py').model
+    small = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp.py').model
     small.bev_neck = None
     model = MODELS.build({**cfg, 'teacher': small})
     data = batch_for(model, dataset, 3)
     with pytest.raises(ValueError, match=r'map has shape \(1, 64, 32, 64\).* \(1, 64, 64, 128\)'):
         model(**data, mode='loss')
-    unprojected = Config.fromfile(MINI / 'late-fusion_mini_v2xpnp-vc.py')
+    unprojected = Config.fromfile(MINI / 'late-fusion_mini_v2xpnp.py')
     data = batch_for(model, open_split(unprojected, infos, tiny_set, 'test'), 3)
     with pytest.raises(ValueError, match='put ProjectPointsToEgo into'):
         model(**data, mode='loss')

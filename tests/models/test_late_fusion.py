@@ -32,7 +32,7 @@ STEPS = 0.5 * np.arange(1, 7)
 @pytest.fixture(scope='module')
 def detector() -> LateFusionDetector:
     torch.manual_seed(0)
-    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py')
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp.py')
     cfg.model.velocity_head.num_frames = 2
     return MODELS.build(cfg.model).eval()
 
@@ -289,7 +289,7 @@ def test_decoupled_tasks_share_no_gradient(detector, decoupled):
 
 def test_every_agent_has_the_map_in_its_own_frame():
     torch.manual_seed(0)
-    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py').model
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp.py').model
     cfg.trajectory_head.map_attention = dict()
     cfg.velocity_head.num_frames = 2
     model = MODELS.build(cfg)
@@ -313,7 +313,7 @@ def test_every_agent_has_the_map_in_its_own_frame():
 
 
 def test_options_of_map_fusion_and_projected_clouds_are_refused(detector):
-    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp-vc.py').model
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp.py').model
     with pytest.raises(ValueError, match='takes no multi_step'):
         MODELS.build({**cfg, 'multi_step': True})
     sample = sample_of(agents_at(points_in_ego=True))

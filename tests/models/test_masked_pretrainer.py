@@ -316,7 +316,7 @@ def test_what_does_not_fit_is_refused(changes, match):
 
 
 def late_fusion(**changes) -> dict:
-    path = CONFIG.parents[2] / 'benchmark/mini/late-fusion_mini_v2xpnp-vc.py'
+    path = CONFIG.parents[2] / 'benchmark/mini/late-fusion_mini_v2xpnp.py'
     return Config.fromfile(path).model.to_dict() | changes
 
 

@@ -1,10 +1,10 @@
-"""The benchmark's configs of the modes ic, v2v and i2i, on real samples."""
+"""The benchmark's configs in the modes ic, v2v and i2i, on real samples."""
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from projects.TurboTrain.turbotrain.engine.launch import read_config
 from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split  # noqa: F401 - a fixture
 
@@ -19,7 +19,7 @@ MODES = dict(
 def test_samples_are_of_the_mode(mode, infos, tiny_set):  # noqa: F811
     kind, ids = MODES[mode]
     for name in ('v2xpnp', 'no-fusion'):
-        cfg = Config.fromfile(FOLDER / f'{name}_mini_v2xpnp-{mode}.py')
+        cfg = read_config(FOLDER / f'{name}_mini_v2xpnp.py', mode)
         for split in ('train', 'val', 'test'):
             dataset = open_split(cfg, infos, tiny_set, split)
             agents = dataset[3]['data_samples'].agents
@@ -33,10 +33,10 @@ def test_samples_are_of_the_mode(mode, infos, tiny_set):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    'name', ['v2xvit_mini_v2xpnp-ic', 'v2xpnp_mini_v2xpnp-v2v', 'early-fusion_mini_v2xpnp-i2i']
+    ('name', 'mode'), [('v2xvit', 'ic'), ('v2xpnp', 'v2v'), ('early-fusion', 'i2i')]
 )
-def test_takes_a_step_in_the_mode(name, infos, tiny_set):  # noqa: F811
-    cfg = Config.fromfile(FOLDER / f'{name}.py')
+def test_takes_a_step_in_the_mode(name, mode, infos, tiny_set):  # noqa: F811
+    cfg = read_config(FOLDER / f'{name}_mini_v2xpnp.py', mode)
     model = build(cfg)
     dataset = open_split(cfg, infos, tiny_set, 'train')
     data = model.data_preprocessor(pseudo_collate([dataset[0], dataset[-1]]), training=True)

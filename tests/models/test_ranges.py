@@ -32,9 +32,9 @@ def model_of(name: str, changes: dict) -> ConfigDict:
         ('turbotrain/mini/finetune_mini_v2xpnp_sparse', 'encoder'),
         ('turbotrain/mini/pretrain_mini_v2xpnp', 'detector.encoder'),
         ('turbotrain/mini/pretrain_mini_v2xpnp', 'reconstruction_head'),
-        ('benchmark/mini/v2xpnp-map_mini_v2xpnp-vc', 'map_neck'),
-        ('benchmark/mini/cobevflow_mini_v2xpnp-vc', 'temporal_neck.temporal_neck'),
-        ('benchmark/mini/late-fusion_mini_v2xpnp-vc', ''),
+        ('benchmark/mini/v2xpnp-map_mini_v2xpnp', 'map_neck'),
+        ('benchmark/mini/cobevflow_mini_v2xpnp', 'temporal_neck.temporal_neck'),
+        ('benchmark/mini/late-fusion_mini_v2xpnp', ''),
     ],
 )
 def test_a_part_with_another_range_is_refused(name, part, other):
@@ -78,8 +78,8 @@ def test_what_may_differ():
 
 
 def test_a_teacher_of_another_range_is_refused():
-    cfg = model_of('benchmark/mini/disconet_mini_v2xpnp-vc', {})
-    teacher = Config.fromfile(CONFIGS / 'benchmark/mini/early-fusion_mini_v2xpnp-vc.py').model
+    cfg = model_of('benchmark/mini/disconet_mini_v2xpnp', {})
+    teacher = Config.fromfile(CONFIGS / 'benchmark/mini/early-fusion_mini_v2xpnp.py').model
     for part in ('encoder', 'temporal_neck', 'fusion_neck', 'velocity_head', 'trajectory_head'):
         teacher[part].point_cloud_range = HALF
     cfg.teacher = teacher

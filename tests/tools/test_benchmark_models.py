@@ -62,8 +62,8 @@ def test_every_method_has_the_same_budget_and_else_its_own_config(models, tmp_pa
 
 
 def test_a_teacher_is_trained_first_and_its_checkpoint_passed_on(models, tmp_path, monkeypatch):
-    config = tmp_path / 'taught_mini_v2xpnp-ic.py'
-    parent = ROOT / 'configs/benchmark/mini/f-cooper_mini_v2xpnp-ic.py'
+    config = tmp_path / 'taught_mini_v2xpnp.py'
+    parent = ROOT / 'configs/benchmark/mini/f-cooper_mini_v2xpnp.py'
     config.write_text(
         f"_base_ = '{parent}'\n"
         "teacher = dict(checkpoint='work_dirs/early-fusion_mini_v2xpnp-ic/epoch_1.pth')\n"
@@ -94,7 +94,7 @@ def test_another_config_is_not_taken_for_the_finished_one(models, tmp_path, monk
     benchmark.check('f-cooper')
     assert Config.fromfile(saved).train_cfg.max_iters == 300
     saved.write_text(saved.read_text().replace('FCooperFusion', 'AttFuseFusion'))
-    with pytest.raises(SystemExit, match='differs from what f-cooper_mini_v2xpnp-vc.py gives'):
+    with pytest.raises(SystemExit, match='differs from what f-cooper_mini_v2xpnp.py gives'):
         benchmark.check('f-cooper')
 
 

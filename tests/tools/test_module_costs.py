@@ -19,7 +19,7 @@ def module_costs(monkeypatch):
 
 
 def test_costs_grow_with_agents_where_agents_are(module_costs):
-    cfg = Config.fromfile(MINI / 'attfuse_mini_v2xpnp-vc.py')
+    cfg = Config.fromfile(MINI / 'attfuse_mini_v2xpnp.py')
     small, large = (module_costs(cfg, agents, 1, repeats=1, seed=0) for agents in (2, 4))
     parts = ['encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck',
              'bbox_head', 'velocity_head', 'trajectory_head']  # fmt: skip
@@ -36,7 +36,7 @@ def test_costs_grow_with_agents_where_agents_are(module_costs):
 
 
 def test_costs_grow_with_frames_up_to_the_temporal_neck(module_costs):
-    cfg = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp-vc.py')
+    cfg = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp.py')
     one, three = (module_costs(cfg, 1, frames, repeats=1, seed=0) for frames in (1, 3))
     assert three['backbone']['MB'] == pytest.approx(3 * one['backbone']['MB'], rel=0.2)
     assert three['fusion_neck']['MB'] == pytest.approx(one['fusion_neck']['MB'], abs=0.01)

@@ -54,7 +54,7 @@ def test_methods_without_maps_to_send(method, tmp_path, monkeypatch):
     write_scenario(tmp_path, 'test', frames=range(15))
     save_infos(str(tmp_path / 'v2xpnp_infos_test.npz'), build_infos(str(tmp_path), 'test'))
     for sweep, value in (('delay', 300), ('dropout', 50), ('position', 0.4)):
-        cfg = Config.fromfile(ROOT / f'configs/benchmark/mini/{method}_mini_v2xpnp-vc.py')
+        cfg = Config.fromfile(ROOT / f'configs/benchmark/mini/{method}_mini_v2xpnp.py')
         cfg.test_dataloader.dataset.data_root = str(tmp_path)
         robustness.disturb(cfg, sweep, value)
         assert len(DATASETS.build(cfg.test_dataloader.dataset)[0]['inputs']['points'])

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
+from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, MODES
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--predictions', type=Path, required=True)
     parser.add_argument('--infos', type=Path, required=True)
-    parser.add_argument('--mode', choices=['vc', 'ic', 'v2v', 'i2i'], help='whose labels count')
+    parser.add_argument('--mode', choices=[*MODES], help='whose labels count')
     parser.add_argument('--class-map', choices=[*CLASS_MAPS])
     parser.add_argument('--comm-range', type=float, help='m')
     parser.add_argument('--max-agents', type=int)

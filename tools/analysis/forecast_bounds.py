@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS
+from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, MODES
 from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
 from projects.TurboTrain.turbotrain.engine.launch import run_tool
 from projects.TurboTrain.turbotrain.errors import UserError
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Bounds of forecasts on true boxes')
     parser.add_argument('--infos', type=Path, required=True)
     parser.add_argument('--class-map', choices=[*CLASS_MAPS])
-    parser.add_argument('--mode', choices=['vc', 'ic', 'v2v', 'i2i'])
+    parser.add_argument('--mode', choices=[*MODES])
     parser.add_argument('--num-future', type=int, default=6, help='steps')
     parser.add_argument('--step', type=float, default=0.5, help='seconds')
     parser.add_argument(

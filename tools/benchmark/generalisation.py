@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_comparison_arguments(parser)
     parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
-    known = method_configs('vc', mini=True)
+    known = method_configs(mini=True)
     parser.add_argument('--methods', nargs='+', choices=[*known], default=METHODS)
     return parser.parse_args()
 
@@ -51,7 +51,7 @@ def take_fusion_neck(method: Config, _: str, cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    paths, recipes = method_configs('vc', mini=True), recipe_paths()
+    paths, recipes = method_configs(mini=True), recipe_paths()
     runs = [
         Run(f'{method}/{arm}', seed, recipes[recipe], partial(take_fusion_neck, opened))
         for method in args.methods

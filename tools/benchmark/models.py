@@ -27,13 +27,14 @@ sys.path.insert(0, str(ROOT))
 
 from mmengine.config import Config
 
+from projects.TurboTrain.turbotrain.datasets import MODES
+from projects.TurboTrain.turbotrain.engine.launch import read_config
 from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.budget import train_for
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
 from tools.benchmark.pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from tools.benchmark.zoo import (
-    MODES,
     RESULTS,
     count_parameters,
     load_results,
@@ -41,7 +42,7 @@ from tools.benchmark.zoo import (
     write_zoo,
 )
 
-CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp-\w+/\w+\.pth')
+CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
 ITERS = 400  # of each training, unless said otherwise
 
 
@@ -50,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('methods', nargs='*', metavar='METHOD', help='default: all')
-    parser.add_argument('--mode', choices=MODES, default='vc')
+    parser.add_argument('--mode', choices=[*MODES], default='vc')
     parser.add_argument('--iters', type=int, default=ITERS, help='of each training')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
@@ -62,10 +63,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--profile', action='store_true', help='measure the modules instead')
     parser.add_argument('--repeats', type=int, default=3, help='of --profile')
     args = parser.parse_args()
-    known = method_configs(args.mode, mini=True)
+    known = method_configs(mini=True)
     unknown = set(args.methods) - set(known)
     if unknown:
-        parser.error(f'no mini config in mode {args.mode} for {sorted(unknown)}; known: {[*known]}')
+        parser.error(f'no mini config for {sorted(unknown)}; known: {[*known]}')
     return args
 
 
@@ -74,7 +75,7 @@ class Benchmark:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.paths = method_configs(args.mode, mini=True)
+        self.paths = method_configs(mini=True)
         name = f'{args.mode}_{args.iters}-iterations_seed-{args.seed}'
         self.folder = args.work_dir.resolve() / name
         self.failed: list[str] = []
@@ -114,7 +115,7 @@ class Benchmark:
     def check(self, method: str) -> None:
         """Stop if what is there of a method was made from another config than it has now."""
         saved = self.folder / f'{method}.py'
-        if saved.exists() and read(saved).to_dict() != self.configs[method][0].to_dict():
+        if saved.exists() and read_config(saved).to_dict() != self.configs[method][0].to_dict():
             sys.exit(
                 f'{saved} differs from what {self.paths[method].name} gives now: remove it and '
                 f'{saved.with_suffix("")}/, or name another --work-dir'
@@ -135,7 +136,7 @@ class Benchmark:
             teachers.append(found[1])
             return str(self.folder / found[1] / f'iter_{args.iters}.pth')
 
-        cfg = Config(own(read(self.paths[method]).to_dict()))
+        cfg = Config(own(read_config(self.paths[method], args.mode).to_dict()))
         train_for(cfg, args.iters, args.seed)
         if args.data_root:
             for loader in (cfg.train_dataloader, cfg.test_dataloader):
@@ -152,11 +153,6 @@ class Benchmark:
             self.failed.append(method)
             how = str(error)
         print(f'{method}: {tool} ... {how}', flush=True)
-
-
-def read(path: Path) -> Config:
-    """A config, without importing the package, which takes many seconds."""
-    return Config.fromfile(path, import_custom_modules=False)
 
 
 def collect(folder: Path) -> dict[str, float | None]:
@@ -228,9 +224,9 @@ def profile(args: argparse.Namespace) -> dict:
     import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
     from tools.benchmark.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
 
-    configs, measured = method_configs(args.mode, mini=True), {}
+    configs, measured = method_configs(mini=True), {}
     for method in args.methods or ['v2xpnp']:
-        cfg = Config.fromfile(configs[method])
+        cfg = read_config(configs[method], args.mode)
         measured[method] = [
             dict(agents=n, frames=t, modules=module_costs(cfg, n, t, args.repeats, args.seed))
             for n in AGENTS

@@ -1,6 +1,5 @@
 """Writes what follows from the benchmark's configs: ``python tools/benchmark/zoo.py``.
 
-* the configs of the modes ic, v2v and i2i that are missing beside those of mode vc;
 * the Models of ``model-index.yml``, below its Collections, which are written by hand;
 * the tables in ``configs/benchmark/README.md``, from ``model-index.yml`` and from what
   ``tools/benchmark/models.py`` left in ``docs/benchmark.json``;
@@ -11,7 +10,6 @@ What is up to date already stays as it is.
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,64 +30,17 @@ from tools.benchmark.pages import (
     replace_table,
 )
 
-MODES = ('vc', 'ic', 'v2v', 'i2i')
 INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
 README, PAGE = Path('configs/benchmark/README.md'), Path('docs/benchmark.md')
 WRITER = ': written by tools/benchmark/zoo.py'
 REPORTED = 'Reported in V2XPnP'
 
 
-def method_configs(mode: str = 'vc', mini: bool = False, root: Path = ROOT) -> dict[str, Path]:
+def method_configs(mini: bool = False, root: Path = ROOT) -> dict[str, Path]:
     """Name of the method -> its config, in alphabetical order."""
-    folder, data = ('mini', 'mini_v2xpnp') if mini else ('', 'v2xpnp')
-    ending = f'_{data}-{mode}.py'
+    folder, ending = ('mini', '_mini_v2xpnp.py') if mini else ('', '_v2xpnp.py')
     paths = sorted((root / 'configs/benchmark' / folder).glob(f'*{ending}'))
     return {path.name.removesuffix(ending): path for path in paths}
-
-
-def write_mode_configs(root: Path = ROOT) -> list[Path]:
-    """Write the configs that are missing; return their paths."""
-    written = []
-    for mini in (False, True):
-        for parent in method_configs('vc', mini, root).values():
-            for mode in MODES[1:]:
-                path = parent.with_name(parent.name.replace('-vc.py', f'-{mode}.py'))
-                if not path.exists():
-                    write_whole(path, mode_config(parent, mode, mini))
-                    written.append(path)
-    return written
-
-
-def mode_config(parent: Path, mode: str, mini: bool) -> str:
-    """Text of the config of a mode; a teacher that it names is that of the same mode."""
-    title = re.split('[,;] mode vc', parent.read_text().splitlines()[0])[0]
-    renamed = in_mode(Config.fromfile(parent).model.to_dict(), mode)
-    return (
-        f'{title}, mode {mode}.\n'
-        f"_base_ = ['./{parent.name}', '{'../' * (1 + mini)}_base_/modes/{mode}.py']\n"
-        'train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}\n'
-        + (f'model = {dict_text(renamed)}\n' if renamed else '')
-    )
-
-
-def in_mode(value: dict, mode: str) -> dict:
-    """What of a nest of dictionaries names a config of mode vc, naming that of another mode."""
-    found = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            found[key] = in_mode(item, mode)
-        elif isinstance(item, str) and 'v2xpnp-vc' in item:
-            found[key] = item.replace('v2xpnp-vc', f'v2xpnp-{mode}')
-    return {key: item for key, item in found.items() if item}
-
-
-def dict_text(value: dict, indent: str = '') -> str:
-    """A dictionary of dictionaries and strings as configs are written."""
-    inner, lines = indent + 4 * ' ', ''
-    for key, item in value.items():
-        text = dict_text(item, inner) if isinstance(item, dict) else repr(item)
-        lines += f'{inner}{key}={text},\n'
-    return f'dict(\n{lines}{indent})'
 
 
 def count_parameters(cfg: Config) -> int:
@@ -141,29 +92,26 @@ def index_text(root: Path = ROOT) -> str:
     """``model-index.yml`` with its Models made anew."""
     index, results, models = load_index(root), load_results(root / RESULTS), []
     for mini in (False, True):
-        # A method's size is the same in all modes.
-        parents = method_configs('vc', mini, root)
-        sizes = {
-            method: count_parameters(Config.fromfile(parents[method]))
-            for method in in_index_order(parents, index)
-        }
-        for mode in MODES:
-            measured = results['modes'].get(mode, {}).get('methods', {}) if mini else {}
-            paths = method_configs(mode, mini, root)
-            for method in in_index_order(paths, index):
-                entry = {
-                    'Name': paths[method].stem,
-                    'In Collection': collection_of(method, index)['Name'],
-                    'Config': str(paths[method].relative_to(root)),
-                    'Metadata': {
-                        'Training Data': 'simulated mini V2XPnP-Seq' if mini else 'V2XPnP-Seq',
-                        'Mode': mode,
-                        'Parameters': sizes[method],
-                    },
-                }
-                if method in measured:
-                    entry['Results'] = results_entries(measured[method], mode)
-                models.append(entry)
+        paths = method_configs(mini, root)
+        for method in in_index_order(paths, index):
+            entry = {
+                'Name': paths[method].stem,
+                'In Collection': collection_of(method, index)['Name'],
+                'Config': str(paths[method].relative_to(root)),
+                'Metadata': {
+                    'Training Data': 'simulated mini V2XPnP-Seq' if mini else 'V2XPnP-Seq',
+                    'Parameters': count_parameters(Config.fromfile(paths[method])),
+                },
+            }
+            measured = {
+                mode: run['methods'][method]
+                for mode, run in (results['modes'].items() if mini else ())
+                if method in run['methods']
+            }
+            entries = [one for mode in measured for one in results_entries(measured[mode], mode)]
+            if entries:
+                entry['Results'] = entries
+            models.append(entry)
     by_hand = (root / INDEX).read_text().partition('\nModels:\n')[0].rstrip('\n')
     return f'{by_hand}\n\nModels:\n{yaml.safe_dump(models, sort_keys=False, width=100)}'
 
@@ -186,7 +134,7 @@ def methods_table(index: dict, results: dict, root: Path = ROOT) -> str:
     """One row a method: paper, size, message, the paper's numbers and ours."""
     sizes = {model['Config']: model['Metadata']['Parameters'] for model in index['Models']}
     measured = results['modes'].get('vc', {}).get('methods', {})
-    configs, rows = method_configs('vc', root=root), []
+    configs, rows = method_configs(root=root), []
     for method in in_index_order(configs, index):
         path = configs[method]
         collection, ours = collection_of(method, index), measured.get(method, {})
@@ -236,7 +184,7 @@ def page_text(root: Path = ROOT) -> str:
 
 def write_zoo(root: Path = ROOT) -> list[Path]:
     """Bring all files up to date; return those that changed."""
-    changed = write_mode_configs(root)
+    changed = []
     for path, make in ((INDEX, index_text), (README, readme_text), (PAGE, page_text)):
         text, file = make(root), root / path
         if not file.exists() or text != file.read_text():

@@ -1,4 +1,8 @@
-# V2XPnP-Seq, mode vc: a vehicle is the ego and hears vehicles and roadside units.
+# V2XPnP-Seq. Its modes are those of the command's --mode, for training and tests alike (our choice:
+# V2X-Real trains with any agent as the ego). In vc a vehicle is the ego and hears vehicles and
+# roadside units; in ic a roadside unit hears both; in v2v vehicles hear vehicles, and the corridor
+# scenarios count at test, too; in i2i roadside units hear roadside units.
+mode = '{{$V2X_MODE:vc}}'
 dataset_type = 'V2XPnPDataset'
 data_root = 'data/v2xpnp'
 backend_args = None  # mmengine's fileio: where infos, clouds and maps are; None is the local disk
@@ -41,7 +45,7 @@ train_dataloader = dict(
         backend_args=backend_args,
         ann_file='v2xpnp_infos_train.npz',
         class_map=class_map,
-        mode='vc',
+        mode=mode,
         ego='every',  # our choice; V2X-Real draws a random agent
         pipeline=train_pipeline,
         **sequence,
@@ -59,7 +63,7 @@ val_dataloader = dict(
         backend_args=backend_args,
         ann_file='v2xpnp_infos_val.npz',
         class_map=class_map,
-        mode='vc',
+        mode=mode,
         drop_corridors=True,
         pipeline=test_pipeline,
         test_mode=True,

@@ -1,4 +1,4 @@
-# V2X-Real, mode vc. Values are those of its released code, where nothing else is said.
+# V2X-Real. Values are those of its released code, where nothing else is said.
 _base_ = './v2xpnp.py'
 data_root = 'data/v2xreal'
 point_cloud_range = [-102.4, -40.0, -15.0, 102.4, 40.0, 15.0]

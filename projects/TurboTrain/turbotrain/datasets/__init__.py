@@ -7,11 +7,12 @@ from .infos import Infos, load_infos, save_infos
 from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
 from .truth_index import TruthIndex
-from .v2xpnp_dataset import V2XPnPDataset
+from .v2xpnp_dataset import MODES, V2XPnPDataset
 from .wrappers import EpochIndexDataset, check_metainfo, innermost
 
 __all__ = [
     'CLASS_MAPS',
+    'MODES',
     'EpochIndexDataset',
     'EpochIndexSampler',
     'IgnoreList',

@@ -22,14 +22,14 @@ from .ground_truth import ground_truth, labelled_objects
 from .infos import dataset_of, load_infos, making_of
 from .readers import DataFileError
 
-__all__ = ['V2XPnPDataset', 'split_index']
+__all__ = ['MODES', 'V2XPnPDataset', 'split_index']
 
 _CORRIDOR_PREFIX = '2023-04-07'
 _MAP_FILES = dict(
     corridor='v2v_corridors_vector_map.pkl', intersection='v2x_intersection_vector_map.pkl'
 )
 # Collaboration mode -> (kind of the ego, kinds of the others).
-_MODES = dict(
+MODES = dict(
     vc=(VEHICLE, (VEHICLE, INFRASTRUCTURE)),
     ic=(INFRASTRUCTURE, (INFRASTRUCTURE, VEHICLE)),
     v2v=(VEHICLE, (VEHICLE,)),
@@ -109,8 +109,8 @@ class V2XPnPDataset(BaseDataset):
         backend_args: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        if mode not in _MODES:
-            raise SettingError(f'mode {mode!r} is unknown; known: {sorted(_MODES)}')
+        if mode not in MODES:
+            raise SettingError(f'mode {mode!r} is unknown; known: {sorted(MODES)}')
         if ego not in _EGOS:
             raise SettingError(f'ego must be one of {_EGOS}, got {ego!r}')
         for name, value, least in (
@@ -190,7 +190,7 @@ class V2XPnPDataset(BaseDataset):
             rows = begin + np.flatnonzero(infos.cloud[begin:end] != '')
             agents = self._in_mode_order(np.unique(infos.agent[rows]))
             if self.ego != 'any':
-                agents = [a for a in agents if _kind(a) == _MODES[self.mode][0]]
+                agents = [a for a in agents if _kind(a) == MODES[self.mode][0]]
             egos = agents[:1] if self.ego == 'first' else agents
             per_ego = [rows[infos.agent[rows] == ego] for ego in egos]
             if self.ego in ('random', 'any'):
@@ -220,7 +220,7 @@ class V2XPnPDataset(BaseDataset):
         return [dict(rows=moments[frame]) for frame in sorted(moments)]
 
     def _in_mode_order(self, agents: np.ndarray) -> list[int]:
-        kinds = _MODES[self.mode][1]
+        kinds = MODES[self.mode][1]
         agents = [int(a) for a in agents if _kind(a) in kinds]
         return sorted(agents, key=lambda a: (kinds.index(_kind(a)), str(a)))
 

@@ -8,8 +8,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,7 +20,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODELS, OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
-from ..datasets import check_metainfo, innermost
+from ..datasets import MODES, check_metainfo, innermost
 from ..datasets.readers import last_read
 from ..errors import CheckpointError, UserError
 from ..workers import end_children_too
@@ -51,6 +51,7 @@ _BUILDERS = (
     'build_from_cfg', 'build_train_loop', 'build_dataloader', 'build_param_scheduler', '_build',
 )  # fmt: skip
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of a process, by launcher
+_MODE, _USUAL_MODE = 'V2X_MODE', 'vc'  # the variable that configs read, and their default
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What --cfg-options may set; other names are shorthands inside config files.
 _SETTINGS = {
@@ -80,6 +81,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, checkpoint: bool = Fal
     parser.add_argument('config', help='config file')
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--mode', choices=[*MODES], help='who is the ego, and whom it hears')
     parser.add_argument('--work-dir', help='where logs, checkpoints and metrics go')
     parser.add_argument(
         '--cfg-options',
@@ -93,16 +95,17 @@ def add_common_arguments(parser: argparse.ArgumentParser, checkpoint: bool = Fal
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def read_config(path: str | Path) -> Config:
-    """Read a config.
+def read_config(path: str | Path, mode: str | None = None) -> Config:
+    """Read a config, in a mode if it has several; None takes that of ``V2X_MODE``, or its own.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is none, it cannot be read, or the mode is not for it to choose.
     """
     if not Path(path).is_file():
         raise UserError(f'there is no config {str(path)!r}')
     try:
-        cfg = Config.fromfile(path)
+        with _environment(_MODE, mode):
+            cfg = Config.fromfile(path)
     except Exception as error:  # a config is code
         place = traceback.extract_tb(error.__traceback__)[-1]
         line = f', line {place.lineno}' if Path(place.filename).name == Path(path).name else ''
@@ -110,7 +113,26 @@ def read_config(path: str | Path) -> Config:
         raise UserError(
             f'{path}{line}: cannot be read as a config: {kind}: {_said(error)}'
         ) from error
+    for loader in filter(None, map(cfg.get, _LOADERS)) if mode else ():
+        others = {str(own.get('mode')) for own in innermost(loader.dataset)} - {mode}
+        if others:
+            raise UserError(f'{path}: --mode {mode}: this config has one mode only, {others.pop()}')
     return cfg
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """Have a variable of the environment for a while; None leaves it as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif value is not None:
+            del os.environ[name]
 
 
 def need(cfg: Config, keys: Sequence[str]) -> None:
@@ -143,13 +165,15 @@ def load_config(args: argparse.Namespace, needs: Sequence[str] = ()) -> Config:
     path = Path(args.config).resolve()
     work_dir = Path(args.work_dir).resolve() if args.work_dir else None
     os.chdir(ROOT)
-    cfg = read_config(path)
+    cfg = read_config(path, args.mode)
     cfg.launcher = args.launcher
     _merge_options(cfg, args.cfg_options or {})
     need(cfg, needs)
     cfg.setdefault('default_scope', 'mmdet3d')
     if work_dir is None:
-        work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{path.stem}')
+        mode = args.mode or os.environ.get(_MODE, _USUAL_MODE)
+        name = path.stem if mode == _USUAL_MODE else f'{path.stem}-{mode}'
+        work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{name}')
     cfg.work_dir = str(work_dir)
     # Configs that inherit mmdet3d's runtime say nothing of this.
     cfg.setdefault('randomness', dict(seed=0))

@@ -1,9 +1,0 @@
-# AttFuse, mode vc.
-_base_ = './v2xpnp_v2xpnp-vc.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='AttFuseFusion',
-        point_cloud_range={{_base_.model_range}},
-    )
-)

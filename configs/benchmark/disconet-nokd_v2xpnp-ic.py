@@ -1,3 +1,0 @@
-# DiscoNet without its distillation, mode ic.
-_base_ = ['./disconet-nokd_v2xpnp-vc.py', '../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

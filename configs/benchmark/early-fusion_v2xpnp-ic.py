@@ -1,3 +1,0 @@
-# Early fusion, mode ic.
-_base_ = ['./early-fusion_v2xpnp-vc.py', '../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

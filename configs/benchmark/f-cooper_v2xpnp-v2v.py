@@ -1,3 +1,0 @@
-# F-Cooper, mode v2v.
-_base_ = ['./f-cooper_v2xpnp-vc.py', '../_base_/modes/v2v.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

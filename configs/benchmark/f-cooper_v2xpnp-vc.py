@@ -1,9 +1,0 @@
-# F-Cooper, mode vc.
-_base_ = './v2xpnp_v2xpnp-vc.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='FCooperFusion',
-        point_cloud_range={{_base_.model_range}},
-    )
-)

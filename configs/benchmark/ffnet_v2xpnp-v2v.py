@@ -1,3 +1,0 @@
-# FFNet, mode v2v.
-_base_ = ['./ffnet_v2xpnp-vc.py', '../_base_/modes/v2v.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

@@ -1,3 +1,0 @@
-# CoBEVFlow on the mini dataset, mode ic.
-_base_ = ['./cobevflow_mini_v2xpnp-vc.py', '../../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

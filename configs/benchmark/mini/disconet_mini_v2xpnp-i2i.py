@@ -1,9 +1,0 @@
-# DiscoNet, taught by early fusion, on the mini dataset, mode i2i.
-_base_ = ['./disconet_mini_v2xpnp-vc.py', '../../_base_/modes/i2i.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}
-model = dict(
-    teacher=dict(
-        config='configs/benchmark/mini/early-fusion_mini_v2xpnp-i2i.py',
-        checkpoint='work_dirs/early-fusion_mini_v2xpnp-i2i/epoch_1.pth',
-    ),
-)

@@ -1,3 +1,0 @@
-# F-Cooper on the mini dataset, mode i2i.
-_base_ = ['./f-cooper_mini_v2xpnp-vc.py', '../../_base_/modes/i2i.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

@@ -1,3 +1,0 @@
-# FFNet on the mini dataset, mode v2v.
-_base_ = ['./ffnet_mini_v2xpnp-vc.py', '../../_base_/modes/v2v.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

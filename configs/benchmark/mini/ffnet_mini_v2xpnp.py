@@ -1,0 +1,25 @@
+# FFNet on the mini dataset.
+# In training, half of the messages are late, by half a second, since clouds are recorded twice a
+# second: so there is something to compensate (our choice). Put the same transform into the test
+# pipeline to test under delay.
+_base_ = './v2xpnp_mini_v2xpnp.py'
+model = dict(
+    temporal_neck=dict(
+        _delete_=True,
+        type='FlowTemporalNeck',
+        channels=64,
+        flow_channels=64,
+        temporal_neck={{_base_.model.temporal_neck}},
+        norm_cfg={{_base_.norm_cfg}},
+        point_cloud_range={{_base_.model_range}},
+    ),
+    fusion_neck=dict(
+        _delete_=True,
+        type='FFNetFusion',
+        channels=64,
+        norm_cfg={{_base_.norm_cfg}},
+        point_cloud_range={{_base_.model_range}},
+    ),
+)
+train_pipeline = [dict(type='CooperativeDelay', delay=(0.0, 0.2)), *_base_.train_pipeline]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,3 +1,0 @@
-# No fusion, end to end over time (FaF*) on the mini dataset, mode ic.
-_base_ = ['./no-fusion_mini_v2xpnp-vc.py', '../../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

@@ -1,3 +1,0 @@
-# No fusion, decoupled, on the mini dataset, mode vc.
-_base_ = './faf_mini_v2xpnp-vc.py'
-model = dict(type='LateFusionDetector', fusion_neck=None, point_cloud_range={{_base_.model_range}})

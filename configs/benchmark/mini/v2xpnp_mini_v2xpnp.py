@@ -1,0 +1,17 @@
+# V2XPnP on the mini dataset: the benchmark's own method, and the parent of the others.
+_base_ = [
+    '../../_base_/datasets/mini_v2xpnp.py',
+    '../../_base_/models/cooperative_pillars_mini.py',
+    '../../_base_/schedules/benchmark_mini.py',
+    '../../_base_/default_runtime.py',
+]
+model = dict(
+    fusion_neck=dict(
+        _delete_=True,
+        type='V2XPnPFusion',
+        channels=64,
+        num_heads=4,
+        norm_cfg={{_base_.norm_cfg}},
+        point_cloud_range={{_base_.model_range}},
+    )
+)

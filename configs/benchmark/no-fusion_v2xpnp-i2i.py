@@ -1,3 +1,0 @@
-# No fusion, end to end over time (FaF*), mode i2i.
-_base_ = ['./no-fusion_v2xpnp-vc.py', '../_base_/modes/i2i.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

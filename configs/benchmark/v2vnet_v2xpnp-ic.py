@@ -1,3 +1,0 @@
-# V2VNet, mode ic.
-_base_ = ['./v2vnet_v2xpnp-vc.py', '../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

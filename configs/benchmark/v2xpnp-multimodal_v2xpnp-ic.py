@@ -1,3 +1,0 @@
-# V2XPnP with the vector map, and six forecasts for each box, which looks at the map, too, mode ic.
-_base_ = ['./v2xpnp-multimodal_v2xpnp-vc.py', '../_base_/modes/ic.py']
-train_dataloader = val_dataloader = test_dataloader = {{_base_.mode}}

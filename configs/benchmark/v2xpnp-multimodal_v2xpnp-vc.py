@@ -1,3 +1,0 @@
-# V2XPnP with the vector map, and six forecasts for each box, which looks at the map, too; mode vc.
-_base_ = './v2xpnp-map_v2xpnp-vc.py'
-model = dict(trajectory_head=dict(num_modes=6, map_attention=dict(num_polylines=5)))
