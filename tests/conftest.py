@@ -2,11 +2,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import turbotrain.plugin  # noqa: F401 - registers everything
 from mmengine.registry import DefaultScope, init_default_scope
 
-import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
-from projects.TurboTrain.turbotrain.simulation import simulate_dataset
 from tests.simulation.tiny import TINY
+from turbotrain.simulation import simulate_dataset
 
 # What a shell has put into the background is deaf to SIGINT, and so would be all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from projects.TurboTrain.turbotrain.structures import (
+from turbotrain.structures import (
     invert_rigid,
     matrix_to_pose,
     pose_to_matrix,

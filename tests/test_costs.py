@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.object_database import save_objects
 from tests.datasets.test_growth import objects as annotation
 from tests.datasets.test_growth import points as map_of
 from tests.datasets.test_schemas import objects as database
 from tests.layouts import write_pcd
 from tests.scenes import write_scenario
 from tests.test_fuzz import HEAD, PREDICTION, READERS
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.datasets.object_database import save_objects
 
 POINTS = np.random.default_rng(0).uniform(-40, 40, (60_000, 4)).astype('<f4')
 

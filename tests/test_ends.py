@@ -21,18 +21,18 @@ import tools.pack_dataset
 import tools.report
 import tools.simulate
 import tools.test
-from projects.TurboTrain.turbotrain.datasets import build_infos, packing, save_infos
-from projects.TurboTrain.turbotrain.datasets.object_database import save_objects
-from projects.TurboTrain.turbotrain.engine.checkpoint import DurableBackend
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.evaluation.predictions import PredictionWriter
-from projects.TurboTrain.turbotrain.simulation import dataset as simulation
-from projects.TurboTrain.turbotrain.visualization import save_figure, write_video
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tests.datasets.test_schemas import objects
 from tests.scenes import write_scenario
 from tools.benchmark import results
 from tools.benchmark.robustness import Results
+from turbotrain.datasets import build_infos, packing, save_infos
+from turbotrain.datasets.object_database import save_objects
+from turbotrain.engine.checkpoint import DurableBackend
+from turbotrain.engine.launch import run_tool
+from turbotrain.evaluation.predictions import PredictionWriter
+from turbotrain.simulation import dataset as simulation
+from turbotrain.visualization import save_figure, write_video
+from turbotrain.whole_file import write_whole
 
 
 @pytest.fixture(scope='module')

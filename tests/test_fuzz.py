@@ -24,29 +24,29 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.datasets.test_schemas import objects
+from tests.layouts import write_pcd
+from tests.scenes import write_scenario
+from turbotrain.datasets import (
     build_infos,
     load_ignore_list,
     load_infos,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.object_database import load_objects, save_objects
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from turbotrain.datasets.object_database import load_objects, save_objects
+from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,
     read_point_cloud,
     read_trajectories,
     read_vector_map,
 )
-from projects.TurboTrain.turbotrain.engine import read_checkpoint
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.predictions import read_predictions
-from projects.TurboTrain.turbotrain.report import read_runs
-from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
-from projects.TurboTrain.turbotrain.structures import Lane, MapPoint, polylines_of
-from tests.datasets.test_schemas import objects
-from tests.layouts import write_pcd
-from tests.scenes import write_scenario
+from turbotrain.engine import read_checkpoint
+from turbotrain.errors import UserError
+from turbotrain.evaluation.predictions import read_predictions
+from turbotrain.report import read_runs
+from turbotrain.simulation.writer import write_vector_map
+from turbotrain.structures import Lane, MapPoint, polylines_of
 
 NUMBER = int(os.environ.get('FUZZ', 300))
 TOKENS = [

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.whole_file import whole_file, write_whole
-from projects.TurboTrain.turbotrain.workers import worker_pool
+from turbotrain.engine.launch import run_tool
+from turbotrain.whole_file import whole_file, write_whole
+from turbotrain.workers import worker_pool
 
 # A new interpreter would import for seconds what this one has.
 FORK = multiprocessing.get_context('fork')

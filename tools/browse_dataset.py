@@ -5,18 +5,18 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from mmdet3d.registry import DATASETS
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import EpochIndexDataset
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.datasets import EpochIndexDataset
+from turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     run_tool,
 )
-from projects.TurboTrain.turbotrain.visualization import draw_bev, save_figure, scene_of
+from turbotrain.visualization import draw_bev, save_figure, scene_of
 
 
 def parse_args() -> argparse.Namespace:

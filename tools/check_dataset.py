@@ -11,24 +11,25 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets import IgnoreList, load_ignore_list, save_ignore_list
-from projects.TurboTrain.turbotrain.datasets.checks import (
+from tools.create_data import add_reading_arguments, splits_of
+from turbotrain.datasets import IgnoreList, load_ignore_list, save_ignore_list
+from turbotrain.datasets.checks import (
     MOSTLY_BAD,
     CheckOptions,
     Finding,
     check_dataset,
     ignore_list_of,
 )
-from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
-from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
-from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.whole_file import write_whole
-from tools.create_data import add_reading_arguments, splits_of
+from turbotrain.datasets.class_maps import CLASS_MAPS
+from turbotrain.datasets.readers import DIALECTS, DataFileError
+from turbotrain.datasets.recognition import recognise_dataset
+from turbotrain.engine.launch import run_tool
+from turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:

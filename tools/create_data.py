@@ -9,24 +9,24 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets import (
+from turbotrain.datasets import (
     IgnoreList,
     build_infos,
     load_ignore_list,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.checks import (
+from turbotrain.datasets.checks import (
     OTHER_DATASET,
     CheckOptions,
     check_sample,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
+from turbotrain.engine.launch import run_tool
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
 SPLITS = dict(

@@ -5,17 +5,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets.object_database import (
+from turbotrain.datasets.object_database import (
     build_object_database,
     save_objects,
 )
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     only_dataset,

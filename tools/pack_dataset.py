@@ -6,12 +6,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
+from turbotrain.datasets.packing import pack_dataset
+from turbotrain.engine.launch import run_tool
 
 
 def main() -> None:

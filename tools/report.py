@@ -12,14 +12,14 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.engine.launch import ROOT, run_tool
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
-from projects.TurboTrain.turbotrain.whole_file import write_whole
+from turbotrain.engine.launch import ROOT, run_tool
+from turbotrain.errors import UserError
+from turbotrain.report import Options, read_runs, render_report
+from turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:

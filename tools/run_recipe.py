@@ -10,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
+from turbotrain.engine.launch import run_tool
+from turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:

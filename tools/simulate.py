@@ -12,10 +12,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.simulation import (
+from turbotrain.engine.launch import run_tool
+from turbotrain.simulation import (
     PRESETS,
     SensorOptions,
     simulate_dataset,

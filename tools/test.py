@@ -5,18 +5,18 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 
 from mmengine.fileio import dump
 
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.engine.launch import (
     add_common_arguments,
     launch,
     load_config,
     run_tool,
 )
-from projects.TurboTrain.turbotrain.whole_file import write_whole
+from turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from projects.TurboTrain.turbotrain.engine import UserError, newest_checkpoint
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.engine import UserError, newest_checkpoint
+from turbotrain.engine.launch import (
     add_common_arguments,
     enable_amp,
     launch,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 import numpy as np
 import torch
@@ -31,15 +31,15 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
-from projects.TurboTrain.turbotrain.engine import load_weights
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.datasets import V2XPnPDataset
+from turbotrain.engine import load_weights
+from turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     run_tool,
 )
-from projects.TurboTrain.turbotrain.models import MaskedPretrainer
-from projects.TurboTrain.turbotrain.visualization import (
+from turbotrain.models import MaskedPretrainer
+from turbotrain.visualization import (
     VIDEO_SUFFIXES,
     BEVAnimation,
     BEVScene,

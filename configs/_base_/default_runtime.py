@@ -1,5 +1,5 @@
 # What every config shares: imports, hooks, logging.
-custom_imports = dict(imports=['projects.TurboTrain.turbotrain'], allow_failed_imports=False)
+custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 default_scope = 'mmdet3d'
 
 default_hooks = dict(

@@ -1,6 +1,6 @@
 # mmdet3d's CenterPoint on nuScenes; the heads of its six groups of classes are six tasks.
 _base_ = 'mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py'
-custom_imports = dict(imports=['projects.TurboTrain.turbotrain'], allow_failed_imports=False)
+custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 optim_wrapper = dict(
     type='ConflictSuppressingOptimWrapper',
     tasks=dict(

@@ -1,6 +1,6 @@
 # mmdet3d's CenterPoint (pillars) pretrained on nuScenes' clouds; labels are not read.
 _base_ = 'mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py'
-custom_imports = dict(imports=['projects.TurboTrain.turbotrain'], allow_failed_imports=False)
+custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 model = dict(_delete_=True, type='MaskedPretrainer', detector={{_base_.model}})
 train_dataloader = dict(
     dataset=dict(

@@ -1,6 +1,6 @@
 # mmdet3d's PointPillars pretrained on KITTI's clouds; labels are not read.
 _base_ = 'mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py'
-custom_imports = dict(imports=['projects.TurboTrain.turbotrain'], allow_failed_imports=False)
+custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 model = dict(_delete_=True, type='MaskedPretrainer', detector={{_base_.model}})
 train_pipeline = [
     dict(type='LoadPointsFromFile', coord_type='LIDAR', load_dim=4, use_dim=4),

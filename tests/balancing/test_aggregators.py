@@ -5,8 +5,8 @@ import pytest
 import torch
 import torchjd.aggregation as torchjd
 
-from projects.TurboTrain.turbotrain.balancing import AGGREGATORS, PCGrad, PlainSum
-from projects.TurboTrain.turbotrain.balancing.gram import combine_rows, cosines, gram_matrix
+from turbotrain.balancing import AGGREGATORS, PCGrad, PlainSum
+from turbotrain.balancing.gram import combine_rows, cosines, gram_matrix
 
 NAMES = sorted(AGGREGATORS.module_dict)
 RANDOM = {'RandomOrderPCGrad', 'GradVac', 'GradDrop'}

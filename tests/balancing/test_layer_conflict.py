@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.balancing import layer_conflict
 from tests.balancing.toys import TASKS, TwoTasks, gradients
+from turbotrain.balancing import layer_conflict
 
 
 def test_layers_are_compared_one_by_one():

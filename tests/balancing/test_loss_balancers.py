@@ -4,14 +4,14 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from projects.TurboTrain.turbotrain.balancing import (
+from tests.balancing.toys import ALWAYS, NEVER, TASKS, TwoTasks, train, wrapper
+from turbotrain.balancing import (
     LOSS_BALANCERS,
     DynamicWeightAverage,
     FixedWeights,
     GradNorm,
     UncertaintyWeighting,
 )
-from tests.balancing.toys import ALWAYS, NEVER, TASKS, TwoTasks, train, wrapper
 
 AB = ['a', 'b']
 

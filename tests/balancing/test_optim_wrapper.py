@@ -10,13 +10,6 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
-from projects.TurboTrain.turbotrain.balancing import (
-    AmpConflictSuppressingOptimWrapper,
-    ConflictSuppressingOptimWrapper,
-    TaskGradients,
-    task_losses,
-)
-from projects.TurboTrain.turbotrain.balancing.processes import cut_like
 from tests.balancing.toys import (
     ALWAYS,
     MEASURED,
@@ -29,6 +22,13 @@ from tests.balancing.toys import (
     train,
     wrapper,
 )
+from turbotrain.balancing import (
+    AmpConflictSuppressingOptimWrapper,
+    ConflictSuppressingOptimWrapper,
+    TaskGradients,
+    task_losses,
+)
+from turbotrain.balancing.processes import cut_like
 
 FEATURES = dict(level='features', features='trunk')
 

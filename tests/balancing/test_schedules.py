@@ -1,6 +1,6 @@
 import pytest
 
-from projects.TurboTrain.turbotrain.balancing import (
+from turbotrain.balancing import (
     FractionSchedule,
     PeriodicSchedule,
     PhaseSchedule,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 from tests.balancing.toys import ALWAYS, STATEFUL, THREE, ThreeTasks, run_by_runner, wrapper
+from turbotrain.balancing import AmpConflictSuppressingOptimWrapper
 
 CASES = [
     dict(schedule=dict(type='PeriodicSchedule', free=2, suppress=1)),

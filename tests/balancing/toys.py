@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
+from turbotrain.balancing import ConflictSuppressingOptimWrapper
 
 TASKS = dict(detection=['loss_box', 'loss_cls_*'], prediction=['loss_path'])
 THREE = TASKS | dict(mapping=['loss_map'])

@@ -12,10 +12,6 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from projects.TurboTrain.turbotrain.balancing import (
-    AGGREGATORS,
-    AmpConflictSuppressingOptimWrapper,
-)
 from tests.balancing.toys import (
     ALWAYS,
     MEASURED,
@@ -27,6 +23,10 @@ from tests.balancing.toys import (
     run_by_runner,
     train,
     wrapper,
+)
+from turbotrain.balancing import (
+    AGGREGATORS,
+    AmpConflictSuppressingOptimWrapper,
 )
 
 try:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from tests.scenes import write_scenario
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 
 PIPELINE = [
     dict(type='LoadCooperativePoints'),

@@ -15,17 +15,17 @@ import lzf
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, load_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from tests.engine.small_runs import new_queue, start
+from tests.scenes import write_scenario
+from turbotrain.datasets import build_infos, load_infos, save_infos
+from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,
     read_point_cloud,
     read_trajectories,
     read_vector_map,
 )
-from projects.TurboTrain.turbotrain.structures import Lane, Map
-from tests.engine.small_runs import new_queue, start
-from tests.scenes import write_scenario
+from turbotrain.structures import Lane, Map
 
 MAP = 'copencood.data_utils.datasets.map.map_types\n'
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mmdet3d.structures.ops.box_np_ops import points_in_rbbox
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from projects.TurboTrain.turbotrain.structures import transform_points
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.structures import transform_points
 
 LOAD = [dict(type='LoadCooperativePoints', body_mask=None), dict(type='LoadVectorMap')]
 PROJECT = dict(type='ProjectPointsToEgo')

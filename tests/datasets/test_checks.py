@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.commands import run_main
+from tests.scenes import write_scenario
+from tools import check_dataset as check_dataset_tool
+from tools import create_data
+from tools.create_data import at_least_one
+from turbotrain.datasets import (
     IgnoreList,
     V2XPnPDataset,
     build_infos,
@@ -16,18 +21,13 @@ from projects.TurboTrain.turbotrain.datasets import (
     save_ignore_list,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.checks import (
+from turbotrain.datasets.checks import (
     CheckOptions,
     check_dataset,
     ignore_list_of,
 )
-from projects.TurboTrain.turbotrain.datasets.class_maps import CLASS_MAPS
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
-from tests.commands import run_main
-from tests.scenes import write_scenario
-from tools import check_dataset as check_dataset_tool
-from tools import create_data
-from tools.create_data import at_least_one
+from turbotrain.datasets.class_maps import CLASS_MAPS
+from turbotrain.datasets.readers import DataFileError
 
 NAME = '2023-03-17-16-12-12_3_0'
 KNOWN = frozenset(name for raws in CLASS_MAPS['v2xreal3'].values() for name in raws)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from turbotrain.datasets.readers import (
     DataFileError,
     guess_layout,
     read_point_cloud,

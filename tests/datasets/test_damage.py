@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from tests.datasets.conftest import PIPELINE
+from tests.layouts import write_pcd
+from tests.scenes import write_scenario
+from turbotrain.datasets.readers import (
     DIALECTS,
     DataFileError,
     read_annotation,
     read_point_cloud,
 )
-from tests.datasets.conftest import PIPELINE
-from tests.layouts import write_pcd
-from tests.scenes import write_scenario
 
 OBJECT = dict(
     angle=[0, 30, 0], center=[0, 0, 0], extent=[2, 1, 0.8], location=[1, 2, 3], obj_type='Car'

@@ -18,18 +18,18 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.datasets.conftest import PIPELINE
+from tests.layouts import DATASETS, write_pcd
+from tests.scenes import write_scenario
+from turbotrain.datasets import (
     EpochIndexSampler,
     V2XPnPDataset,
     build_infos,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, read_vector_map
-from projects.TurboTrain.turbotrain.simulation.writer import write_vector_map
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix, transform_points
-from tests.datasets.conftest import PIPELINE
-from tests.layouts import DATASETS, write_pcd
-from tests.scenes import write_scenario
+from turbotrain.datasets.readers import DataFileError, read_vector_map
+from turbotrain.simulation.writer import write_vector_map
+from turbotrain.structures import pose_to_matrix, transform_points
 
 
 def assert_same(a: dict, b: dict, atol: float = 0.0) -> None:

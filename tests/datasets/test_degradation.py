@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix, transform_points
 from tests.datasets.test_dataset import assert_same
 from tests.scenes import write_scenario
+from turbotrain.structures import pose_to_matrix, transform_points
 
 REST = [
     dict(type='LoadCooperativePoints'),

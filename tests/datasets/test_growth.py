@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from tests.datasets.test_attacks import MAP, text
+from tests.datasets.test_object_ids import HEAD, OBJECT
+from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,
     read_trajectories,
     read_vector_map,
 )
-from projects.TurboTrain.turbotrain.structures import polylines_of
-from tests.datasets.test_attacks import MAP, text
-from tests.datasets.test_object_ids import HEAD, OBJECT
+from turbotrain.structures import polylines_of
 
 MODULUS = 2**61 - 1  # whole numbers that differ by it have the same hash
 

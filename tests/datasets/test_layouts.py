@@ -11,19 +11,19 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.datasets.test_dataset import assert_same
+from tests.layouts import DATASETS, rewrite
+from turbotrain.datasets import (
     EpochIndexDataset,
     V2XPnPDataset,
     build_infos,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from turbotrain.datasets.readers import (
     DIALECTS,
     DataFileError,
     read_annotation,
 )
-from tests.datasets.test_dataset import assert_same
-from tests.layouts import DATASETS, rewrite
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
 PIPELINE = [

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.checks import (
+from tests.commands import run_main
+from tests.layouts import DATASETS, rewrite
+from tests.scenes import write_scenario
+from tools import check_dataset as check_tool
+from tools import create_data as create_tool
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.datasets.checks import (
     CheckOptions,
     Finding,
     check_dataset,
     check_sample,
     ignore_list_of,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
-from projects.TurboTrain.turbotrain.datasets.readers.yaml_loader import load_yaml
-from projects.TurboTrain.turbotrain.datasets.recognition import recognise_dataset
-from tests.commands import run_main
-from tests.layouts import DATASETS, rewrite
-from tests.scenes import write_scenario
-from tools import check_dataset as check_tool
-from tools import create_data as create_tool
+from turbotrain.datasets.readers import DIALECTS, DataFileError
+from turbotrain.datasets.readers.yaml_loader import load_yaml
+from turbotrain.datasets.recognition import recognise_dataset
 
 NAME = '2023-03-17-16-12-12_3_0'
 AGENTS = ('-2', '-1', '1', '2')

@@ -13,7 +13,9 @@ import pytest
 import tools.check_dataset
 import tools.create_data
 import tools.pack_dataset
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.commands import run_main
+from tests.scenes import write_scenario
+from turbotrain.datasets import (
     IgnoreList,
     build_infos,
     load_ignore_list,
@@ -21,15 +23,13 @@ from projects.TurboTrain.turbotrain.datasets import (
     save_ignore_list,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, scan_scenario
-from projects.TurboTrain.turbotrain.datasets.truth_index import TruthIndex
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.visualization import BEVScene, draw_bev
-from projects.TurboTrain.turbotrain.visualization.reconstruction import draw_reconstruction
-from projects.TurboTrain.turbotrain.whole_file import write_whole
-from tests.commands import run_main
-from tests.scenes import write_scenario
+from turbotrain.datasets.packing import pack_dataset
+from turbotrain.datasets.readers import DataFileError, scan_scenario
+from turbotrain.datasets.truth_index import TruthIndex
+from turbotrain.engine.launch import run_tool
+from turbotrain.visualization import BEVScene, draw_bev
+from turbotrain.visualization.reconstruction import draw_reconstruction
+from turbotrain.whole_file import write_whole
 
 
 @pytest.fixture(scope='module')

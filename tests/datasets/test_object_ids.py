@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.datasets import build_infos
-from projects.TurboTrain.turbotrain.datasets.checks import (
+from turbotrain.datasets import build_infos
+from turbotrain.datasets.checks import (
     CheckOptions,
     check_dataset,
     ignore_list_of,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from turbotrain.datasets.readers import (
     DIALECTS,
     DataFileError,
     read_annotation,

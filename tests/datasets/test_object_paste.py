@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from mmdet3d.registry import TRANSFORMS
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.object_database import (
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.datasets.object_database import (
     build_object_database,
     load_objects,
     save_objects,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
-from projects.TurboTrain.turbotrain.datasets.transforms import LoadCooperativePoints
-from projects.TurboTrain.turbotrain.structures import (
+from turbotrain.datasets.readers import DataFileError
+from turbotrain.datasets.transforms import LoadCooperativePoints
+from turbotrain.structures import (
     corners_of,
     invert_rigid,
     pose_to_matrix,

@@ -7,7 +7,7 @@ import lzf
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, pcd, read_point_cloud
+from turbotrain.datasets.readers import DataFileError, pcd, read_point_cloud
 
 ENCODINGS = ('ascii', 'binary', 'binary_compressed')
 CLOUD = np.random.default_rng(0).uniform(-40, 40, (60, 4)).round(3).astype('<f4')

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, load_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.infos import INFO_VERSION
-from projects.TurboTrain.turbotrain.datasets.readers import (
+from tests.scenes import write_scenario
+from turbotrain.datasets import build_infos, load_infos, save_infos
+from turbotrain.datasets.infos import INFO_VERSION
+from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,
     read_point_cloud,
     read_trajectories,
     read_vector_map,
 )
-from tests.scenes import write_scenario
 
 GOOD = dict(
     lidar_pose=[1.0, 2.0, 3.0, 0.0, 1e-5, 0.0],

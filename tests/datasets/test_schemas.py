@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.datasets.test_attacks import npy
+from tests.scenes import write_scenario
+from turbotrain.datasets import (
     build_infos,
     load_infos,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.datasets.object_database import (
+from turbotrain.datasets.object_database import (
     ObjectDatabase,
     load_objects,
     save_objects,
 )
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
-from tests.datasets.test_attacks import npy
-from tests.scenes import write_scenario
+from turbotrain.datasets.readers import DataFileError
 
 
 def objects() -> ObjectDatabase:
@@ -162,6 +162,6 @@ def test_values_that_cannot_be_are_neither_read_nor_written(kind, key, good, tmp
 
 def test_more_classes_than_an_info_file_can_number(tmp_path, monkeypatch):
     write_scenario(tmp_path, frames=range(0, 10, 5), agents=(1,), objects=6)
-    monkeypatch.setattr('projects.TurboTrain.turbotrain.datasets.info_builder._MAX_CLASSES', 5)
+    monkeypatch.setattr('turbotrain.datasets.info_builder._MAX_CLASSES', 5)
     with pytest.raises(DataFileError, match='train: has objects of 6 classes; expected 5 at most'):
         build_infos(str(tmp_path), 'train')

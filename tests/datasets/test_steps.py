@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, save_infos
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
 from tools.benchmark.loading import synthetic_infos
+from turbotrain.datasets import V2XPnPDataset, save_infos
+from turbotrain.datasets.readers import DataFileError
 
 GAPS = sorted({*range(60)} - {3, 7, 8, 31})
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets import info_builder as builder
-from projects.TurboTrain.turbotrain.datasets.object_database import (
+from tests.datasets.conftest import PIPELINE
+from tests.datasets.test_dataset import assert_same
+from tests.scenes import write_scenario
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.datasets import info_builder as builder
+from turbotrain.datasets.object_database import (
     build_object_database,
     load_objects,
     save_objects,
 )
-from projects.TurboTrain.turbotrain.datasets.packing import pack_dataset
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError, MissingFileError
-from tests.datasets.conftest import PIPELINE
-from tests.datasets.test_dataset import assert_same
-from tests.scenes import write_scenario
+from turbotrain.datasets.packing import pack_dataset
+from turbotrain.datasets.readers import DataFileError, MissingFileError
 
 ROOT = Path(__file__).resolve().parents[2]
 

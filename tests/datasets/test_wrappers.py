@@ -10,18 +10,18 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from projects.TurboTrain.turbotrain.datasets import (
+from tests.datasets.test_dataset import Follower
+from tests.engine.small_runs import Interruption, assert_same, build, end_of
+from tests.scenes import write_scenario
+from turbotrain.datasets import (
     EpochIndexDataset,
     EpochIndexSampler,
     V2XPnPDataset,
     build_infos,
     save_infos,
 )
-from projects.TurboTrain.turbotrain.engine import UserError, newest_checkpoint
-from projects.TurboTrain.turbotrain.engine.launch import load_config, only_dataset
-from tests.datasets.test_dataset import Follower
-from tests.engine.small_runs import Interruption, assert_same, build, end_of
-from tests.scenes import write_scenario
+from turbotrain.engine import UserError, newest_checkpoint
+from turbotrain.engine.launch import load_config, only_dataset
 
 FRAMES = 3
 

@@ -15,12 +15,12 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from projects.TurboTrain.turbotrain.engine import CheckpointError, newest_checkpoint
-from projects.TurboTrain.turbotrain.engine.checkpoint import read_checkpoint
-from projects.TurboTrain.turbotrain.engine.launch import explain
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tests.engine.small_runs import build, end_of, start
+from turbotrain.engine import CheckpointError, newest_checkpoint
+from turbotrain.engine.checkpoint import read_checkpoint
+from turbotrain.engine.launch import explain
+from turbotrain.errors import UserError
+from turbotrain.whole_file import write_whole
 
 
 @HOOKS.register_module()

@@ -11,8 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from tests.scenes import write_scenario
+from turbotrain.datasets import build_infos, save_infos
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / 'configs/turbotrain/mini'

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.logging import MessageHub
 
-from projects.TurboTrain.turbotrain.engine import ConflictPlotHook
 from tests.balancing.toys import ALWAYS, TASKS, THREE, ThreeTasks, TwoTasks, train, wrapper
+from turbotrain.engine import ConflictPlotHook
 
 
 def test_conflict_is_drawn(tmp_path):

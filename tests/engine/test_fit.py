@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.engine import CheckpointError, UserError
-from projects.TurboTrain.turbotrain.engine.checkpoint import refuse_misfit
-from projects.TurboTrain.turbotrain.engine.launch import _not_resumed, launch
-from projects.TurboTrain.turbotrain.engine.run_lock import only_run_in
 from tests.engine.small_runs import Gambler, build, end_of
+from turbotrain.engine import CheckpointError, UserError
+from turbotrain.engine.checkpoint import refuse_misfit
+from turbotrain.engine.launch import _not_resumed, launch
+from turbotrain.engine.run_lock import only_run_in
 
 
 @pytest.fixture(scope='module')

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from numba.core import caching
 from torch._utils import ExceptionWrapper
 
-from projects.TurboTrain.turbotrain.compilation import compiled
-from projects.TurboTrain.turbotrain.datasets.readers import DataFileError
-from projects.TurboTrain.turbotrain.engine.launch import explain, load_config, run_tool
-from projects.TurboTrain.turbotrain.errors import SettingError, UserError
+from turbotrain.compilation import compiled
+from turbotrain.datasets.readers import DataFileError
+from turbotrain.engine.launch import explain, load_config, run_tool
+from turbotrain.errors import SettingError, UserError
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / 'configs/turbotrain/mini'
@@ -150,7 +150,7 @@ def say(tool: str, *words: object, monkeypatch) -> str:
 
 
 SMALL = """
-custom_imports = dict(imports=['projects.TurboTrain.turbotrain', 'tests.engine.small_runs'])
+custom_imports = dict(imports=['turbotrain.plugin', 'tests.engine.small_runs'])
 default_scope = 'mmdet3d'
 model = dict(type='Gambler')
 train_dataloader = dict(dataset=dict(type='V2XPnPDataset'), batch_size=2, num_workers=0)

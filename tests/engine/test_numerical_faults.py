@@ -8,10 +8,6 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 
-from projects.TurboTrain.turbotrain.balancing import AmpConflictSuppressingOptimWrapper
-from projects.TurboTrain.turbotrain.balancing.faults import faulty_tasks, non_finite_gradients
-from projects.TurboTrain.turbotrain.engine.hooks import NumericalFaultHook
-from projects.TurboTrain.turbotrain.errors import NumericalError
 from tests.engine.small_runs import (
     TASKS,
     Gambler,
@@ -20,6 +16,10 @@ from tests.engine.small_runs import (
     end_of,
     on_two_processes,
 )
+from turbotrain.balancing import AmpConflictSuppressingOptimWrapper
+from turbotrain.balancing.faults import faulty_tasks, non_finite_gradients
+from turbotrain.engine.hooks import NumericalFaultHook
+from turbotrain.errors import NumericalError
 
 ALWAYS, NEVER = dict(type='PeriodicSchedule', free=0), dict(type='PeriodicSchedule', suppress=0)
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from projects.TurboTrain.turbotrain.engine import newest_checkpoint
 from tests.engine.small_runs import build, end_of
+from turbotrain.engine import newest_checkpoint
 
 
 @HOOKS.register_module()

@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 
-from projects.TurboTrain.turbotrain.datasets.readers import last_read, read_bytes
-from projects.TurboTrain.turbotrain.engine.launch import explain, launch
-from projects.TurboTrain.turbotrain.engine.process_watch import ProcessWatch, is_loss_of_a_peer
 from tests.engine.small_runs import Gambler, Numbers, free_port, new_queue, start
+from turbotrain.datasets.readers import last_read, read_bytes
+from turbotrain.engine.launch import explain, launch
+from turbotrain.engine.process_watch import ProcessWatch, is_loss_of_a_peer
 
 PATIENCE = 3.0  # seconds
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.engine.launch import launch
-from projects.TurboTrain.turbotrain.engine.ranges import check_ranges
-from projects.TurboTrain.turbotrain.errors import UserError
+from turbotrain.engine.launch import launch
+from turbotrain.engine.ranges import check_ranges
+from turbotrain.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FINETUNE = 'turbotrain/mini/finetune_mini_v2xpnp'

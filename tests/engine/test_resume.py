@@ -8,11 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.engine import UserError, newest_checkpoint
-from projects.TurboTrain.turbotrain.engine.process_state import (
-    random_state,
-    restore_random_state,
-)
 from tests.engine.small_runs import (
     BATCH,
     SAMPLES,
@@ -22,6 +17,11 @@ from tests.engine.small_runs import (
     build,
     end_of,
     on_two_processes,
+)
+from turbotrain.engine import UserError, newest_checkpoint
+from turbotrain.engine.process_state import (
+    random_state,
+    restore_random_state,
 )
 
 BY_EPOCH = dict(by_epoch=True, interval=1)

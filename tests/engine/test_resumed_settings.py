@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from projects.TurboTrain.turbotrain.engine import UserError, newest_checkpoint
 from tests.engine.small_runs import BATCH, SAMPLES, TASKS, Gambler, Numbers, build, end_of
+from turbotrain.engine import UserError, newest_checkpoint
 
 EPOCH = SAMPLES // BATCH
 BY_EPOCH = dict(by_epoch=True, interval=1)

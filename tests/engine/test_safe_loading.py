@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.engine import CheckpointError, read_checkpoint
 from tests.datasets.test_attacks import routes, text
 from tests.engine.small_runs import build, end_of
+from turbotrain.engine import CheckpointError, read_checkpoint
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from projects.TurboTrain.turbotrain.engine.launch import launch, load_config
 from tests.stock_data import write_kitti, write_nuscenes
 from tests.stock_models import shrink_centerpoint, shrink_pointpillars, shrink_second
+from turbotrain.engine.launch import launch, load_config
 
 MIXED = Path(__file__).parents[2] / 'configs/mixed'
 DETECTORS = {

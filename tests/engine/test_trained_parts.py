@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.engine import newest_checkpoint
 from tests.engine.small_runs import Gambler, Numbers, build, end_of, on_two_processes
+from turbotrain.engine import newest_checkpoint
 
 
 @MODELS.register_module()

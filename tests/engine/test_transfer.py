@@ -8,7 +8,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.errors import UserError
+from turbotrain.errors import UserError
 
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
 TRUNK = ['encoder', 'backbone', 'neck', 'temporal_neck', 'fusion_neck', 'bev_neck']

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from projects.TurboTrain.turbotrain.evaluation import DetectionFrame, ForecastFrame
+from turbotrain.evaluation import DetectionFrame, ForecastFrame
 
 
 def random_boxes(rng, count):

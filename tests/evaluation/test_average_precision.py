@@ -7,7 +7,9 @@ import pytest
 import shapely
 from shapely.geometry import Polygon
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from tests.evaluation.scenes import random_boxes, random_frame
+from tests.golden import load_golden
+from turbotrain.evaluation import (
     DetectionFrame,
     average_precision,
     find_overlaps,
@@ -17,8 +19,6 @@ from projects.TurboTrain.turbotrain.evaluation import (
     match_overlaps,
     paired_iou,
 )
-from tests.evaluation.scenes import random_boxes, random_frame
-from tests.golden import load_golden
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from tests.evaluation.scenes import random_forecast
+from turbotrain.evaluation import (
     DetectionFrame,
     ForecastFrame,
     constant_velocity,
@@ -14,7 +15,6 @@ from projects.TurboTrain.turbotrain.evaluation import (
     standing_still,
     true_velocity,
 )
-from tests.evaluation.scenes import random_forecast
 
 NO_BOX = np.zeros((0, 5), np.float32)
 

@@ -13,8 +13,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.evaluation import CooperativeMetric
-from projects.TurboTrain.turbotrain.structures import corners_inside
+from turbotrain.evaluation import CooperativeMetric
+from turbotrain.structures import corners_inside
 
 CLASSES = ('vehicle', 'pedestrian')
 

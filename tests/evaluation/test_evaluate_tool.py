@@ -9,13 +9,13 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.datasets.readers import DIALECTS, DataFileError
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.report.scoring import score
 from tests.layouts import DATASETS, matrix, rewrite
 from tests.scenes import write_scenario
 from tools.analysis import evaluate
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.datasets.readers import DIALECTS, DataFileError
+from turbotrain.errors import UserError
+from turbotrain.report.scoring import score
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
 SCENARIO, FRAMES = '2023-03-17-16-12-12_3_0', range(36)

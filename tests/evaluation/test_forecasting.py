@@ -6,7 +6,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from tests.evaluation.scenes import random_forecast
+from tests.golden import load_golden
+from turbotrain.evaluation import (
     PROTOCOLS,
     ForecastFrame,
     ForecastProtocol,
@@ -19,8 +21,6 @@ from projects.TurboTrain.turbotrain.evaluation import (
     match_greedily,
     standing_still,
 )
-from tests.evaluation.scenes import random_forecast
-from tests.golden import load_golden
 
 
 def golden_frames():

@@ -9,12 +9,12 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from turbotrain.evaluation import (
     PredictionFileError,
     read_forecasts,
     read_predictions,
 )
-from projects.TurboTrain.turbotrain.structures import Agents
+from turbotrain.structures import Agents
 
 CLASSES = ('vehicle', 'pedestrian')
 LINE = dict(

@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from tests.evaluation.scenes import random_forecast
+from turbotrain.evaluation import (
     PROTOCOLS,
     ForecastFrame,
     ForecastMetrics,
     evaluate_forecasts,
 )
-from tests.evaluation.scenes import random_forecast
 
 UNIADS = ['uniad', 'univ2x']
 NONE = float('nan')

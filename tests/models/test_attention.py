@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models.heterogeneous_attention import HeterogeneousAttention
-from projects.TurboTrain.turbotrain.models.window_attention import (
+from turbotrain.models.heterogeneous_attention import HeterogeneousAttention
+from turbotrain.models.window_attention import (
     MultiScaleWindowAttention,
     WindowAttention,
 )

@@ -9,7 +9,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 
 CONFIGS = sorted(Path(__file__).parents[2].glob('configs/benchmark/mini/*_mini_v2xpnp.py'))
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
-from projects.TurboTrain.turbotrain.models import VectorMaps
-from projects.TurboTrain.turbotrain.models.box_motion import advance, move_boxes, move_paths
-from projects.TurboTrain.turbotrain.structures import (
+from turbotrain.models import VectorMaps
+from turbotrain.models.box_motion import advance, move_boxes, move_paths
+from turbotrain.structures import (
     boxes_from_world,
     invert_rigid,
     pose_to_matrix,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import FeatureCompression, PrincipalCompression
+from turbotrain.models import FeatureCompression, PrincipalCompression
 
 
 def test_ratio_one_sends_the_map_as_it_is():

@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import MMDistributedDataParallel
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from projects.TurboTrain.turbotrain.models import DistilledCooperativeDetector
-from projects.TurboTrain.turbotrain.models.detectors.distilled_detector import _merged
 from tests.models.test_benchmark import open_split, save_teacher
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.models import DistilledCooperativeDetector
+from turbotrain.models.detectors.distilled_detector import _merged
 
 MINI = Path(__file__).parents[2] / 'configs/benchmark/mini'
 CONFIG = MINI / 'disconet_mini_v2xpnp.py'

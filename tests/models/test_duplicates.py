@@ -2,7 +2,7 @@ import torch
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.models.duplicates import demote_duplicates
+from turbotrain.models.duplicates import demote_duplicates
 
 
 def found(places: list[float], scores: list[float]) -> InstanceData:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import DensePillarEncoder, SparsePillarEncoder
+from turbotrain.models import DensePillarEncoder, SparsePillarEncoder
 
 RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import (
+from turbotrain.models import (
     CoBEVFlowFusion,
     FFNetFusion,
     FlowTemporalNeck,

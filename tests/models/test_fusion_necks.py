@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet3d.registry import MODELS
 
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+from turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 16, 16

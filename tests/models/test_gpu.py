@@ -9,8 +9,8 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.models.ground import ground_grid, heights_above_ground
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split, save_teacher
+from turbotrain.models.ground import ground_grid, heights_above_ground
 
 __all__ = ['infos']
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.models.ground import ground_grid, heights_above_ground
 from tests.models.test_benchmark import infos, open_split
 from tests.models.test_masked_pretrainer import CONFIG
+from turbotrain.models.ground import ground_grid, heights_above_ground
 
 __all__ = ['infos']
 RANGE = [-48.0, -24.0, -20.0, 48.0, 24.0, 20.0]

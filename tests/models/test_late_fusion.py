@@ -12,17 +12,17 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.models import LateFusionDetector
-from projects.TurboTrain.turbotrain.models.detectors.cooperative_detector import AgentBatch
-from projects.TurboTrain.turbotrain.structures import (
+from tests.models.test_box_motion import objects
+from tests.models.test_map_encoder import road
+from turbotrain.models import LateFusionDetector
+from turbotrain.models.detectors.cooperative_detector import AgentBatch
+from turbotrain.structures import (
     Agents,
     boxes_from_world,
     invert_rigid,
     pose_to_matrix,
     transform_points,
 )
-from tests.models.test_box_motion import objects
-from tests.models.test_map_encoder import road
 
 ROOT = Path(__file__).parents[2]
 POSES = pose_to_matrix([[0, 0, 1.9, 0, 10, 0], [18, 6, 1.9, 0, 170, 0], [8, -10, 4.1, 0, 80, 0]])

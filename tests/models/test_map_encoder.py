@@ -7,21 +7,21 @@ import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample
 
-from projects.TurboTrain.turbotrain.models import (
+from turbotrain.models import (
     VectorMapAttention,
     VectorMapNeck,
     VectorMaps,
     nearest_polylines,
     stack_maps,
 )
-from projects.TurboTrain.turbotrain.structures import (
+from turbotrain.structures import (
     Lane,
     Map,
     MapPoint,
     polylines_of,
     pose_to_matrix,
 )
-from projects.TurboTrain.turbotrain.structures import nearest_polylines as reference
+from turbotrain.structures import nearest_polylines as reference
 
 WORLD = torch.from_numpy(pose_to_matrix([[20.0, -7.0, 0.0, 0.0, 65.0, 0.0]]))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmdet3d.registry import MODELS
 
-from projects.TurboTrain.turbotrain.models import (
+from turbotrain.models import (
     BEVCellCoMasking,
     BEVCellMasking,
     CloudLayout,
@@ -15,7 +15,7 @@ from projects.TurboTrain.turbotrain.models import (
     WholeAgentMasking,
     WholeFrameMasking,
 )
-from projects.TurboTrain.turbotrain.structures import Agents, pose_to_matrix
+from turbotrain.structures import Agents, pose_to_matrix
 
 RANGE = [-8.0, -4.0, -3.0, 8.0, 4.0, 1.0]
 CELLS = dict(type='BEVCellMasking', ratio=0.6)

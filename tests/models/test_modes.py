@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.engine.launch import read_config
-from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split  # noqa: F401 - a fixture
+from turbotrain.engine.launch import read_config
+from turbotrain.structures import INFRASTRUCTURE, VEHICLE
 
 FOLDER = CONFIGS[0].parent
 # Kind of the ego, and ids of the agents; the first one is the ego that tests take.

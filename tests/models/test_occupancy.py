@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.errors import SettingError
-from projects.TurboTrain.turbotrain.models.occupancy import OccupancyGrid, likeness
+from turbotrain.errors import SettingError
+from turbotrain.models.occupancy import OccupancyGrid, likeness
 
 RANGE, CELL = [-4.0, -2.0, -1.0, 4.0, 2.0, 1.0], [0.5, 0.5, 0.25]
 LEVELS = (0.25, 0.75, 1.5)

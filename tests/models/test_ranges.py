@@ -6,7 +6,7 @@ import pytest
 from mmdet3d.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
-from projects.TurboTrain.turbotrain.models.ranges import refuse_other_ranges
+from turbotrain.models.ranges import refuse_other_ranges
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 MINI = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]

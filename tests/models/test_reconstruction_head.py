@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import MaskedReconstructionHead, ReconstructionTarget
-from projects.TurboTrain.turbotrain.models.heads.chamfer import chamfer_distance, group_by_cell
 from tools.benchmark.memory import peak_megabytes
+from turbotrain.models import MaskedReconstructionHead, ReconstructionTarget
+from turbotrain.models.heads.chamfer import chamfer_distance, group_by_cell
 
 RANGE = [-4.0, -2.0, -3.0, 4.0, 2.0, 1.0]
 

@@ -10,11 +10,11 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
-from projects.TurboTrain.turbotrain.models import PortableSparseEncoder
-from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
-from projects.TurboTrain.turbotrain.models.detectors.stock import first_map
 from tests.engine.test_stock_pretraining import DETECTORS, MIXED
 from tests.stock_models import mvxnet, pv_rcnn, stock
+from turbotrain.models import PortableSparseEncoder
+from turbotrain.models.detectors.masked_batch import MaskedBatch
+from turbotrain.models.detectors.stock import first_map
 
 
 def build(name: str, **changes) -> torch.nn.Module:

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from projects.TurboTrain.turbotrain.models import (
+from turbotrain.models import (
     RecurrentTemporalNeck,
     TemporalAttentionNeck,
 )
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+from turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 16, 16

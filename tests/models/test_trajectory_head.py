@@ -6,10 +6,10 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from projects.TurboTrain.turbotrain.models import TrajectoryHead, VectorMaps
-from projects.TurboTrain.turbotrain.models.heads import Motion
-from projects.TurboTrain.turbotrain.structures import drive_along_lanes, driving_lanes
 from tests.models.test_map_encoder import road_maps
+from turbotrain.models import TrajectoryHead, VectorMaps
+from turbotrain.models.heads import Motion
+from turbotrain.structures import drive_along_lanes, driving_lanes
 
 SCHEDULES = Path(__file__).resolve().parents[2] / 'configs/_base_/schedules'
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]

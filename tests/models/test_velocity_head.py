@@ -4,12 +4,12 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from projects.TurboTrain.turbotrain.errors import SettingError
-from projects.TurboTrain.turbotrain.models import VelocityHead
-from projects.TurboTrain.turbotrain.models.headings import head_along, head_with_traffic
-from projects.TurboTrain.turbotrain.models.matching import StepMatcher
-from projects.TurboTrain.turbotrain.models.occupancy import likeness
-from projects.TurboTrain.turbotrain.models.squares import turned, turned_vectors
+from turbotrain.errors import SettingError
+from turbotrain.models import VelocityHead
+from turbotrain.models.headings import head_along, head_with_traffic
+from turbotrain.models.matching import StepMatcher
+from turbotrain.models.occupancy import likeness
+from turbotrain.models.squares import turned, turned_vectors
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.models import warp_bev, warp_by_flow
-from projects.TurboTrain.turbotrain.structures import pose_to_matrix
+from turbotrain.models import warp_bev, warp_by_flow
+from turbotrain.structures import pose_to_matrix
 
 RANGE = [-16.0, -8.0, -3.0, 16.0, 8.0, 1.0]
 CELL = 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from projects.TurboTrain.turbotrain.models import Where2commFusion
+from turbotrain.models import Where2commFusion
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 12, 16

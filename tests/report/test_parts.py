@@ -8,20 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation import average_precision, precision_recall
-from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
-from projects.TurboTrain.turbotrain.report.charts import Curve, letter, line_chart, short
-from projects.TurboTrain.turbotrain.report.curves import (
+from tests.tools.work_dirs import write_robustness
+from turbotrain.errors import UserError
+from turbotrain.evaluation import average_precision, precision_recall
+from turbotrain.report import Options, read_runs, render_report
+from turbotrain.report.charts import Curve, letter, line_chart, short
+from turbotrain.report.curves import (
     precision_charts,
     robustness_charts,
     training_groups,
 )
-from projects.TurboTrain.turbotrain.report.images import Still, embed
-from projects.TurboTrain.turbotrain.report.scalars import Scalars, read_scalars
-from projects.TurboTrain.turbotrain.report.scoring import Scores
-from projects.TurboTrain.turbotrain.report.tables import config_differences, metric_groups
-from tests.tools.work_dirs import write_robustness
+from turbotrain.report.images import Still, embed
+from turbotrain.report.scalars import Scalars, read_scalars
+from turbotrain.report.scoring import Scores
+from turbotrain.report.tables import config_differences, metric_groups
 
 
 def test_an_entry_cut_off_at_the_end_is_left_out_and_a_broken_one_is_named(tmp_path):

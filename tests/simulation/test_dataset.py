@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from projects.TurboTrain.turbotrain.simulation import (
+from turbotrain.simulation import (
     PRESETS,
     SensorOptions,
     SetOptions,
     simulate_dataset,
     sumo_programs,
 )
-from projects.TurboTrain.turbotrain.simulation import dataset as dataset_module
-from projects.TurboTrain.turbotrain.simulation.dataset import plan_scenarios
+from turbotrain.simulation import dataset as dataset_module
+from turbotrain.simulation.dataset import plan_scenarios
 
 from .tiny import TINY
 

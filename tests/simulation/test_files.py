@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from projects.TurboTrain.turbotrain.simulation.writer import write_annotation, write_vector_map
-from projects.TurboTrain.turbotrain.structures.poses import (
+from turbotrain.simulation.writer import write_annotation, write_vector_map
+from turbotrain.structures.poses import (
     invert_rigid,
     pose_to_matrix,
     transform_points,
 )
-from projects.TurboTrain.turbotrain.structures.vector_map import Lane, MapPoint
+from turbotrain.structures.vector_map import Lane, MapPoint
 
 FRAMES = [f'{frame:06d}' for frame in range(0, 40, 5)]
 MAP_MODULE = 'opencood.data_utils.datasets.map.map_types'

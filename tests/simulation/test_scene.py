@@ -3,30 +3,30 @@
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.simulation.lidar import (
+from turbotrain.simulation.lidar import (
     DENSE_128,
     EVEN_64,
     EVEN_128,
     Scene,
     scan,
 )
-from projects.TurboTrain.turbotrain.simulation.meshes import box, user_mesh
-from projects.TurboTrain.turbotrain.simulation.overlaps import without_overlaps
-from projects.TurboTrain.turbotrain.simulation.road_network import resample_polyline
-from projects.TurboTrain.turbotrain.simulation.road_users import (
+from turbotrain.simulation.meshes import box, user_mesh
+from turbotrain.simulation.overlaps import without_overlaps
+from turbotrain.simulation.road_network import resample_polyline
+from turbotrain.simulation.road_users import (
     PARKED,
     PEDESTRIANS,
     VEHICLES,
     RoadUser,
 )
-from projects.TurboTrain.turbotrain.simulation.site_layout import Arm, sample_layout
-from projects.TurboTrain.turbotrain.simulation.surroundings import (
+from turbotrain.simulation.site_layout import Arm, sample_layout
+from turbotrain.simulation.surroundings import (
     Footprint,
     park_vehicles,
     place_poles,
 )
-from projects.TurboTrain.turbotrain.simulation.traffic import Tracks, _read_tracks
-from projects.TurboTrain.turbotrain.structures.poses import pose_to_matrix
+from turbotrain.simulation.traffic import Tracks, _read_tracks
+from turbotrain.structures.poses import pose_to_matrix
 
 GROUND = box((-100.0, -100.0, -1.0), (100.0, 100.0, 0.0), 0.3)
 CAR = RoadUser('car', 'Car', 'car', (4.6, 1.85, 1.55), 0.5)

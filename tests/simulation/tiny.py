@@ -1,4 +1,4 @@
-from projects.TurboTrain.turbotrain.simulation import SensorOptions, SetOptions
+from turbotrain.simulation import SensorOptions, SetOptions
 
 # A four-way intersection and a corridor, 4 s each.
 TINY = SetOptions(

@@ -4,7 +4,8 @@ import torch
 from mmdet3d.models.layers import nms_bev
 from mmdet3d.structures import LiDARInstance3DBoxes, xywhr2xyxyr
 
-from projects.TurboTrain.turbotrain.structures import (
+from tests.golden import load_golden
+from turbotrain.structures import (
     boxes_from_world,
     corners_inside,
     corners_of,
@@ -12,7 +13,6 @@ from projects.TurboTrain.turbotrain.structures import (
     matrix_to_pose,
     pose_to_matrix,
 )
-from tests.golden import load_golden
 
 GT_RANGE = [-70.4, -40, -15, 70.4, 40, 15]
 # Rule -> range and corners that must be inside.

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.structures import drive_along_lanes, driving_lanes
+from turbotrain.structures import drive_along_lanes, driving_lanes
 
 TIMES = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
 RADIUS = 20.0  # of a bend to the left that starts at the origin, along x

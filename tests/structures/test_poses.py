@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from projects.TurboTrain.turbotrain.structures import (
+from tests.golden import load_golden
+from turbotrain.structures import (
     invert_rigid,
     matrix_to_pose,
     pose_to_matrix,
     transform_points,
     yaw_of,
 )
-from tests.golden import load_golden
 
 
 def random_poses(count: int = 50) -> np.ndarray:

@@ -1,11 +1,11 @@
 import numpy as np
 
-from projects.TurboTrain.turbotrain.structures import (
+from tests.golden import load_golden
+from turbotrain.structures import (
     interpolate_missing_points,
     last_acceleration,
     last_velocity,
 )
-from tests.golden import load_golden
 
 
 def test_golden_interpolation():

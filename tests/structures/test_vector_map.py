@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from projects.TurboTrain.turbotrain.structures import (
+from tests.golden import load_golden
+from turbotrain.structures import (
     Lane,
     Map,
     MapPoint,
@@ -9,7 +10,6 @@ from projects.TurboTrain.turbotrain.structures import (
     polylines_of,
     pose_to_matrix,
 )
-from tests.golden import load_golden
 
 
 def golden_map() -> Map:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from tests.scenes import write_scenario
+from turbotrain.datasets import build_infos, save_infos
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/benchmark/models.py'

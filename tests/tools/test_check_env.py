@@ -79,12 +79,12 @@ def test_report_counts_and_returns_the_exit_code(capsys):
 
 
 def test_every_package_that_the_project_imports_is_checked():
-    """What `import projects.TurboTrain.turbotrain` needs is needed for training."""
+    """What `import turbotrain.plugin` needs is needed for training."""
     code = """
 import ast, sys
-import projects.TurboTrain.turbotrain
+import turbotrain.plugin
 for name, module in list(sys.modules.items()):
-    if name.startswith('projects.') and getattr(module, '__file__', None):
+    if name.startswith('turbotrain.') and getattr(module, '__file__', None):
         for node in ast.parse(open(module.__file__).read()).body:
             if isinstance(node, ast.Import):
                 print(*(alias.name for alias in node.names), sep='\\n')
@@ -92,7 +92,10 @@ for name, module in list(sys.modules.items()):
                 print(node.module)
 """
     found = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=SCRIPT.parents[1]
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=SCRIPT.parents[1] / 'projects/TurboTrain',
     )
     assert found.returncode == 0, found.stderr
     imported = {line.split('.')[0] for line in found.stdout.split()} - sys.stdlib_module_names

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
-from projects.TurboTrain.turbotrain.structures import driving_lanes
 from tests.scenes import write_scenario
 from tools.analysis import forecast_bounds
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.errors import UserError
+from turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
+from turbotrain.structures import driving_lanes
 
 CLASSES = 'vehicle', 'pedestrian', 'truck'
 TIMES = 0.5 * np.arange(1, 7)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
 from tools.benchmark.recipes import Settings, recipe_paths, stages_of
+from turbotrain.datasets import build_infos, save_infos
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,6 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from tools.benchmark import energy, figure1, label_efficiency, results
 from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import (
@@ -30,6 +29,7 @@ from tools.benchmark.recipes import (
 )
 from tools.benchmark.results import summary
 from tools.benchmark.step_times import Step
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 
 RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
 UNUSED = Settings(Path('unused'))

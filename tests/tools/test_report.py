@@ -14,10 +14,6 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.report import Options, read_runs, render_report
-from projects.TurboTrain.turbotrain.report.scalars import read_scalars
 from tests.scenes import write_scenario
 from tests.tools.browser import CHROMIUM, Browser
 from tests.tools.browser_checks import check_charts, check_players, check_tabs, visible_panels
@@ -29,6 +25,10 @@ from tests.tools.work_dirs import (
     write_test,
     write_training,
 )
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.errors import UserError
+from turbotrain.report import Options, read_runs, render_report
+from turbotrain.report.scalars import read_scalars
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = '<script>alert(1)<'  # as a directory; with another part it is a whole element

@@ -10,10 +10,10 @@ import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.errors import UserError
 from tests.scenes import write_scenario
 from tools.benchmark import robustness
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'

@@ -12,15 +12,15 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 from mmengine.visualization import LocalVisBackend
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.visualization import (
+from tests.scenes import write_scenario
+from tools.benchmark.robustness import SWEEPS, Results
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.visualization import (
     BEVAnimation,
     draw_reconstruction,
     save_figure,
     scene_of,
 )
-from tests.scenes import write_scenario
-from tools.benchmark.robustness import SWEEPS, Results
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = """2026/11/25 10:00:00 - mmengine - INFO -

@@ -10,8 +10,10 @@ from mmdet3d.registry import DATASETS
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from projects.TurboTrain.turbotrain.datasets import build_infos, save_infos
-from projects.TurboTrain.turbotrain.visualization import (
+from tests.scenes import write_scenario
+from tests.visualization.test_bev import VIEW, make_scene, pixels
+from turbotrain.datasets import build_infos, save_infos
+from turbotrain.visualization import (
     AGENT_COLORS,
     BEVAnimation,
     draw_bev,
@@ -19,9 +21,7 @@ from projects.TurboTrain.turbotrain.visualization import (
     scene_of,
     write_video,
 )
-from projects.TurboTrain.turbotrain.visualization.bev import agent_colors
-from tests.scenes import write_scenario
-from tests.visualization.test_bev import VIEW, make_scene, pixels
+from turbotrain.visualization.bev import agent_colors
 
 SIZE = (640, 360)
 

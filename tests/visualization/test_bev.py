@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE, pose_to_matrix
-from projects.TurboTrain.turbotrain.visualization import (
+from turbotrain.structures import INFRASTRUCTURE, VEHICLE, pose_to_matrix
+from turbotrain.visualization import (
     AGENT_COLORS,
     AgentView,
     BEVScene,

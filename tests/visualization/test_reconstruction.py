@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from projects.TurboTrain.turbotrain.visualization import (
+from turbotrain.visualization import (
     AGENT_COLORS,
     draw_reconstruction,
     save_figure,

@@ -11,22 +11,22 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects/TurboTrain'))
 
 import torch
 from matplotlib.figure import Figure
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.balancing import layer_conflict
-from projects.TurboTrain.turbotrain.engine import load_weights
-from projects.TurboTrain.turbotrain.engine.launch import (
+from turbotrain.balancing import layer_conflict
+from turbotrain.engine import load_weights
+from turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     run_tool,
 )
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.visualization import save_figure
+from turbotrain.errors import UserError
+from turbotrain.visualization import save_figure
 
 AGREEMENT, CONFLICT = '#0072B2', '#D55E00'  # told apart by the colour-blind
 

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, MODES
-from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation import (
+from turbotrain.datasets import CLASS_MAPS, MODES
+from turbotrain.engine.dataset_config import dataset_config
+from turbotrain.engine.launch import run_tool
+from turbotrain.errors import UserError
+from turbotrain.evaluation import (
     PROTOCOLS,
     read_predictions,
 )
-from projects.TurboTrain.turbotrain.report.scoring import open_metric, open_truth
-from projects.TurboTrain.turbotrain.whole_file import write_whole
+from turbotrain.report.scoring import open_metric, open_truth
+from turbotrain.whole_file import write_whole
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,19 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import CLASS_MAPS, MODES
-from projects.TurboTrain.turbotrain.engine.dataset_config import dataset_config
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
-from projects.TurboTrain.turbotrain.report.scoring import open_dataset
-from projects.TurboTrain.turbotrain.structures import driving_lanes
+from turbotrain.datasets import CLASS_MAPS, MODES
+from turbotrain.engine.dataset_config import dataset_config
+from turbotrain.engine.launch import run_tool
+from turbotrain.errors import UserError
+from turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
+from turbotrain.report.scoring import open_dataset
+from turbotrain.structures import driving_lanes
 
 SPEEDS = (0.0, 0.33, 2.0, 5.0, float('inf'))  # m/s, mean over what is forecast
 HIT = 2.0  # m

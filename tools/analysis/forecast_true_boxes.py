@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.engine import load_weights
-from projects.TurboTrain.turbotrain.engine.launch import add_common_arguments, load_config, run_tool
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.analysis.forecast_bounds import HIT, rows_by_class_and_speed
+from turbotrain.engine import load_weights
+from turbotrain.engine.launch import add_common_arguments, load_config, run_tool
+from turbotrain.errors import UserError
+from turbotrain.whole_file import write_whole
 
 
 def collect(cfg: Config, checkpoint: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.models.masking import CloudLayout
-from projects.TurboTrain.turbotrain.structures import VEHICLE
-from projects.TurboTrain.turbotrain.visualization import AgentView, save_figure
-from projects.TurboTrain.turbotrain.visualization.clouds import cloud_image
+from turbotrain.engine.launch import run_tool
+from turbotrain.models.masking import CloudLayout
+from turbotrain.structures import VEHICLE
+from turbotrain.visualization import AgentView, save_figure
+from turbotrain.visualization.clouds import cloud_image
 
 CONFIG = ROOT / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
 VIEW = np.array([-25.6, -12.8, 25.6, 12.8])

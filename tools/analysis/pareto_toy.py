@@ -13,16 +13,16 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects/TurboTrain'))
 
 import torch
 from matplotlib.figure import Figure
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from projects.TurboTrain.turbotrain.balancing import ConflictSuppressingOptimWrapper
-from projects.TurboTrain.turbotrain.engine.launch import run_tool
-from projects.TurboTrain.turbotrain.visualization import save_figure
+from turbotrain.balancing import ConflictSuppressingOptimWrapper
+from turbotrain.engine.launch import run_tool
+from turbotrain.visualization import save_figure
 
 STARTS = ((-1.6, 0.0), (-0.2, -1.0), (1.5, 0.5))
 COLORS = ('#0072B2', '#D55E00', '#009E73')  # of the starts; told apart by the colour-blind

@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.balancing import AGGREGATORS
 from tools.benchmark.pages import markdown_table, number
 from tools.benchmark.recipes import (
     Run,
@@ -28,6 +27,7 @@ from tools.benchmark.recipes import (
 )
 from tools.benchmark.results import RESULTS, cell, save, spread, summary
 from tools.benchmark.step_times import step_seconds
+from turbotrain.balancing import AGGREGATORS
 
 SCHEDULES = {
     'never': dict(type='PeriodicSchedule', free=1, suppress=0),

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
 from mmengine.config import Config
@@ -36,13 +36,13 @@ from torch import nn
 from torchjd.aggregation import PCGrad
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from projects.TurboTrain.turbotrain.balancing import (
+from tools.benchmark.memory import peak_megabytes
+from turbotrain.balancing import (
     ConflictSuppressingOptimWrapper,
     PeriodicSchedule,
     task_losses,
 )
-from projects.TurboTrain.turbotrain.balancing.autograd_graph import reached_parameters
-from tools.benchmark.memory import peak_megabytes
+from turbotrain.balancing.autograd_graph import reached_parameters
 
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
 DEFAULT = PeriodicSchedule()
@@ -230,7 +230,7 @@ def summarise(name: str, args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
-    import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+    import turbotrain.plugin  # noqa: F401 - registers everything
 
     init_default_scope('mmdet3d')
     names = ['detector', 'toy'] if args.model == 'both' else [args.model]

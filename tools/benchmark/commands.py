@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from projects.TurboTrain.turbotrain.report.scalars import Scalars, read_scalars
+from turbotrain.report.scalars import Scalars, read_scalars
 
 __all__ = ['CommandError', 'Jobs', 'training_log']
 

@@ -15,20 +15,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 import numpy as np
 import shapely
 import torch
 from shapely.geometry import Polygon
 
-from projects.TurboTrain.turbotrain.evaluation import (
+from turbotrain.evaluation import (
     DetectionFrame,
     frame_order_ap,
     global_sort_ap,
     match_detections,
 )
-from projects.TurboTrain.turbotrain.structures import corners_of
+from turbotrain.structures import corners_of
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 

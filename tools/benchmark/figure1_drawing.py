@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from projects.TurboTrain.turbotrain.visualization import save_figure
+from turbotrain.visualization import save_figure
 
 __all__ = ['PAPER', 'draw', 'epa_over_time']
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
 from mmengine.config import Config, DictAction
 
-from projects.TurboTrain.turbotrain.engine.launch import only_dataset
 from tools.benchmark.budget import train_only
 from tools.benchmark.circumstances import circumstances
+from turbotrain.engine.launch import only_dataset
 
 MOMENTS = ('training', 'writing', 'starting')
 CHAIN = 5  # kills of one run, at most

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,9 +31,6 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import V2XPnPDataset
-from projects.TurboTrain.turbotrain.visualization import save_figure
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.recipes import (
     RECIPES,
@@ -44,6 +41,9 @@ from tools.benchmark.recipes import (
     settings_of,
 )
 from tools.benchmark.results import spread
+from turbotrain.datasets import V2XPnPDataset
+from turbotrain.visualization import save_figure
+from turbotrain.whole_file import write_whole
 
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
 LENGTHS = {'one': 30, '5': 30, '10': 45, '20': 60, '50': 90, '100': 120}

@@ -19,14 +19,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 import numpy as np
 import torch
 import yaml
 from mmengine.registry import init_default_scope
 
-from projects.TurboTrain.turbotrain.datasets import Infos, V2XPnPDataset, save_infos
+from turbotrain.datasets import Infos, V2XPnPDataset, save_infos
 
 RANGE = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
 PIPELINE = [

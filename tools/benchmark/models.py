@@ -23,13 +23,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.config import Config
 
-from projects.TurboTrain.turbotrain.datasets import MODES
-from projects.TurboTrain.turbotrain.engine.launch import read_config
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.budget import train_for
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
@@ -41,6 +38,9 @@ from tools.benchmark.zoo import (
     method_configs,
     write_zoo,
 )
+from turbotrain.datasets import MODES
+from turbotrain.engine.launch import read_config
+from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
 ITERS = 400  # of each training, unless said otherwise
@@ -221,7 +221,8 @@ def train_and_test(args: argparse.Namespace) -> dict:
 
 def profile(args: argparse.Namespace) -> dict:
     """Measure the modules; milliseconds with 8 agents over those with one, by module."""
-    import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
+    import turbotrain.plugin  # noqa: F401 - registers everything
+
     from tools.benchmark.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
 
     configs, measured = method_configs(mini=True), {}

@@ -15,8 +15,8 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from projects.TurboTrain.turbotrain.structures import INFRASTRUCTURE, VEHICLE, Agents
 from tools.benchmark.memory import peak_megabytes
+from turbotrain.structures import INFRASTRUCTURE, VEHICLE, Agents
 
 AGENTS, FRAMES = (1, 2, 4, 8), (1, 3, 5)
 POINTS, OBJECTS, POLYLINES = 10_000, 40, 100  # about those of the mini set

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
 from mmdet3d.structures import Det3DDataSample
@@ -30,12 +30,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.models import BEVCellMasking, MaskedPretrainer
-from projects.TurboTrain.turbotrain.models.detectors.masked_batch import MaskedBatch
-from projects.TurboTrain.turbotrain.models.heads.chamfer import chamfer_distance
-from projects.TurboTrain.turbotrain.models.masking import CloudLayout, MaskedClouds
 from tools.benchmark.memory import peak_megabytes
 from tools.benchmark.module_costs import agents_in_one_place
+from turbotrain.models import BEVCellMasking, MaskedPretrainer
+from turbotrain.models.detectors.masked_batch import MaskedBatch
+from turbotrain.models.heads.chamfer import chamfer_distance
+from turbotrain.models.masking import CloudLayout, MaskedClouds
 
 CONFIGS = ROOT / 'configs/turbotrain'
 TRUNKS = dict(dense='pretrain_mini_v2xpnp.py', sparse='pretrain_mini_v2xpnp_sparse.py')

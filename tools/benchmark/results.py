@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.pages import replace_table
 from tools.benchmark.recipes import ROOT
+from turbotrain.whole_file import write_whole
 
 RESULTS, PAGE = ROOT / 'docs/results.json', ROOT / 'docs/results.md'
 METRICS = {'ap50': 'AP@0.5/vehicle', 'map50': 'mAP@0.5', 'epa': 'EPA'}

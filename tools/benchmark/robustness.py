@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,17 +28,17 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
-from projects.TurboTrain.turbotrain.engine import load_weights
-from projects.TurboTrain.turbotrain.engine.launch import (
+from tools.benchmark.pages import markdown_table, number
+from turbotrain.engine import load_weights
+from turbotrain.engine.launch import (
     add_common_arguments,
     load_config,
     only_dataset,
     run_tool,
 )
-from projects.TurboTrain.turbotrain.errors import UserError
-from projects.TurboTrain.turbotrain.visualization import save_figure
-from projects.TurboTrain.turbotrain.whole_file import write_whole
-from tools.benchmark.pages import markdown_table, number
+from turbotrain.errors import UserError
+from turbotrain.visualization import save_figure
+from turbotrain.whole_file import write_whole
 
 # Title, unit, values.
 SWEEPS = {

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
 from mmdet3d.registry import MODELS
@@ -33,8 +33,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from projects.TurboTrain.turbotrain.engine import keep_freed_memory
 from tools.benchmark.circumstances import circumstances
+from turbotrain.engine import keep_freed_memory
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
@@ -117,13 +117,14 @@ class Side:
     """A training by the code of one commit, in a process of its own."""
 
     def __init__(self, tree: Path, config: str, folder: Path, threads: int) -> None:
+        path = os.pathsep.join(map(str, (tree / 'projects/TurboTrain', ROOT)))
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'tools.benchmark.step_worker', config, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=tree,  # `projects` is what lies here, `tools` are ours
-            env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads)},
+            cwd=tree,  # the package is what lies here, `tools` are ours
+            env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': str(threads)},
         )
 
     def ask(self, command: str) -> dict:

@@ -5,6 +5,7 @@
 """
 
 import copy
+import importlib
 import json
 import logging
 import os
@@ -24,8 +25,14 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from projects.TurboTrain.turbotrain import engine
 from tools.benchmark.memory import peak_megabytes
+
+# Commits of before 2026-11-29 know the package by its other name alone.
+engine = importlib.import_module(
+    'projects.TurboTrain.turbotrain.engine'
+    if Path('projects/__init__.py').exists()
+    else 'turbotrain.engine'
+)
 
 
 def seconds() -> float:

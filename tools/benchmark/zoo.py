@@ -15,13 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import yaml
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from projects.TurboTrain.turbotrain.whole_file import write_whole
 from tools.benchmark.pages import (
     benchmark_page,
     markdown_table,
@@ -29,6 +28,7 @@ from tools.benchmark.pages import (
     number,
     replace_table,
 )
+from turbotrain.whole_file import write_whole
 
 INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
 README, PAGE = Path('configs/benchmark/README.md'), Path('docs/benchmark.md')
@@ -46,9 +46,8 @@ def method_configs(mini: bool = False, root: Path = ROOT) -> dict[str, Path]:
 def count_parameters(cfg: Config) -> int:
     """How many values training changes."""
     # Only here, as it takes many seconds.
+    import turbotrain.plugin  # noqa: F401 - registers everything
     from mmdet3d.registry import MODELS
-
-    import projects.TurboTrain.turbotrain  # noqa: F401 - registers everything
 
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         model = MODELS.build(cfg.model)

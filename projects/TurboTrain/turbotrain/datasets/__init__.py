@@ -1,5 +1,6 @@
 """From the disk to samples."""
 
+from .. import patches  # noqa: F401 - before mmdet3d is imported
 from .class_maps import CLASS_MAPS
 from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
 from .info_builder import build_infos

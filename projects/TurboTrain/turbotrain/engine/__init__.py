@@ -1,5 +1,6 @@
 """What surrounds training: hooks, and the way from a command line to a runner."""
 
+from .. import patches  # noqa: F401 - before mmdet3d is imported
 from ..errors import CheckpointError, UserError
 from .checkpoint import load_weights, newest_checkpoint, read_checkpoint
 from .freed_memory import keep_freed_memory

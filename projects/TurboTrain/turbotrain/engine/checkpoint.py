@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.runner import CheckpointLoader, load_checkpoint
+from mmengine.runner import load_checkpoint
 from torch import nn
 
 from ..errors import CheckpointError
@@ -101,13 +101,6 @@ def _refusal(message: str) -> str:
 
 def _first(error: Exception) -> str:
     return f'{type(error).__name__}: {error}'.splitlines()[0][:200]
-
-
-# Its name is what mmengine logs.
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any) -> dict:
-    """What mmengine calls for a path without a scheme."""
-    return read_checkpoint(filename, map_location)
 
 
 register_backend('durable', DurableBackend, force=True)

@@ -20,6 +20,7 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODELS, OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
+from .. import plugin  # noqa: F401 - for configs that do not import it
 from ..datasets import MODES, check_metainfo, innermost
 from ..datasets.readers import last_read
 from ..errors import CheckpointError, UserError

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 
 from ..errors import SettingError
 from .average_precision import (

@@ -28,9 +28,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmdet3d.registry import METRICS
-from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 
 from ..errors import UserError
 from ..whole_file import write_whole
@@ -228,6 +227,9 @@ def _prediction(
         raise PredictionFileError(
             f'{where}: labels: expected some of {[*label_of]}, got {unknown[0]!r:.60}'
         )
+    # Only here: metrics of other boxes need no mmdet3d.
+    from mmdet3d.structures import LiDARInstance3DBoxes
+
     count = len(line['boxes'])
     if len(line['labels']) != count:
         raise PredictionFileError(

@@ -1,5 +1,6 @@
 """From samples to predictions and losses."""
 
+from .. import patches  # noqa: F401 - before mmdet3d is imported
 from .compression import FeatureCompression, PrincipalCompression
 from .data_preprocessor import CooperativeDataPreprocessor
 from .detectors import (
