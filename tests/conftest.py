@@ -2,9 +2,9 @@ import signal
 from pathlib import Path
 
 import pytest
-import turbotrain.plugin  # noqa: F401 - registers everything
 from mmengine.registry import DefaultScope, init_default_scope
 
+import turbotrain.plugin  # noqa: F401 - registers everything
 from tests.simulation.tiny import TINY
 from turbotrain.simulation import simulate_dataset
 

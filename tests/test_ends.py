@@ -25,10 +25,10 @@ from tests.datasets.test_schemas import objects
 from tests.scenes import write_scenario
 from tools.benchmark import results
 from tools.benchmark.robustness import Results
+from turbotrain.commands import run_tool
 from turbotrain.datasets import build_infos, packing, save_infos
 from turbotrain.datasets.object_database import save_objects
 from turbotrain.engine.checkpoint import DurableBackend
-from turbotrain.engine.launch import run_tool
 from turbotrain.evaluation.predictions import PredictionWriter
 from turbotrain.simulation import dataset as simulation
 from turbotrain.visualization import save_figure, write_video

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from turbotrain.engine.launch import run_tool
+from turbotrain.commands import run_tool
 from turbotrain.whole_file import whole_file, write_whole
 from turbotrain.workers import worker_pool
 

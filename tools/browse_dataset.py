@@ -10,12 +10,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 from mmdet3d.registry import DATASETS
 from mmengine.registry import init_default_scope
 
-from turbotrain.datasets import EpochIndexDataset
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     load_config,
     run_tool,
 )
+from turbotrain.datasets import EpochIndexDataset
 from turbotrain.visualization import draw_bev, save_figure, scene_of
 
 

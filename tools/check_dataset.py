@@ -17,18 +17,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from tqdm import tqdm
 
 from tools.create_data import add_reading_arguments, splits_of
+from turbotrain.commands import run_tool
 from turbotrain.datasets import IgnoreList, load_ignore_list, save_ignore_list
-from turbotrain.datasets.checks import (
+from turbotrain.datasets.checking.checks import (
     MOSTLY_BAD,
     CheckOptions,
     Finding,
     check_dataset,
     ignore_list_of,
 )
+from turbotrain.datasets.checking.recognition import recognise_dataset
 from turbotrain.datasets.class_maps import CLASS_MAPS
 from turbotrain.datasets.readers import DIALECTS, DataFileError
-from turbotrain.datasets.recognition import recognise_dataset
-from turbotrain.engine.launch import run_tool
 from turbotrain.whole_file import write_whole
 
 

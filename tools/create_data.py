@@ -14,19 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 from mmengine.config import DictAction
 from tqdm import tqdm
 
+from turbotrain.commands import run_tool
 from turbotrain.datasets import (
     IgnoreList,
     build_infos,
     load_ignore_list,
     save_infos,
 )
-from turbotrain.datasets.checks import (
+from turbotrain.datasets.checking.checks import (
     OTHER_DATASET,
     CheckOptions,
     check_sample,
 )
 from turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
-from turbotrain.engine.launch import run_tool
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
 SPLITS = dict(

@@ -11,15 +11,15 @@ from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from turbotrain.datasets.object_database import (
-    build_object_database,
-    save_objects,
-)
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     load_config,
     only_dataset,
     run_tool,
+)
+from turbotrain.datasets.object_database import (
+    build_object_database,
+    save_objects,
 )
 
 

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 
 from tqdm import tqdm
 
+from turbotrain.commands import run_tool
 from turbotrain.datasets.packing import pack_dataset
-from turbotrain.engine.launch import run_tool
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 
 from mmengine.registry import init_default_scope
 
-from turbotrain.engine.launch import ROOT, run_tool
+from turbotrain.commands import ROOT, run_tool
 from turbotrain.errors import UserError
 from turbotrain.report import Options, read_runs, render_report
 from turbotrain.whole_file import write_whole

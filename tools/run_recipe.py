@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
-from turbotrain.engine.launch import run_tool
+from turbotrain.commands import run_tool
 from turbotrain.whole_file import write_whole
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from turbotrain.engine.launch import run_tool
+from turbotrain.commands import run_tool
 from turbotrain.simulation import (
     PRESETS,
     SensorOptions,

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 
 from mmengine.fileio import dump
 
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     launch,
     load_config,

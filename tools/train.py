@@ -6,14 +6,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from turbotrain.engine import UserError, newest_checkpoint
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     enable_amp,
     launch,
     load_config,
     run_tool,
 )
+from turbotrain.engine import UserError, newest_checkpoint
 
 
 def parse_args() -> argparse.Namespace:

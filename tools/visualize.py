@@ -31,14 +31,14 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from turbotrain.datasets import V2XPnPDataset
-from turbotrain.engine import load_weights
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     load_config,
     run_tool,
 )
-from turbotrain.models import MaskedPretrainer
+from turbotrain.datasets import V2XPnPDataset
+from turbotrain.engine import load_weights
+from turbotrain.pretraining import MaskedPretrainer
 from turbotrain.visualization import (
     VIDEO_SUFFIXES,
     BEVAnimation,

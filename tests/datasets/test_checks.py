@@ -21,7 +21,7 @@ from turbotrain.datasets import (
     save_ignore_list,
     save_infos,
 )
-from turbotrain.datasets.checks import (
+from turbotrain.datasets.checking.checks import (
     CheckOptions,
     check_dataset,
     ignore_list_of,

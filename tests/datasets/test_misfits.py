@@ -14,16 +14,16 @@ from tests.scenes import write_scenario
 from tools import check_dataset as check_tool
 from tools import create_data as create_tool
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
-from turbotrain.datasets.checks import (
+from turbotrain.datasets.checking.checks import (
     CheckOptions,
     Finding,
     check_dataset,
     check_sample,
     ignore_list_of,
 )
+from turbotrain.datasets.checking.recognition import recognise_dataset
 from turbotrain.datasets.readers import DIALECTS, DataFileError
 from turbotrain.datasets.readers.yaml_loader import load_yaml
-from turbotrain.datasets.recognition import recognise_dataset
 
 NAME = '2023-03-17-16-12-12_3_0'
 AGENTS = ('-2', '-1', '1', '2')

@@ -15,6 +15,7 @@ import tools.create_data
 import tools.pack_dataset
 from tests.commands import run_main
 from tests.scenes import write_scenario
+from turbotrain.commands import run_tool
 from turbotrain.datasets import (
     IgnoreList,
     build_infos,
@@ -26,7 +27,6 @@ from turbotrain.datasets import (
 from turbotrain.datasets.packing import pack_dataset
 from turbotrain.datasets.readers import DataFileError, scan_scenario
 from turbotrain.datasets.truth_index import TruthIndex
-from turbotrain.engine.launch import run_tool
 from turbotrain.visualization import BEVScene, draw_bev
 from turbotrain.visualization.reconstruction import draw_reconstruction
 from turbotrain.whole_file import write_whole

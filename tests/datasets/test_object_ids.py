@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from turbotrain.datasets import build_infos
-from turbotrain.datasets.checks import (
+from turbotrain.datasets.checking.checks import (
     CheckOptions,
     check_dataset,
     ignore_list_of,

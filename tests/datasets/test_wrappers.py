@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from tests.datasets.test_dataset import Follower
 from tests.engine.small_runs import Interruption, assert_same, build, end_of
 from tests.scenes import write_scenario
+from turbotrain.commands import load_config, only_dataset
 from turbotrain.datasets import (
     EpochIndexDataset,
     EpochIndexSampler,
@@ -21,7 +22,6 @@ from turbotrain.datasets import (
     save_infos,
 )
 from turbotrain.engine import UserError, newest_checkpoint
-from turbotrain.engine.launch import load_config, only_dataset
 
 FRAMES = 3
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import turbotrain.plugin  # noqa: F401 - registers everything
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
@@ -18,6 +17,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 from torch import nn
+
+import turbotrain.plugin  # noqa: F401 - registers everything
 
 SAMPLES, BATCH = 14, 2
 HOOK_TYPES = (

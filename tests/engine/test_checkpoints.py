@@ -16,9 +16,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from tests.engine.small_runs import build, end_of, start
+from turbotrain.commands import explain
 from turbotrain.engine import CheckpointError, newest_checkpoint
 from turbotrain.engine.checkpoint import read_checkpoint
-from turbotrain.engine.launch import explain
 from turbotrain.errors import UserError
 from turbotrain.whole_file import write_whole
 

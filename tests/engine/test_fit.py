@@ -9,9 +9,9 @@ import torch
 from mmengine.config import Config
 
 from tests.engine.small_runs import Gambler, build, end_of
+from turbotrain.commands import _not_resumed, launch
 from turbotrain.engine import CheckpointError, UserError
 from turbotrain.engine.checkpoint import refuse_misfit
-from turbotrain.engine.launch import _not_resumed, launch
 from turbotrain.engine.run_lock import only_run_in
 
 

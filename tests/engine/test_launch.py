@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from numba.core import caching
 from torch._utils import ExceptionWrapper
 
+from turbotrain.commands import explain, load_config, run_tool
 from turbotrain.compilation import compiled
 from turbotrain.datasets.readers import DataFileError
-from turbotrain.engine.launch import explain, load_config, run_tool
 from turbotrain.errors import SettingError, UserError
 
 ROOT = Path(__file__).parents[2]

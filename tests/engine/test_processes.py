@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 
 from tests.engine.small_runs import Gambler, Numbers, free_port, new_queue, start
+from turbotrain.commands import explain, launch
 from turbotrain.datasets.readers import last_read, read_bytes
-from turbotrain.engine.launch import explain, launch
 from turbotrain.engine.process_watch import ProcessWatch, is_loss_of_a_peer
 
 PATIENCE = 3.0  # seconds

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from turbotrain.engine.launch import launch
+from turbotrain.commands import launch
 from turbotrain.engine.ranges import check_ranges
 from turbotrain.errors import UserError
 

@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from tests.stock_data import write_kitti, write_nuscenes
 from tests.stock_models import shrink_centerpoint, shrink_pointpillars, shrink_second
-from turbotrain.engine.launch import launch, load_config
+from turbotrain.commands import launch, load_config
 
 MIXED = Path(__file__).parents[2] / 'configs/mixed'
 DETECTORS = {

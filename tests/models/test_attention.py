@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from turbotrain.models.heterogeneous_attention import HeterogeneousAttention
-from turbotrain.models.window_attention import (
+from turbotrain.models.layers.heterogeneous_attention import HeterogeneousAttention
+from turbotrain.models.layers.window_attention import (
     MultiScaleWindowAttention,
     WindowAttention,
 )

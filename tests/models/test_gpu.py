@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split, save_teacher
-from turbotrain.models.ground import ground_grid, heights_above_ground
+from turbotrain.pretraining.ground import ground_grid, heights_above_ground
 
 __all__ = ['infos']
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'

@@ -5,7 +5,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 
 from tests.models.test_benchmark import CONFIGS, build, infos, open_split  # noqa: F401 - a fixture
-from turbotrain.engine.launch import read_config
+from turbotrain.commands import read_config
 from turbotrain.structures import INFRASTRUCTURE, VEHICLE
 
 FOLDER = CONFIGS[0].parent

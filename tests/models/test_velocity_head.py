@@ -7,9 +7,9 @@ from mmengine.structures import InstanceData
 from turbotrain.errors import SettingError
 from turbotrain.models import VelocityHead
 from turbotrain.models.headings import head_along, head_with_traffic
-from turbotrain.models.matching import StepMatcher
+from turbotrain.models.heads.matching import StepMatcher
+from turbotrain.models.heads.squares import turned, turned_vectors
 from turbotrain.models.occupancy import likeness
-from turbotrain.models.squares import turned, turned_vectors
 
 RANGE = [-16.0, -16.0, -3.0, 16.0, 16.0, 1.0]
 

@@ -19,12 +19,12 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from turbotrain.balancing import layer_conflict
-from turbotrain.engine import load_weights
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     load_config,
     run_tool,
 )
+from turbotrain.engine import load_weights
 from turbotrain.errors import UserError
 from turbotrain.visualization import save_figure
 

@@ -19,9 +19,9 @@ sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from turbotrain.commands import run_tool
 from turbotrain.datasets import CLASS_MAPS, MODES
 from turbotrain.engine.dataset_config import dataset_config
-from turbotrain.engine.launch import run_tool
 from turbotrain.errors import UserError
 from turbotrain.evaluation import (
     PROTOCOLS,

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
+from turbotrain.commands import run_tool
 from turbotrain.datasets import CLASS_MAPS, MODES
 from turbotrain.engine.dataset_config import dataset_config
-from turbotrain.engine.launch import run_tool
 from turbotrain.errors import UserError
 from turbotrain.evaluation.motion_models import MOTION_MODELS, Tracks
 from turbotrain.report.scoring import open_dataset

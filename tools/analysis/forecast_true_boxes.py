@@ -22,8 +22,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from tools.analysis.forecast_bounds import HIT, rows_by_class_and_speed
+from turbotrain.commands import add_common_arguments, load_config, run_tool
 from turbotrain.engine import load_weights
-from turbotrain.engine.launch import add_common_arguments, load_config, run_tool
 from turbotrain.errors import UserError
 from turbotrain.whole_file import write_whole
 

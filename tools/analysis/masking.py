@@ -19,8 +19,8 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from turbotrain.engine.launch import run_tool
-from turbotrain.models.masking import CloudLayout
+from turbotrain.commands import run_tool
+from turbotrain.pretraining.masking import CloudLayout
 from turbotrain.structures import VEHICLE
 from turbotrain.visualization import AgentView, save_figure
 from turbotrain.visualization.clouds import cloud_image

@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from turbotrain.balancing import ConflictSuppressingOptimWrapper
-from turbotrain.engine.launch import run_tool
+from turbotrain.commands import run_tool
 from turbotrain.visualization import save_figure
 
 STARTS = ((-1.6, 0.0), (-0.2, -1.0), (1.5, 0.5))

@@ -26,7 +26,7 @@ from mmengine.config import Config, DictAction
 
 from tools.benchmark.budget import train_only
 from tools.benchmark.circumstances import circumstances
-from turbotrain.engine.launch import only_dataset
+from turbotrain.commands import only_dataset
 
 MOMENTS = ('training', 'writing', 'starting')
 CHAIN = 5  # kills of one run, at most

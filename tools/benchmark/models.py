@@ -38,8 +38,8 @@ from tools.benchmark.zoo import (
     method_configs,
     write_zoo,
 )
+from turbotrain.commands import read_config
 from turbotrain.datasets import MODES
-from turbotrain.engine.launch import read_config
 from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
@@ -222,7 +222,6 @@ def train_and_test(args: argparse.Namespace) -> dict:
 def profile(args: argparse.Namespace) -> dict:
     """Measure the modules; milliseconds with 8 agents over those with one, by module."""
     import turbotrain.plugin  # noqa: F401 - registers everything
-
     from tools.benchmark.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
 
     configs, measured = method_configs(mini=True), {}

@@ -32,10 +32,10 @@ from mmengine.runner import Runner
 
 from tools.benchmark.memory import peak_megabytes
 from tools.benchmark.module_costs import agents_in_one_place
-from turbotrain.models import BEVCellMasking, MaskedPretrainer
-from turbotrain.models.detectors.masked_batch import MaskedBatch
-from turbotrain.models.heads.chamfer import chamfer_distance
-from turbotrain.models.masking import CloudLayout, MaskedClouds
+from turbotrain.pretraining import BEVCellMasking, MaskedPretrainer
+from turbotrain.pretraining.chamfer import chamfer_distance
+from turbotrain.pretraining.masked_batch import MaskedBatch
+from turbotrain.pretraining.masking import CloudLayout, MaskedClouds
 
 CONFIGS = ROOT / 'configs/turbotrain'
 TRUNKS = dict(dense='pretrain_mini_v2xpnp.py', sparse='pretrain_mini_v2xpnp_sparse.py')

@@ -24,7 +24,7 @@ from tools.benchmark.budget import train_for, train_for_epochs
 from tools.benchmark.circumstances import circumstances
 from tools.benchmark.commands import CommandError, Jobs, training_log
 from tools.benchmark.energy import EnergyMeter
-from turbotrain.engine.launch import need, read_config
+from turbotrain.commands import need, read_config
 from turbotrain.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]

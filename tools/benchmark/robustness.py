@@ -29,13 +29,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
 from tools.benchmark.pages import markdown_table, number
-from turbotrain.engine import load_weights
-from turbotrain.engine.launch import (
+from turbotrain.commands import (
     add_common_arguments,
     load_config,
     only_dataset,
     run_tool,
 )
+from turbotrain.engine import load_weights
 from turbotrain.errors import UserError
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole

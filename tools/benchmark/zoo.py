@@ -46,8 +46,9 @@ def method_configs(mini: bool = False, root: Path = ROOT) -> dict[str, Path]:
 def count_parameters(cfg: Config) -> int:
     """How many values training changes."""
     # Only here, as it takes many seconds.
-    import turbotrain.plugin  # noqa: F401 - registers everything
     from mmdet3d.registry import MODELS
+
+    import turbotrain.plugin  # noqa: F401 - registers everything
 
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         model = MODELS.build(cfg.model)

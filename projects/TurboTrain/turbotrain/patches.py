@@ -1,12 +1,13 @@
-"""All that is changed in other people's libraries; parts that need mmdet3d import this first."""
+"""What is changed in other people's libraries; parts that need mmdet3d import this first.
+
+One change more is made by ``plugin.py``: mmengine's reading of checkpoint files.
+"""
 
 import sys
 import warnings
-from typing import Any
 
 import numpy as np
 import torch
-from mmengine.runner import CheckpointLoader
 
 # spconv 2.3.6, which mmdet3d imports, uses names that today's torch warns of at every start.
 warnings.filterwarnings('ignore', category=FutureWarning, module='spconv')
@@ -20,12 +21,3 @@ if not torch.cuda.is_available() and 'spconv.algo' not in sys.modules:
     import spconv.core
 
     spconv.core.ALL_NATIVE_PARAMS = spconv.core.ALL_IMPGEMM_PARAMS = ()
-
-
-# Checkpoint files are looked at before torch reads them. The name is what mmengine logs.
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any) -> dict:
-    """What mmengine calls for a path without a scheme."""
-    from .engine.checkpoint import read_checkpoint
-
-    return read_checkpoint(filename, map_location)

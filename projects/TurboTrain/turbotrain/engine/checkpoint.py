@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running anything they hold.
 
-Importing this module makes mmengine load local checkpoints by :func:`read_checkpoint`, and gives it
-the storage backend ``durable``.
+Importing this module gives mmengine the storage backend ``durable``.
 """
 
 import os

@@ -5,9 +5,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..datasets import load_infos
-from .launch import ROOT
 
 __all__ = ['dataset_config']
+
+_CONFIGS = Path(__file__).resolve().parents[4] / 'configs/_base_/datasets'
 
 
 def dataset_config(infos: Path) -> Config:
@@ -20,6 +21,6 @@ def dataset_config(infos: Path) -> Config:
         DataFileError: the file is missing, damaged or of another version.
     """
     dataset = str(load_infos(str(infos)).dataset)
-    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/{dataset}.py')
+    cfg = Config.fromfile(_CONFIGS / f'{dataset}.py')
     cfg.test_dataloader.dataset.update(data_root=str(infos.parent), ann_file=infos.name)
     return cfg

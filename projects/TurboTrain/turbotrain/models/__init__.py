@@ -7,7 +7,6 @@ from .detectors import (
     CooperativeDetector,
     DistilledCooperativeDetector,
     LateFusionDetector,
-    MaskedPretrainer,
 )
 from .encoders import DensePillarEncoder, PortableSparseEncoder, SparsePillarEncoder
 from .fusion_necks import (
@@ -23,22 +22,13 @@ from .fusion_necks import (
     V2XViTFusion,
     Where2commFusion,
 )
-from .heads import MaskedReconstructionHead, ReconstructionTarget, TrajectoryHead, VelocityHead
+from .heads import TrajectoryHead, VelocityHead
 from .map_encoder import (
     VectorMapAttention,
     VectorMapNeck,
     VectorMaps,
     nearest_polylines,
     stack_maps,
-)
-from .masking import (
-    BaseMasking,
-    BEVCellCoMasking,
-    BEVCellMasking,
-    CloudLayout,
-    MixedMasking,
-    WholeAgentMasking,
-    WholeFrameMasking,
 )
 from .temporal_necks import (
     BaseTemporalNeck,
@@ -50,12 +40,8 @@ from .warping import warp_bev, warp_by_flow
 
 __all__ = [
     'AttFuseFusion',
-    'BEVCellCoMasking',
-    'BEVCellMasking',
     'BaseFusionNeck',
-    'BaseMasking',
     'BaseTemporalNeck',
-    'CloudLayout',
     'CoBEVFlowFusion',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',
@@ -68,12 +54,8 @@ __all__ = [
     'FlowTemporalNeck',
     'HeterogeneousAttentionFusion',
     'LateFusionDetector',
-    'MaskedPretrainer',
-    'MaskedReconstructionHead',
-    'MixedMasking',
     'PortableSparseEncoder',
     'PrincipalCompression',
-    'ReconstructionTarget',
     'RecurrentTemporalNeck',
     'SparsePillarEncoder',
     'TemporalAttentionNeck',
@@ -85,8 +67,6 @@ __all__ = [
     'VectorMapNeck',
     'VectorMaps',
     'VelocityHead',
-    'WholeAgentMasking',
-    'WholeFrameMasking',
     'Where2commFusion',
     'nearest_polylines',
     'stack_maps',

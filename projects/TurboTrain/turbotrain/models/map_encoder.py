@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..errors import SettingError
 from .box_motion import to_axes
-from .masked_softmax import masked_softmax
+from .layers.masked_softmax import masked_softmax
 from .warping import cell_centres
 
 __all__ = ['VectorMapAttention', 'VectorMapNeck', 'VectorMaps', 'nearest_polylines', 'stack_maps']

@@ -3,7 +3,7 @@
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
-from ..masked_softmax import masked_softmax
+from ..layers.masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
 __all__ = ['AttFuseFusion']

@@ -5,7 +5,7 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..masked_softmax import masked_softmax
+from ..layers.masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
 __all__ = ['DiscoNetFusion']

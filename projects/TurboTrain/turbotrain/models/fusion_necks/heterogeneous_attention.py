@@ -4,8 +4,8 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..heterogeneous_attention import HeterogeneousAttention
-from ..map_layers import map_feed_forward
+from ..layers.heterogeneous_attention import HeterogeneousAttention
+from ..layers.map_layers import map_feed_forward
 from .base import BaseFusionNeck
 
 __all__ = ['HeterogeneousAttentionFusion']

@@ -4,7 +4,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import SettingError
-from ..conv_gru import ConvGRUCell
+from ..layers.conv_gru import ConvGRUCell
 from .base import BaseFusionNeck
 
 __all__ = ['V2VNetFusion']

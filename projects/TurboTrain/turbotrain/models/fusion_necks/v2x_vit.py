@@ -7,9 +7,9 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import SettingError
-from ..heterogeneous_attention import HeterogeneousAttention
-from ..map_layers import MapLayerNorm, MapLinear
-from ..window_attention import MultiScaleWindowAttention
+from ..layers.heterogeneous_attention import HeterogeneousAttention
+from ..layers.map_layers import MapLayerNorm, MapLinear
+from ..layers.window_attention import MultiScaleWindowAttention
 from .base import BaseFusionNeck
 
 __all__ = ['V2XViTFusion']

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..map_layers import MapLayerNorm
-from ..window_attention import MultiScaleWindowAttention
+from ..layers.map_layers import MapLayerNorm
+from ..layers.window_attention import MultiScaleWindowAttention
 from .heterogeneous_attention import HeterogeneousAttentionFusion
 
 __all__ = ['V2XPnPFusion']

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
-from ..map_layers import map_feed_forward
-from ..masked_softmax import masked_softmax
+from ..layers.map_layers import map_feed_forward
+from ..layers.masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
 __all__ = ['Where2commFusion']

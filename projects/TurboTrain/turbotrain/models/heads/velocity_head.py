@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
-from ..matching import StepMatcher
 from ..occupancy import OccupancyGrid, OccupancyMaps, likeness
-from ..squares import WAYS, SquareReader, middle, turned, turned_vectors
+from .matching import StepMatcher
+from .squares import WAYS, SquareReader, middle, turned, turned_vectors
 
 __all__ = ['Motion', 'VelocityHead']
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import SettingError
-from ..map_layers import MapConv, map_feed_forward, map_rows
-from ..masked_softmax import masked_softmax
+from ..layers.map_layers import MapConv, map_feed_forward, map_rows
+from ..layers.masked_softmax import masked_softmax
 from .base import BaseTemporalNeck
 
 __all__ = ['TemporalAttentionNeck']

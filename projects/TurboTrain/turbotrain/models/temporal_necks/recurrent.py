@@ -3,7 +3,7 @@
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ..conv_gru import ConvGRUCell
+from ..layers.conv_gru import ConvGRUCell
 from .base import BaseTemporalNeck
 
 __all__ = ['RecurrentTemporalNeck']

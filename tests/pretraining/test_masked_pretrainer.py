@@ -10,7 +10,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
 from tests.models.test_masking import STRATEGIES, records
-from turbotrain.models.detectors.masked_batch import MaskedBatch
+from turbotrain.pretraining.masked_batch import MaskedBatch
 
 CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
 FRAMES = 2

@@ -9,10 +9,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...errors import SettingError
-from ..ground import ground_grid, heights_above_ground
-from ..warping import cells_at
+from ..errors import SettingError
+from ..models.warping import cells_at
 from .chamfer import NORMS, chamfer_distance, group_by_cell
+from .ground import ground_grid, heights_above_ground
 
 __all__ = ['MaskedReconstructionHead', 'ReconstructionTarget']
 

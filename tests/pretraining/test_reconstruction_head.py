@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tools.benchmark.memory import peak_megabytes
-from turbotrain.models import MaskedReconstructionHead, ReconstructionTarget
-from turbotrain.models.heads.chamfer import chamfer_distance, group_by_cell
+from turbotrain.pretraining import MaskedReconstructionHead, ReconstructionTarget
+from turbotrain.pretraining.chamfer import chamfer_distance, group_by_cell
 
 RANGE = [-4.0, -2.0, -3.0, 4.0, 2.0, 1.0]
 

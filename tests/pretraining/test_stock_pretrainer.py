@@ -13,8 +13,8 @@ from mmengine.config import Config, ConfigDict
 from tests.engine.test_stock_pretraining import DETECTORS, MIXED
 from tests.stock_models import mvxnet, pv_rcnn, stock
 from turbotrain.models import PortableSparseEncoder
-from turbotrain.models.detectors.masked_batch import MaskedBatch
-from turbotrain.models.detectors.stock import first_map
+from turbotrain.pretraining.masked_batch import MaskedBatch
+from turbotrain.pretraining.stock import first_map
 
 
 def build(name: str, **changes) -> torch.nn.Module:

@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 from tests.models.test_benchmark import infos, open_split
-from tests.models.test_masked_pretrainer import CONFIG
-from turbotrain.models.ground import ground_grid, heights_above_ground
+from tests.pretraining.test_masked_pretrainer import CONFIG
+from turbotrain.pretraining.ground import ground_grid, heights_above_ground
 
 __all__ = ['infos']
 RANGE = [-48.0, -24.0, -20.0, 48.0, 24.0, 20.0]

@@ -6,7 +6,7 @@ from mmdet3d.models import Base3DDetector, MVXTwoStageDetector
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from ...errors import SettingError
+from ..errors import SettingError
 
 __all__ = [
     'first_map',

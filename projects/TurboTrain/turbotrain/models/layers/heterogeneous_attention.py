@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingError
+from ...errors import SettingError
 from .map_layers import map_rows
 from .masked_softmax import masked_softmax
 

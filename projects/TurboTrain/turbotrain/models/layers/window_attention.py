@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import SettingError
+from ...errors import SettingError
 from .map_layers import MapLinear
 
 __all__ = ['MultiScaleWindowAttention', 'WindowAttention']

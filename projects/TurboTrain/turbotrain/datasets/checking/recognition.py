@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .readers import (
+from ..readers import (
     DIALECTS,
     AgentFrame,
     DataFileError,
@@ -15,7 +15,7 @@ from .readers import (
     resolve_dialect,
     scan_scenario,
 )
-from .readers.yaml_loader import load_yaml
+from ..readers.yaml_loader import load_yaml
 
 __all__ = ['contradiction', 'recognise_dataset']
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .warping import cells_at
+from ..models.warping import cells_at
 
 __all__ = ['ground_grid', 'heights_above_ground']
 

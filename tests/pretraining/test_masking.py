@@ -5,13 +5,12 @@ import pytest
 import torch
 from mmdet3d.registry import MODELS
 
-from turbotrain.models import (
+from turbotrain.models import DensePillarEncoder, SparsePillarEncoder
+from turbotrain.pretraining import (
     BEVCellCoMasking,
     BEVCellMasking,
     CloudLayout,
-    DensePillarEncoder,
     MixedMasking,
-    SparsePillarEncoder,
     WholeAgentMasking,
     WholeFrameMasking,
 )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ignore_list import IgnoreList
-from .readers import AgentFrame, Annotation, resolve_dialect
+from ..ignore_list import IgnoreList
+from ..readers import AgentFrame, Annotation, resolve_dialect
 
 __all__ = [
     'CheckOptions',

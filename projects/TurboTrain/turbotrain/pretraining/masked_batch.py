@@ -6,10 +6,10 @@ import torch
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
-from ...errors import SettingError
-from ..heads.reconstruction_head import ReconstructionTarget
-from ..masking import BaseMasking, CloudLayout
-from ..warping import cell_centres
+from ..errors import SettingError
+from ..models.warping import cell_centres
+from .masking import BaseMasking, CloudLayout
+from .reconstruction_head import ReconstructionTarget
 
 __all__ = ['MaskedBatch']
 

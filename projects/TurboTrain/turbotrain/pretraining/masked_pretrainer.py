@@ -10,10 +10,10 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
-from ...errors import SettingError
-from ..map_layers import map_rows
-from ..ranges import refuse_other_ranges
-from .late_fusion_detector import LateFusionDetector
+from ..errors import SettingError
+from ..models.detectors.late_fusion_detector import LateFusionDetector
+from ..models.layers.map_layers import map_rows
+from ..models.ranges import refuse_other_ranges
 from .masked_batch import MaskedBatch
 from .stock import (
     first_map,

@@ -6,18 +6,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from .agreement import Sight
-from .misfits import check_fit
-from .plausibility import (
-    CheckOptions,
-    Found,
-    check_agents,
-    check_boxes,
-    check_labels,
-    check_tracks,
-    spread,
-)
-from .readers import (
+from ..readers import (
     AGENT,
     CLOUD_SUFFIXES,
     AgentFrame,
@@ -28,6 +17,17 @@ from .readers import (
     read_point_cloud,
     resolve_dialect,
     scan_scenario,
+)
+from .agreement import Sight
+from .misfits import check_fit
+from .plausibility import (
+    CheckOptions,
+    Found,
+    check_agents,
+    check_boxes,
+    check_labels,
+    check_tracks,
+    spread,
 )
 from .recognition import contradiction
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..structures import (
+from ...structures import (
     boxes_from_world,
     invert_rigid,
     matrix_to_pose,
@@ -20,7 +20,7 @@ from ..structures import (
     transform_points,
     yaw_of,
 )
-from .readers import Annotation
+from ..readers import Annotation
 
 __all__ = [
     'NEAR',

@@ -9,10 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from ..workers import worker_pool
-from .ignore_list import IgnoreList
-from .plausibility import CheckOptions, spread
-from .readers import (
+from ...workers import worker_pool
+from ..ignore_list import IgnoreList
+from ..readers import (
     DataFileError,
     list_folder,
     list_scenarios,
@@ -20,6 +19,7 @@ from .readers import (
     read_vector_map,
     scan_scenario,
 )
+from .plausibility import CheckOptions, spread
 from .scenario_checks import OTHER_DATASET, Finding, Scenario, check_scenario, sampled
 
 __all__ = [

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ..readers import DIALECTS, Annotation, Dialect, resolve_dialect
 from .agreement import (
     NEAR,
     BestPose,
@@ -17,7 +18,6 @@ from .agreement import (
     other_readings,
 )
 from .plausibility import Found, Good
-from .readers import DIALECTS, Annotation, Dialect, resolve_dialect
 
 __all__ = ['check_fit']
 

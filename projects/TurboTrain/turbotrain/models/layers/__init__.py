@@ -1,0 +1,1 @@
+"""What several necks are made of."""

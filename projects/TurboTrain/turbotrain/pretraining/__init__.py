@@ -1,0 +1,26 @@
+"""Stage 1: pretraining of a detector's trunk by masked reconstruction."""
+
+from .masked_pretrainer import MaskedPretrainer
+from .masking import (
+    BaseMasking,
+    BEVCellCoMasking,
+    BEVCellMasking,
+    CloudLayout,
+    MixedMasking,
+    WholeAgentMasking,
+    WholeFrameMasking,
+)
+from .reconstruction_head import MaskedReconstructionHead, ReconstructionTarget
+
+__all__ = [
+    'BEVCellCoMasking',
+    'BEVCellMasking',
+    'BaseMasking',
+    'CloudLayout',
+    'MaskedPretrainer',
+    'MaskedReconstructionHead',
+    'MixedMasking',
+    'ReconstructionTarget',
+    'WholeAgentMasking',
+    'WholeFrameMasking',
+]
