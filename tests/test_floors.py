@@ -17,6 +17,7 @@ FLOORS = (
     {'engine'},
     {'plugin', 'report'},
     {'commands'},
+    {'recipes'},
 )
 
 

@@ -10,11 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from tools.benchmark.recipes import Run, add_arguments, run_all, settings_of
 from turbotrain.commands import run_tool
+from turbotrain.recipes.stages import Run, add_arguments, run_all, settings_of
 from turbotrain.whole_file import write_whole
 
 

@@ -604,7 +604,7 @@ def test_bin_clouds_come_before_pcd_ones_and_intensity_is_zeroed_on_demand(make_
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
     """What a process adds of its own while it reads 2,000 samples, of 100,000 and of 1,000."""
-    script = Path(__file__).parents[2] / 'tools/benchmark/loading.py'
+    script = Path(__file__).parents[2] / 'tools/costs/loading.py'
     done = subprocess.run(
         [sys.executable, script, '--memory-only'], cwd=tmp_path, text=True, check=False,
         capture_output=True, timeout=300,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.benchmark.loading import synthetic_infos
+from tools.costs.loading import synthetic_infos
 from turbotrain.datasets import V2XPnPDataset, save_infos
 from turbotrain.datasets.readers import DataFileError
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.engine.small_runs import Numbers, build, end_of, free_port, start
-from tools.benchmark.kill_resume import end_of as saved_end_of
-from tools.benchmark.kill_resume import same, unfinished
+from tools.endurance.kill_resume import end_of as saved_end_of
+from tools.endurance.kill_resume import same, unfinished
 from turbotrain.engine import newest_checkpoint
 
 SLOW = 0.02  # seconds a sample takes to load, so that there is time to be killed

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.benchmark.memory import peak_megabytes
+from tools.costs.memory import peak_megabytes
 from turbotrain.pretraining import MaskedReconstructionHead, ReconstructionTarget
 from turbotrain.pretraining.chamfer import chamfer_distance, group_by_cell
 

@@ -12,7 +12,7 @@ MINI = ROOT / 'configs/benchmark/mini'
 
 @pytest.fixture
 def module_costs(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / 'tools/benchmark')
+    monkeypatch.syspath_prepend(ROOT / 'tools/costs')
     module = importlib.import_module('module_costs')
     monkeypatch.setattr(module, 'POINTS', 500)
     return module.module_costs

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.benchmark.recipes import Settings, recipe_paths, stages_of
 from turbotrain.datasets import build_infos, save_infos
+from turbotrain.recipes.stages import Settings, recipe_paths, stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,12 +23,12 @@ def data_root(tiny_set, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def efficiency() -> dict:
-    return runpy.run_path(str(ROOT / 'tools/benchmark/label_efficiency.py'))
+    return runpy.run_path(str(ROOT / 'tools/studies/label_efficiency.py'))
 
 
 @pytest.fixture(scope='module')
 def cost() -> dict:
-    return runpy.run_path(str(ROOT / 'tools/benchmark/pretraining.py'))
+    return runpy.run_path(str(ROOT / 'tools/costs/pretraining.py'))
 
 
 class Moments:

@@ -15,9 +15,14 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from tools.benchmark import energy, figure1, label_efficiency, results
+from tools.benchmark import results
 from tools.benchmark.pages import replace_table
-from tools.benchmark.recipes import (
+from tools.benchmark.results import summary
+from tools.costs.step_times import Step
+from tools.studies import figure1, label_efficiency
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.recipes import energy
+from turbotrain.recipes.stages import (
     ROOT,
     Run,
     Settings,
@@ -27,9 +32,6 @@ from tools.benchmark.recipes import (
     settings_of,
     stages_of,
 )
-from tools.benchmark.results import summary
-from tools.benchmark.step_times import Step
-from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 
 RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
 UNUSED = Settings(Path('unused'))
@@ -249,12 +251,12 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
 
 def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
     """The working directory is another one by the time that they are kept."""
-    tool = str(ROOT / 'tools/benchmark/figure1.py')
+    tool = str(ROOT / 'tools/studies/figure1.py')
     monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
     monkeypatch.setattr(sys, 'argv', ['../elsewhere/figure1.py', '--seeds', '0'])
     results.save('recipes', {}, '', tmp_path / 'found.json')
     about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
-    assert about['command'] == 'python tools/benchmark/figure1.py --seeds 0'
+    assert about['command'] == 'python tools/studies/figure1.py --seeds 0'
 
 
 def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tools.benchmark.soak import MIN_SAMPLES, TOLERANCE, drift
+from tools.endurance.soak import MIN_SAMPLES, TOLERANCE, drift
 
 
 def memory(samples: int, growth: float = 0.0) -> np.ndarray:

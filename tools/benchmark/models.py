@@ -27,9 +27,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.config import Config
 
-from tools.benchmark.budget import train_for
-from tools.benchmark.circumstances import circumstances
-from tools.benchmark.commands import CommandError, Jobs, training_log
 from tools.benchmark.pages import ALONE, benchmark_page, costs_tables, gains, results_table
 from tools.benchmark.zoo import (
     RESULTS,
@@ -40,6 +37,9 @@ from tools.benchmark.zoo import (
 )
 from turbotrain.commands import read_config
 from turbotrain.datasets import MODES
+from turbotrain.recipes.budget import train_for
+from turbotrain.recipes.circumstances import circumstances
+from turbotrain.recipes.processes import CommandError, Jobs, training_log
 from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
@@ -222,7 +222,7 @@ def train_and_test(args: argparse.Namespace) -> dict:
 def profile(args: argparse.Namespace) -> dict:
     """Measure the modules; milliseconds with 8 agents over those with one, by module."""
     import turbotrain.plugin  # noqa: F401 - registers everything
-    from tools.benchmark.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
+    from tools.costs.module_costs import AGENTS, FRAMES, OBJECTS, POINTS, module_costs
 
     configs, measured = method_configs(mini=True), {}
     for method in args.methods or ['v2xpnp']:

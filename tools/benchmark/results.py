@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tools.benchmark.circumstances import circumstances
 from tools.benchmark.pages import replace_table
-from tools.benchmark.recipes import ROOT
+from turbotrain.recipes.circumstances import circumstances
+from turbotrain.recipes.stages import ROOT
 from turbotrain.whole_file import write_whole
 
 RESULTS, PAGE = ROOT / 'docs/results.json', ROOT / 'docs/results.md'

@@ -1,6 +1,6 @@
 """A training of the code in the working directory, a step on request; see ``step_times.py``.
 
-``python -m tools.benchmark.step_worker CONFIG FOLDER``: FOLDER holds ``batches.pickle``, and
+``python -m tools.costs.step_worker CONFIG FOLDER``: FOLDER holds ``batches.pickle``, and
 ``weights.pt`` or the place for it. Each line of the input is a command, each answer a line of JSON.
 """
 
@@ -25,7 +25,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from tools.benchmark.memory import peak_megabytes
+from tools.costs.memory import peak_megabytes
 
 # Commits of before 2026-11-29 know the package by its other name alone.
 engine = importlib.import_module(

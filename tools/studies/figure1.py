@@ -1,4 +1,4 @@
-"""The paper's Figure 1 on the mini set: ``python tools/benchmark/figure1.py``.
+"""The paper's Figure 1 on the mini set: ``python tools/studies/figure1.py``.
 
 Runs all recipes of ``configs/recipes/mini`` with three seeds, in budgets proportional to the
 paper's 45 and 120 epochs, measures the step of each kind of stage, and writes
@@ -16,9 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
-from tools.benchmark.figure1_drawing import draw, epa_over_time
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.recipes import (
+from tools.benchmark.results import RESULTS, cell, save, summary
+from tools.costs.step_times import step_seconds
+from tools.studies.figure1_drawing import draw, epa_over_time
+from turbotrain.recipes.stages import (
     Run,
     add_comparison_arguments,
     recipe_paths,
@@ -26,8 +28,6 @@ from tools.benchmark.recipes import (
     settings_of,
     stages_of,
 )
-from tools.benchmark.results import RESULTS, cell, save, summary
-from tools.benchmark.step_times import step_seconds
 
 ORDER = (
     'one-time_sa-mf', 'one-time_ma-sf', 'one-time_ma-mf', 'manual',

@@ -1,4 +1,4 @@
-"""What balancing costs: ``python tools/benchmark/balancing.py`` (on the mini set).
+"""What balancing costs: ``python tools/costs/balancing.py`` (on the mini set).
 
 Training steps of a plain OptimWrapper, of TorchJD's ``mtl_backward`` with PCGrad, and of ours by
 level and schedule. In every round each takes one step on the same batch, in an order drawn anew, so
@@ -36,7 +36,7 @@ from torch import nn
 from torchjd.aggregation import PCGrad
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from tools.benchmark.memory import peak_megabytes
+from tools.costs.memory import peak_megabytes
 from turbotrain.balancing import (
     ConflictSuppressingOptimWrapper,
     PeriodicSchedule,

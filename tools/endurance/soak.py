@@ -1,6 +1,6 @@
 """Train for hours and watch the memory of the main process and of each data worker.
 
-``python tools/benchmark/soak.py --hours 2`` trains a config over and over its epochs. A sample
+``python tools/endurance/soak.py --hours 2`` trains a config over and over its epochs. A sample
 falls anywhere into a step, whose activations come and go, so that medians are compared: the time is
 cut in twenty, and a process is flat when the medians of the last eighteen stay within 3 % of
 theirs. ``samples.json`` in the work dir has all samples.
@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 import numpy as np
 from mmengine.config import Config, DictAction
 
-from tools.benchmark.budget import train_only
-from tools.benchmark.circumstances import circumstances
+from turbotrain.recipes.budget import train_only
+from turbotrain.recipes.circumstances import circumstances
 
 WINDOWS, WARM_UP, TOLERANCE = 20, 2, 0.03
 MIN_SAMPLES = 3 * WINDOWS

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from turbotrain.report.scalars import Scalars, read_scalars
+from ..commands import ROOT
+from ..report.scalars import Scalars, read_scalars
 
 __all__ = ['CommandError', 'Jobs', 'training_log']
 
-ROOT = Path(__file__).resolve().parents[2]
 Item, Result = TypeVar('Item'), TypeVar('Result')
 
 

@@ -1,4 +1,4 @@
-"""How few labels do: ``python tools/benchmark/label_efficiency.py`` (on the midi set).
+"""How few labels do: ``python tools/studies/label_efficiency.py`` (on the midi set).
 
 Fine-tunes on the labels of one scenario and of 5, 10, 20, 50 and 100 % of all training scenarios,
 from pretrained weights and from scratch, with several seeds, tests each and draws what they reach
@@ -31,8 +31,10 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from tools.benchmark.circumstances import circumstances
-from tools.benchmark.recipes import (
+from tools.benchmark.results import spread
+from turbotrain.datasets import V2XPnPDataset
+from turbotrain.recipes.circumstances import circumstances
+from turbotrain.recipes.stages import (
     RECIPES,
     Change,
     Run,
@@ -40,8 +42,6 @@ from tools.benchmark.recipes import (
     run_all,
     settings_of,
 )
-from tools.benchmark.results import spread
-from turbotrain.datasets import V2XPnPDataset
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
 

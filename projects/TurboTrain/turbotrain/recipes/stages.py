@@ -20,14 +20,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from tools.benchmark.budget import train_for, train_for_epochs
-from tools.benchmark.circumstances import circumstances
-from tools.benchmark.commands import CommandError, Jobs, training_log
-from tools.benchmark.energy import EnergyMeter
-from turbotrain.commands import need, read_config
-from turbotrain.whole_file import write_whole
+from ..commands import ROOT, need, read_config
+from ..whole_file import write_whole
+from .budget import train_for, train_for_epochs
+from .circumstances import circumstances
+from .energy import EnergyMeter
+from .processes import CommandError, Jobs, training_log
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / 'configs/recipes/mini'
 # Of a config, what measures a training's weights, and what only watches it.
 MEASURING = ('test_cfg', 'test_dataloader', 'test_evaluator')

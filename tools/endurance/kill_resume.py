@@ -1,6 +1,6 @@
 """Kill training at random moments, resume it, and hold its end against an uninterrupted run's.
 
-``python tools/benchmark/kill_resume.py --kills 20`` kills ``tools/train.py`` with SIGKILL while it
+``python tools/endurance/kill_resume.py --kills 20`` kills ``tools/train.py`` with SIGKILL while it
 starts, trains, and writes a checkpoint; of two processes under torchrun it kills one. Then it
 resumes by ``--resume``, and at the end compares weights, optimiser and random states bit for bit.
 """
@@ -24,9 +24,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 import torch
 from mmengine.config import Config, DictAction
 
-from tools.benchmark.budget import train_only
-from tools.benchmark.circumstances import circumstances
 from turbotrain.commands import only_dataset
+from turbotrain.recipes.budget import train_only
+from turbotrain.recipes.circumstances import circumstances
 
 MOMENTS = ('training', 'writing', 'starting')
 CHAIN = 5  # kills of one run, at most

@@ -1,4 +1,4 @@
-"""How fast samples are made: ``python tools/benchmark/loading.py`` (on the mini set).
+"""How fast samples are made: ``python tools/costs/loading.py`` (on the mini set).
 
 One sample (4 agents x 5 frames, all transforms but pasting, packed) against the floor, which is
 ``np.fromfile`` of the same clouds and one matrix product each, and against a loader that parses the

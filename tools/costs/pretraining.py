@@ -1,4 +1,4 @@
-"""What pretraining costs: ``python tools/benchmark/pretraining.py`` (on the mini set).
+"""What pretraining costs: ``python tools/costs/pretraining.py`` (on the mini set).
 
 Whole training steps of mini's pretraining (masking, trunk, losses, backward, optimiser), with the
 points of 70 % of the cells taken out before encoding, and the same steps with everything encoded:
@@ -30,8 +30,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from tools.benchmark.memory import peak_megabytes
-from tools.benchmark.module_costs import agents_in_one_place
+from tools.costs.memory import peak_megabytes
+from tools.costs.module_costs import agents_in_one_place
 from turbotrain.pretraining import BEVCellMasking, MaskedPretrainer
 from turbotrain.pretraining.chamfer import chamfer_distance
 from turbotrain.pretraining.masked_batch import MaskedBatch

@@ -1,4 +1,4 @@
-"""Does it hold for other fusion methods? ``python tools/benchmark/generalisation.py``.
+"""Does it hold for other fusion methods? ``python tools/studies/generalisation.py``.
 
 One-time training from scratch against TurboTrain, with the fusion neck of several methods of the
 benchmark, at the same number of iterations in all; on the mini set. Writes ``docs/results.json``
@@ -18,15 +18,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.recipes import (
+from tools.benchmark.results import RESULTS, cell, save, summary
+from tools.benchmark.zoo import method_configs
+from turbotrain.recipes.stages import (
     Run,
     add_comparison_arguments,
     recipe_paths,
     run_all,
     settings_of,
 )
-from tools.benchmark.results import RESULTS, cell, save, summary
-from tools.benchmark.zoo import method_configs
 
 ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
 METHODS = ('v2xpnp', 'v2xvit', 'f-cooper', 'v2vnet')

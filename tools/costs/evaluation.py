@@ -1,4 +1,4 @@
-"""What average precision costs: ``python tools/benchmark/evaluation.py`` (made-up boxes).
+"""What average precision costs: ``python tools/costs/evaluation.py`` (made-up boxes).
 
 100 frames of 200 detections and 60 objects of one class, at three IoU thresholds and both orders of
 the detections, from boxes to percent; against the loop that peers evaluate with: polygons by

@@ -1,4 +1,4 @@
-"""The full-size configs at work: ``python tools/benchmark/full_size.py``.
+"""The full-size configs at work: ``python tools/costs/full_size.py``.
 
 Trains each kind of stage of the full-size recipes for a few steps, with the real thing's range,
 grid and channels, on the clouds of the simulated mini set. Prints seconds a step, without loading,
@@ -15,10 +15,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.registry import init_default_scope
 
-from tools.benchmark.circumstances import circumstances
-from tools.benchmark.memory import peak_megabytes
-from tools.benchmark.recipes import Settings, stages_of
-from tools.benchmark.step_times import Step, kind_of
+from tools.costs.memory import peak_megabytes
+from tools.costs.step_times import Step, kind_of
+from turbotrain.recipes.circumstances import circumstances
+from turbotrain.recipes.stages import Settings, stages_of
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How long a step of training takes: ``python tools/benchmark/step_times.py`` (on the mini set).
+"""How long a step of training takes: ``python tools/costs/step_times.py`` (on the mini set).
 
 Compares the code as it is with that of an older commit. Both train mini's configs, each by its own
 files, from the weights of the older one, on the same batches and random numbers. They take steps in
@@ -33,8 +33,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from tools.benchmark.circumstances import circumstances
 from turbotrain.engine import keep_freed_memory
+from turbotrain.recipes.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
@@ -119,7 +119,7 @@ class Side:
     def __init__(self, tree: Path, config: str, folder: Path, threads: int) -> None:
         path = os.pathsep.join(map(str, (tree / 'projects/TurboTrain', ROOT)))
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'tools.benchmark.step_worker', config, str(folder)],
+            [sys.executable, '-m', 'tools.costs.step_worker', config, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""Which balancer, and how often? ``python tools/benchmark/aggregators.py``.
+"""Which balancer, and how often? ``python tools/studies/aggregators.py``.
 
 Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, and with
 PCGrad in several schedules; measures a step of each. Writes ``docs/results.json`` and its table in
@@ -17,7 +17,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.pages import markdown_table, number
-from tools.benchmark.recipes import (
+from tools.benchmark.results import RESULTS, cell, save, spread, summary
+from tools.costs.step_times import step_seconds
+from turbotrain.balancing import AGGREGATORS
+from turbotrain.recipes.stages import (
     Run,
     add_comparison_arguments,
     recipe_paths,
@@ -25,9 +28,6 @@ from tools.benchmark.recipes import (
     settings_of,
     stages_of,
 )
-from tools.benchmark.results import RESULTS, cell, save, spread, summary
-from tools.benchmark.step_times import step_seconds
-from turbotrain.balancing import AGGREGATORS
 
 SCHEDULES = {
     'never': dict(type='PeriodicSchedule', free=1, suppress=0),

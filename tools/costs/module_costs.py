@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from tools.benchmark.memory import peak_megabytes
+from tools.costs.memory import peak_megabytes
 from turbotrain.structures import INFRASTRUCTURE, VEHICLE, Agents
 
 AGENTS, FRAMES = (1, 2, 4, 8), (1, 3, 5)
