@@ -17,9 +17,19 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from torch import nn
 
+from turbotrain.datasets.readers import dialects
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ('README.md', 'data/README.md', 'configs/benchmark/README.md')),
+    *(
+        ROOT / name
+        for name in (
+            'README.md',
+            'CONTRIBUTING.md',
+            'data/README.md',
+            'configs/benchmark/README.md',
+        )
+    ),
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 
@@ -34,6 +44,15 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_lines_of_text_have_100_characters_at_most(page):
+    """But for rows of tables, code, and what cannot be broken: a picture, a link, a command."""
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    whole = r'\(?(!?\[[^]]*\]\([^)]*\)|`[^`]*`)\S*'
+    long = [line for line in text.split('\n') if len(line) > 100 and not line.startswith('|')]
+    assert [line for line in long if not re.fullmatch(whole, line)] == []
+
+
 def cases(found: list[tuple[str, str]]) -> list:
     return [pytest.param(code, id=f'{page}-{i}') for i, (page, code) in enumerate(found)]
 
@@ -42,6 +61,7 @@ def cases(found: list[tuple[str, str]]) -> list:
 def test_python_runs(code, tmp_path, monkeypatch):
     # As in a process of its own: no runner has chosen a scope.
     monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+    monkeypatch.setattr(dialects, 'DIALECTS', {**dialects.DIALECTS})
     monkeypatch.chdir(tmp_path)
     # Blocks name configs from the project's root, and may write some.
     shutil.copytree(ROOT / 'configs', 'configs')

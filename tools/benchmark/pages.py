@@ -1,5 +1,6 @@
 """Tables of the benchmark as text: pure functions of what was measured."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 FIGURES = {
@@ -145,7 +146,14 @@ def benchmark_page(results: dict) -> str:
             'detector. Milliseconds (the fastest) / MB allocated at the peak beyond what was there '
             f'before; {setting(profile)}.\n{costs_tables(profile)}'
         )
-    return text
+    return '\n'.join(map(_filled, text.split('\n')))
+
+
+def _filled(line: str) -> str:
+    """A line of a page as lines of at most 100 characters; rows of tables stay."""
+    if line.startswith('|'):
+        return line
+    return textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def setting(run: dict) -> str:
