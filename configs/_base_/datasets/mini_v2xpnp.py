@@ -6,24 +6,20 @@ load = [
     dict(type='LoadCooperativePoints', zero_intensity=True),
     dict(type='LoadVectorMap'),
 ]
-train_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
-    # Roads stay along the anchors, and traffic on the right, in the few steps there are.
-    dict(type='CooperativeGlobalAugmentation', flip_probability=0.0, rotation=0.15),
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='PackCooperativeInputs'),
-]
-test_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
+project = [dict(type='ProjectPointsToEgo')]
+# Roads stay along the anchors, and traffic on the right, in the few steps there are.
+augment = [dict(type='CooperativeGlobalAugmentation', flip_probability=0.0, rotation=0.15)]
+crop = [dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range)]
+crop_at_test = [
     dict(
         type='CooperativeRangeFilter',
         point_cloud_range=point_cloud_range,
         label_range=[-51.2, -25.6, -15.0, 51.2, 25.6, 15.0],
-    ),
-    dict(type='PackCooperativeInputs'),
+    )
 ]
+pack = [dict(type='PackCooperativeInputs')]
+train_pipeline = [*load, *project, *augment, *crop, *pack]
+test_pipeline = [*load, *project, *crop_at_test, *pack]
 train_dataloader = dict(
     batch_size=1,
     num_workers=1,

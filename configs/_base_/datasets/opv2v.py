@@ -6,23 +6,16 @@ class_names = ('vehicle',)
 point_cloud_range = [-140.8, -40.0, -3.0, 140.8, 40.0, 1.0]
 family = dict(data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=7)
 load = [dict(type='LoadCooperativePoints', zero_intensity=False)]
-train_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
-    dict(type='CooperativeGlobalAugmentation'),
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='PackCooperativeInputs'),
-]
-test_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
+crop = [dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range)]
+crop_at_test = [
     dict(
         type='CooperativeRangeFilter',
         point_cloud_range=point_cloud_range,
         label_range=[-140.0, -40.0, -3.0, 140.0, 40.0, 1.0],
-    ),
-    dict(type='PackCooperativeInputs'),
+    )
 ]
+train_pipeline = [*load, *_base_.project, *_base_.augment, *crop, *_base_.pack]
+test_pipeline = [*load, *_base_.project, *crop_at_test, *_base_.pack]
 train_dataloader = dict(
     dataset=dict(**family, ann_file='opv2v_infos_train.npz', mode='v2v', pipeline=train_pipeline)
 )

@@ -7,24 +7,17 @@ class_names = ('vehicle',)
 point_cloud_range = [-102.4, -40.0, -5.0, 102.4, 40.0, 3.0]
 family = dict(data_root=data_root, class_map=class_map, comm_range=70.0, max_agents=2, mode='v2v')
 load = [dict(type='LoadCooperativePoints', zero_intensity=False)]
-train_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
-    dict(type='CooperativeGlobalAugmentation'),
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range, min_corners=2),
-    dict(type='PackCooperativeInputs'),
-]
-test_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
+crop = [dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range, min_corners=2)]
+crop_at_test = [
     dict(
         type='CooperativeRangeFilter',
         point_cloud_range=point_cloud_range,
         label_range=[-100.0, -40.0, -5.0, 100.0, 40.0, 3.0],
         min_corners=2,
-    ),
-    dict(type='PackCooperativeInputs'),
+    )
 ]
+train_pipeline = [*load, *_base_.project, *_base_.augment, *crop, *_base_.pack]
+test_pipeline = [*load, *_base_.project, *crop_at_test, *_base_.pack]
 train_dataloader = dict(
     dataset=dict(
         **family, ann_file='v2v4real_infos_train.npz', ego='random', pipeline=train_pipeline

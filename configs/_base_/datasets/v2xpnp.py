@@ -16,23 +16,19 @@ load = [
     dict(type='LoadCooperativePoints', zero_intensity=True),
     dict(type='LoadVectorMap'),
 ]
-train_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
-    dict(type='CooperativeGlobalAugmentation'),
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range),
-    dict(type='PackCooperativeInputs'),
-]
-test_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
+project = [dict(type='ProjectPointsToEgo')]
+augment = [dict(type='CooperativeGlobalAugmentation')]
+crop = [dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range)]
+crop_at_test = [
     dict(
         type='CooperativeRangeFilter',
         point_cloud_range=point_cloud_range,
         label_range=[-70.4, -40.0, -15.0, 70.4, 40.0, 15.0],
-    ),
-    dict(type='PackCooperativeInputs'),
+    )
 ]
+pack = [dict(type='PackCooperativeInputs')]
+train_pipeline = [*load, *project, *augment, *crop, *pack]
+test_pipeline = [*load, *project, *crop_at_test, *pack]
 
 train_dataloader = dict(
     batch_size=4,  # our choice

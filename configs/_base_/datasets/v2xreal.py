@@ -3,24 +3,17 @@ _base_ = './v2xpnp.py'
 data_root = 'data/v2xreal'
 point_cloud_range = [-102.4, -40.0, -15.0, 102.4, 40.0, 15.0]
 load = [dict(type='LoadCooperativePoints', zero_intensity=True, on_bad_cloud='drop')]
-train_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
-    dict(type='CooperativeGlobalAugmentation'),
-    dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range, min_corners=2),
-    dict(type='PackCooperativeInputs'),
-]
-test_pipeline = [
-    *load,
-    dict(type='ProjectPointsToEgo'),
+crop = [dict(type='CooperativeRangeFilter', point_cloud_range=point_cloud_range, min_corners=2)]
+crop_at_test = [
     dict(
         type='CooperativeRangeFilter',
         point_cloud_range=point_cloud_range,
         label_range=[-100.0, -40.0, -15.0, 100.0, 40.0, 15.0],
         min_corners=2,
-    ),
-    dict(type='PackCooperativeInputs'),
+    )
 ]
+train_pipeline = [*load, *_base_.project, *_base_.augment, *crop, *_base_.pack]
+test_pipeline = [*load, *_base_.project, *crop_at_test, *_base_.pack]
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
