@@ -11,6 +11,7 @@ from types import NoneType
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from .. import plugin  # noqa: F401 - for configs that do not import it
@@ -217,6 +218,9 @@ def _settle_hooks(cfg: Config) -> None:
     mmengine does the latter with its own default hooks only, and stops at others without a word.
     """
     hooks = dict(cfg.get('default_hooks') or {})
+    added = [name for name in _DEFAULT_HOOKS if name not in hooks]
+    if added:
+        print_log(f'hooks that the config does not name are added: {", ".join(added)}', 'current')
     for name, own in _DEFAULT_HOOKS.items():
         hook = hooks.setdefault(name, own)
         if isinstance(hook, dict):
