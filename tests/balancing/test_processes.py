@@ -1,6 +1,5 @@
 """Two real processes: what they end with against stock DistributedDataParallel, and each other."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope='module')
 def results(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp('processes')
-    environment = os.environ | dict(PYTHONPATH=str(ROOT / 'projects/TurboTrain'))
     processes = [
         subprocess.Popen(
             [sys.executable, '-m', 'tests.balancing.two_processes', str(rank),
              str(folder / 'store'), str(folder)],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+import turbotrain.plugin  # noqa: F401 - registers the hooks
 from tests.balancing.toys import (
     ALWAYS,
     MEASURED,
