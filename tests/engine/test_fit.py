@@ -9,7 +9,8 @@ import torch
 from mmengine.config import Config
 
 from tests.engine.small_runs import Gambler, build, end_of
-from turbotrain.commands import _not_resumed, launch
+from turbotrain.commands import launch
+from turbotrain.commands.running import _not_resumed
 from turbotrain.engine import CheckpointError, UserError
 from turbotrain.engine.checkpoint import refuse_misfit
 from turbotrain.engine.run_lock import only_run_in
