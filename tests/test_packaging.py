@@ -99,6 +99,8 @@ def test_one_name_in_one_process(tmp_path):
     code = (
         'import projects.BEVFusion, projects.TurboTrain.turbotrain.plugin\n'
         'from mmdet3d.registry import MODELS\n'
+        'import numpy, projects.TurboTrain.turbotrain.datasets.point_kernels as kernels\n'
+        'kernels.keep_finite(numpy.zeros((2, 4), numpy.float32), 1e3)\n'
         "print(MODELS.get('MaskedPretrainer').__module__.split('.')[0])\n"
         'import turbotrain.balancing'
     )

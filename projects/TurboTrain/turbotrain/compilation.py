@@ -15,6 +15,8 @@ def compiled(function: Callable) -> Callable:
     neither can be written (a read-only installation, used by somebody without a home) each process
     compiles for itself, and one warning says so.
     """
+    # What is kept names its module, which goes by another name in mmdet3d's tree: to each its own.
+    function.__qualname__ = f'{__name__.partition(".")[0]}.{function.__qualname__}'
     try:
         return njit(function, nogil=True, cache=True)
     except RuntimeError:  # numba's: there is no folder for its cache
