@@ -5,18 +5,27 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
+import tools.test
+import tools.train
+import tools.visualize
 from tests.scenes import write_scenario
+from turbotrain.commands import run_tool
 from turbotrain.datasets import build_infos, save_infos
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / 'configs/turbotrain/mini'
 SAMPLES = 6
+ALL_DETECTIONS = (
+    '--cfg-options', 'test_evaluator.forecasting_score_threshold=0.0',
+    'model.test_cfg.score_thr=0.0',
+)  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +65,15 @@ def train(workspace: Path, stage: str, name: str, *words: object, **kwargs) -> s
         sys.executable, ROOT / 'tools/train.py', f'{stage}.py', '--work-dir', name, *words,
         cwd=workspace, **kwargs,
     )  # fmt: skip
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, tool: ModuleType, *words: object, cwd: Path) -> str:
+    """The sentence that a command ends with; in this process, which spares it its imports."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, 'argv', [tool.__name__, *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        run_tool(tool.main)
+    return str(stop.value)
 
 
 def weights(workspace: Path, name: str, rank: int = 0) -> dict[str, torch.Tensor]:
@@ -125,23 +143,29 @@ def test_training_keeps_the_best_weights_and_draws_what_it_does(workspace, finet
     assert list((workspace / 'finetune').glob('*/vis_data/events.out.tfevents*'))
 
 
-def test_a_trunk_that_does_not_match_is_refused(workspace, pretrained):
-    output = train(
-        workspace, 'finetune', 'mismatch', '--cfg-options', f'load_from={pretrained}',
-        'model.fusion_neck.num_convs=5', ok=False,
+def test_a_trunk_that_does_not_match_is_refused(workspace, pretrained, monkeypatch):
+    words = ['finetune.py', '--work-dir', 'mismatch', '--cfg-options', f'load_from={pretrained}']
+    said = refused(
+        monkeypatch, tools.train, *words, 'model.fusion_neck.num_convs=5', cwd=workspace
     )  # fmt: skip
-    assert "of 'fusion_neck' do not match" in output
-    assert 'fusion_neck.convs.4' in output
+    assert "of 'fusion_neck' do not match" in said
+    assert 'fusion_neck.convs.4' in said
 
 
-def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
-    words = [workspace / 'finetune.py', 'finetune/epoch_1.pth']
+@pytest.fixture(scope='module')
+def scored(workspace: Path, finetuned: str) -> dict:
+    """Metrics of all detections, which ``found.jsonl`` keeps."""
     run(
-        sys.executable, ROOT / 'tools/test.py', *words, '--work-dir', 'tested', cwd=workspace
+        sys.executable, ROOT / 'tools/test.py', 'finetune.py', 'finetune/epoch_1.pth',
+        '--work-dir', 'scored', '--predictions', 'found.jsonl', *ALL_DETECTIONS, cwd=workspace,
     )  # fmt: skip
-    metrics = json.loads((workspace / 'tested/metrics.json').read_text())
+    return json.loads((workspace / 'scored/metrics.json').read_text())
+
+
+def test_test_writes_metrics_and_visualize_a_picture(workspace, scored):
+    words = [workspace / 'finetune.py', 'finetune/epoch_1.pth']
     for key in ('AP@0.5/vehicle', 'mAP@0.5', 'AP_frame_order@0.7/truck', 'EPA', 'EPA_stationary'):
-        assert key in metrics
+        assert key in scored
     run(
         sys.executable, ROOT / 'tools/visualize.py', *words, '--index', 2, '--out', 'a.png',
         cwd=workspace,
@@ -155,23 +179,14 @@ def test_test_writes_metrics_and_visualize_a_picture(workspace, finetuned):
     assert (workspace / 'new/a.mp4').read_bytes()[4:8] == b'ftyp'
 
 
-def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
+def test_saved_predictions_score_as_when_they_were_made(workspace, scored):
     """By a command that knows no model: those of test.py, which writes them on the way.
 
     And by two processes, which share seven samples: one of them is there twice.
     """
-    options = [
-        '--cfg-options', 'test_evaluator.forecasting_score_threshold=0.0',
-        'model.test_cfg.score_thr=0.0',
-    ]  # fmt: skip
-    words = ['finetune.py', 'finetune/epoch_1.pth']
     run(
-        sys.executable, ROOT / 'tools/test.py', *words, '--work-dir', 'scored', '--predictions',
-        'found.jsonl', *options, cwd=workspace,
-    )  # fmt: skip
-    run(
-        'bash', ROOT / 'tools/dist_test.sh', *words, 2, '--work-dir', 'shared', '--predictions',
-        'shared.jsonl', *options, cwd=workspace,
+        'bash', ROOT / 'tools/dist_test.sh', 'finetune.py', 'finetune/epoch_1.pth', 2,
+        '--work-dir', 'shared', '--predictions', 'shared.jsonl', *ALL_DETECTIONS, cwd=workspace,
     )  # fmt: skip
     found = (workspace / 'found.jsonl').read_text()
     assert found.count('\n') >= 7 and (workspace / 'shared.jsonl').read_text() == found
@@ -182,10 +197,9 @@ def test_saved_predictions_score_as_when_they_were_made(workspace, finetuned):
     )  # fmt: skip
     assert 'EPA_not_found' in output
     scores = json.loads((workspace / 'scores.json').read_text())
-    expected = json.loads((workspace / 'scored/metrics.json').read_text())
-    np.testing.assert_equal(scores['vip3d'], expected)
-    np.testing.assert_equal(json.loads((workspace / 'shared/metrics.json').read_text()), expected)
-    assert expected['mAP@0.3'] > 0 and expected['ADE'] > 0
+    np.testing.assert_equal(scores['vip3d'], scored)
+    np.testing.assert_equal(json.loads((workspace / 'shared/metrics.json').read_text()), scored)
+    assert scored['mAP@0.3'] > 0 and scored['ADE'] > 0
     assert scores['uniad']['EPA_false_alarms'] > 0
 
 
@@ -204,7 +218,7 @@ def test_conflict_says_in_which_layers_tasks_fight(workspace, finetuned):
     assert (workspace / 'layers.png').read_bytes()[:4] == b'\x89PNG'
 
 
-def test_visualize_draws_a_reconstruction(workspace, pretrained, finetuned):
+def test_visualize_draws_a_reconstruction(workspace, pretrained, finetuned, monkeypatch):
     words = ['--reconstruction', '--index', 3, '--out', 'r.png']
     output = run(
         sys.executable, ROOT / 'tools/visualize.py', 'pretrain.py', pretrained, *words,
@@ -212,11 +226,9 @@ def test_visualize_draws_a_reconstruction(workspace, pretrained, finetuned):
     )  # fmt: skip
     assert 'frame 15, sample 3 of 6' in output
     assert (workspace / 'r.png').read_bytes()[:4] == b'\x89PNG'
-    output = run(
-        sys.executable, ROOT / 'tools/visualize.py', 'finetune.py', 'finetune/epoch_1.pth', *words,
-        cwd=workspace, ok=False,
-    )  # fmt: skip
-    assert '--reconstruction goes with a pretraining config' in output
+    given = ['finetune.py', 'finetune/epoch_1.pth', *words]
+    said = refused(monkeypatch, tools.visualize, *given, cwd=workspace)
+    assert '--reconstruction goes with a pretraining config' in said
 
 
 def test_seeds_make_runs_equal_with_any_number_of_workers(workspace, pretrained, finetuned):
@@ -256,42 +268,41 @@ def test_two_processes_end_with_equal_weights(workspace, pretrained):
     )
 
 
-def test_testing_stage_ones_weights_is_refused(workspace, pretrained):
-    output = run(
-        sys.executable, ROOT / 'tools/test.py', 'finetune.py', pretrained, '--work-dir', 'no',
-        cwd=workspace, ok=False,
-    )  # fmt: skip
-    assert "'bbox_head' do not match the checkpoint" in output.strip().splitlines()[-1]
+def test_testing_stage_ones_weights_is_refused(workspace, pretrained, monkeypatch):
+    words = ['finetune.py', pretrained, '--work-dir', 'no']
+    said = refused(monkeypatch, tools.test, *words, cwd=workspace)
+    assert "'bbox_head' do not match the checkpoint" in said
 
 
-@pytest.mark.parametrize(
-    ('words', 'expected'),
-    [
-        (['--cfg-options', 'load_from=nothing.pth'], 'run the pretrain config first'),
-        (['--resume', 'nothing.pth'], 'there is no checkpoint'),
-        (['--cfg-options', 'data_root=elsewhere'], 'train_dataloader.dataset.data_root'),
-    ],
-)
-def test_mistakes_end_with_a_sentence(workspace, words, expected):
-    output = train(workspace, 'finetune', 'mistake', *words, ok=False)
-    assert expected in output.strip().splitlines()[-1]
+def test_a_mistake_ends_with_a_sentence(workspace):
+    output = train(workspace, 'finetune', 'mistake', '--resume', 'nothing.pth', ok=False)
+    assert 'there is no checkpoint' in output.strip().splitlines()[-1]
     assert 'Traceback' not in output
 
 
-def test_without_data_it_says_what_is_missing_and_how_to_make_it(workspace):
-    output = train(
-        workspace, 'pretrain', 'nodata', '--cfg-options',
-        'train_dataloader.dataset.data_root=/nowhere/at/all', ok=False,
-    )  # fmt: skip
-    last = output.strip().splitlines()[-1]
-    for words in ('/nowhere/at/all', 'tools/simulate.py', 'tools/create_data.py'):
-        assert words in last
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (['load_from=nothing.pth'], ['run the pretrain config first']),
+        (['data_root=elsewhere'], ['train_dataloader.dataset.data_root']),
+        (
+            ['load_from=None', 'train_dataloader.dataset.data_root=/nowhere/at/all'],
+            ['/nowhere/at/all', 'tools/simulate.py', 'tools/create_data.py'],
+        ),
+    ],
+)
+def test_mistakes_end_with_a_sentence(workspace, options, expected, monkeypatch):
+    words = ['finetune.py', '--work-dir', 'mistake', '--cfg-options', *options]
+    said = refused(monkeypatch, tools.train, *words, cwd=workspace)
+    assert '\n' not in said and all(part in said for part in expected)
 
 
-def test_amp_without_an_accelerator_is_refused(workspace):
+def test_amp_without_an_accelerator_is_refused(workspace, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip('there is an accelerator')
-    assert '--amp needs an accelerator' in train(workspace, 'pretrain', 'amp', '--amp', ok=False)
+    words = ['pretrain.py', '--work-dir', 'amp', '--amp']
+    said = refused(monkeypatch, tools.train, *words, cwd=workspace)
+    assert '--amp needs an accelerator' in said
 
 
 def test_create_data_names_the_broken_file(workspace, tmp_path):
