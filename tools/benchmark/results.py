@@ -20,7 +20,7 @@ def spread(values: Iterable[float]) -> tuple[float, float | None]:
     """Mean and standard deviation, which a single value does not have."""
     values = list(values)
     std = statistics.stdev(values) if len(values) > 1 else None
-    return round(statistics.mean(values), 2), None if std is None else round(std, 2)
+    return round(statistics.mean(values), 4), None if std is None else round(std, 4)
 
 
 def summary(measured: Iterable[dict]) -> dict:
