@@ -216,7 +216,7 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
     found = figure1.summarise(runs, ['manual', 'turbotrain'], seconds)
     assert found['manual']['compute'] == 1.0
     assert found['turbotrain']['compute'] == pytest.approx((50 + 100) / (100 + 300))
-    assert found['turbotrain']['epa'] == 22.0 and found['turbotrain']['std']['epa'] == 2.83
+    assert found['turbotrain']['epa'] == 22.0 and found['turbotrain']['std']['epa'] == 2.8284
     assert found['turbotrain']['seeds'] == [0, 1]
     assert '| 2 | 1.000 | 50.0 |' in figure1.table(found)
     # Validations after 10 iterations: manual's last one in S4, TurboTrain's in its second stage.
