@@ -31,9 +31,10 @@ demo: setup ## simulate, pretrain, fine-tune, test and draw, on a small data set
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: setup ## check style and format, as CI does
+lint: setup ## check style, format and types, as CI does
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/shellcheck --external-sources --source-path=SCRIPTDIR tools/*.sh
 
 format: setup ## put the code in the linter's format

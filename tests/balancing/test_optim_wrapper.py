@@ -407,7 +407,7 @@ def test_memory_is_a_row_per_task_where_tasks_share_and_one_copy_elsewhere(monke
     reduce = TaskGradients.reduce
 
     def spy(self):
-        sizes.append(self._buffer.numel())
+        sizes.append(self._held.buffer.numel())
         reduce(self)
 
     monkeypatch.setattr(TaskGradients, 'reduce', spy)
@@ -457,6 +457,38 @@ def test_a_missing_task_is_missing_in_the_scalars_too():
     assert not any(map(math.isnan, hub.get_scalar('train/cosine/detection~prediction').data[0]))
 
 
+class EmptyLists(TwoTasks):
+    """Returns an empty list instead of a loss, as a head without any level does."""
+
+    def forward(self, x, without='', mode='loss'):
+        losses = super().forward(x)
+        if without == 'box':
+            losses['loss_cls_a'] = []
+        elif without:
+            losses |= {name: [] for name in losses if name.startswith(('loss_box', 'loss_cls'))}
+        return losses
+
+
+class MissingLosses(EmptyLists):
+    """Leaves out what is an empty list there."""
+
+    def forward(self, x, without='', mode='loss'):
+        return {
+            k: v for k, v in super().forward(x, without).items() if isinstance(v, torch.Tensor) or v
+        }
+
+
+@pytest.mark.parametrize('level', [{}, FEATURES])
+def test_an_empty_list_of_losses_is_no_loss(level):
+    ours, other = EmptyLists(), MissingLosses()
+    without = ['', 'box', 'detection'].__getitem__
+    found, expected = (
+        train(m, wrapper(m, tasks=TASKS, schedule=ALWAYS, **level), 3, without=without)
+        for m in (ours, other)
+    )
+    assert all(map(torch.equal, found, expected))
+
+
 def test_an_update_of_one_task_measures_no_conflict():
     model = TwoTasks()
     optim_wrapper = wrapper(model, tasks=TASKS, schedule=dict(type='WhenNeededSchedule'))
@@ -476,7 +508,7 @@ def test_rows_are_freed_with_the_gradients(monkeypatch):
     reduce = TaskGradients.reduce
 
     def spy(self):
-        kept.append(StorageWeakRef(self._buffer.untyped_storage()))
+        kept.append(StorageWeakRef(self._held.buffer.untyped_storage()))
         reduce(self)
 
     monkeypatch.setattr(TaskGradients, 'reduce', spy)

@@ -89,3 +89,10 @@ def test_headings():
     assert turned.sum() == 1
     empty = DetectionFrame(NO_BOX, np.zeros(0), np.zeros(0, int), NO_BOX, np.zeros(0, int))
     assert [len(part) for part in heading_errors([empty], 0, 2.0)] == [0, 0]
+
+
+def test_missing_velocities_are_named():
+    with pytest.raises(ValueError, match=r'ForecastFrame\.velocities'):
+        constant_velocity(replace(scene(), velocities=None), 0.5)
+    with pytest.raises(ValueError, match=r'ForecastFrame\.gt_velocities'):
+        true_velocity(replace(scene(), gt_velocities=None), 0.5, 2.0)

@@ -50,7 +50,7 @@ def make_sample(index=0, num=6, forecast=True, seed=None):
 
 
 def evaluate(samples, **kwargs):
-    evaluator = Evaluator(dict(type='mmdet3d.CooperativeMetric', class_names=CLASSES, **kwargs))
+    evaluator = Evaluator(dict(type='CooperativeMetric', class_names=CLASSES, **kwargs))
     for sample in samples:
         evaluator.process(data_samples=[sample])
     return evaluator.evaluate(len(samples))

@@ -292,6 +292,32 @@ def test_every_protocol_adds_up(name):
     assert np.isnan([nothing.ade, nothing.miss_rate, nothing.epa]).all()
 
 
+@pytest.mark.parametrize('name', ['vad', 'uniad'])
+def test_missing_scores_are_named(name):
+    frame = replace(random_forecast(np.random.default_rng(0)), scores=None)
+    assert evaluate_forecasts([frame]).matched > 0, 'the default needs none'
+    with pytest.raises(ValueError, match=r'ForecastFrame\.scores'):
+        evaluate_forecasts([frame], PROTOCOLS[name])
+
+
+def test_missing_mode_scores_are_named():
+    frame = replace(random_forecast(np.random.default_rng(0)), mode_scores=None)
+    with pytest.raises(ValueError, match=r'ForecastFrame\.mode_scores'):
+        likeliest_mode(frame)
+
+
+def test_only_takes_some_predictions_and_some_objects():
+    frame = random_forecast(np.random.default_rng(0))
+    frame = replace(frame, gt_velocities=frame.gt_centers / 2, velocities=frame.centers / 3)
+    some, gt_some = np.arange(0, 11, 2), np.arange(10) > 6
+    found = frame.only(some, gt_some)
+    for name, values in vars(frame).items():
+        rows = gt_some if name.startswith('gt_') else some
+        expected = None if values is None else values[rows]
+        np.testing.assert_equal(getattr(found, name), expected)
+    np.testing.assert_equal(vars(frame.only(some)), vars(frame.only(some, np.arange(10))))
+
+
 def test_unknown_word_in_a_protocol_is_named():
     with pytest.raises(ValueError, match="matching must be one of .*got 'hungarian'"):
         ForecastProtocol(matching='hungarian')

@@ -71,7 +71,7 @@ def make_sample(num, modes=1, forecast=True):
 def test_what_is_written_comes_back_bit_for_bit(tmp_path, modes, forecast):
     samples = [make_sample(num, modes, forecast) for num in (4, 0, 9)]
     path = tmp_path / 'new/a.jsonl'
-    evaluator = Evaluator(dict(type='mmdet3d.PredictionWriter', path=str(path)))
+    evaluator = Evaluator(dict(type='PredictionWriter', path=str(path)))
     evaluator.dataset_meta = dict(classes=CLASSES, step=0.25)
     evaluator.process(data_samples=samples)
     assert evaluator.evaluate(len(samples)) == {}

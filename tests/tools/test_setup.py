@@ -69,7 +69,7 @@ def test_installed_versions_agree_with_requirements(requirement):
 
 def test_linters_and_compiled_packages_are_pinned_exactly():
     pins = {requirement.name: str(requirement.specifier) for requirement in requirements()}
-    for name in ('torch', 'mmcv', 'mmdet', 'mmdet3d', 'mmengine', 'spconv-cu120', 'ruff'):
+    for name in ('torch', 'mmcv', 'mmdet', 'mmdet3d', 'mmengine', 'spconv-cu120', 'ruff', 'mypy'):
         assert re.fullmatch(r'==[\d.]+', pins[name]), f'{name}{pins[name]}'
 
 
@@ -239,6 +239,7 @@ def test_pre_commit_calls_the_linter_that_ci_calls():
     commands = run('make', '--dry-run', 'lint').stdout
     assert 'ruff check .' in commands
     assert 'ruff format --check .' in commands
+    assert 'bin/mypy' in commands
     assert 'shellcheck' in commands
 
 

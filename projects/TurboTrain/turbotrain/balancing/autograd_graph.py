@@ -44,8 +44,9 @@ def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> set[i
     for node in graph_nodes([loss]):
         name = node.name()
         if name == _LEAF:
-            if node.variable in index:
-                found.add(index[node.variable])
+            variable = node.variable  # type: ignore[attr-defined]  # torch's Node does not list it
+            if variable in index:
+                found.add(index[variable])
         elif name == 'CheckpointFunctionBackward':
             raise RuntimeError(
                 'the gradient of a single task cannot be taken through a re-entrant activation '

@@ -50,6 +50,9 @@ class FeatureGradients:
     def __init__(self, num_tasks: int) -> None:
         self.num_tasks = num_tasks
         self._cuts: list[tuple[Tensor, Tensor]] = []
+        self._gradients: list[list[Tensor | None]] = []
+        self._rows: list[Tensor | None] = []
+        self._chained = False
 
     def hook(self, module: nn.Module, inputs: tuple, output: Any) -> Any:
         """Forward hook that cuts."""
@@ -84,30 +87,29 @@ class FeatureGradients:
                 '(a tensor, or lists, tuples or dicts of them): name one that runs when losses are '
                 'computed and whose parameters are trained'
             )
-        live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
+        live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
         # A loss that goes around the cut walks part of the trunk, which has to be there still.
         below = graph_nodes(output for output, _ in self._cuts)
-        keep = not inner_nodes(below).isdisjoint(graph_nodes(losses[k] for k in live))
+        keep = not inner_nodes(below).isdisjoint(graph_nodes(live.values()))
         self._chained = not below.isdisjoint(
             graph_nodes(leaf.view_as(leaf) for _, leaf in self._cuts)
         )
-        self._gradients: list[list[Tensor | None]] = [[None] * self.num_tasks for _ in self._cuts]
-        for k in live:
-            torch.autograd.backward(losses[k], retain_graph=keep or k != live[-1])
+        self._gradients = [[None] * self.num_tasks for _ in self._cuts]
+        for k, loss in live.items():
+            torch.autograd.backward(loss, retain_graph=keep or k != max(live))
             for (_, leaf), gradients in zip(self._cuts, self._gradients, strict=True):
                 gradients[k], leaf.grad = leaf.grad, None
 
     def gram(self) -> Tensor:
         """(K, K) float64 inner products, on the CPU, at outputs that at least two tasks use."""
-        self._rows: list[Tensor | None] = []
+        self._rows = []
         for (_, leaf), gradients in zip(self._cuts, self._gradients, strict=True):
-            used = [k for k, gradient in enumerate(gradients) if gradient is not None]
             rows = None
-            if len(used) > 1:
+            if sum(gradient is not None for gradient in gradients) > 1:
                 rows = leaf.new_zeros(self.num_tasks, leaf.numel())
-                for k in used:
-                    rows[k] = gradients[k].flatten()
-                    gradients[k] = None
+                for k, gradient in enumerate(gradients):
+                    if gradient is not None:
+                        rows[k], gradients[k] = gradient.flatten(), None
             self._rows.append(rows)
         total = gram_matrix(
             [self._cuts[0][1].new_zeros(self.num_tasks, 0)]
@@ -138,7 +140,9 @@ class FeatureGradients:
         while outputs:
             torch.autograd.backward(outputs, combined, retain_graph=self._chained)
             # Where the module ran on its own output, that is as far as the walk came.
-            late = [(output, leaf) for output, leaf in cuts if leaf.grad is not None]
-            outputs, combined = [o for o, _ in late], [leaf.grad for _, leaf in late]
-            for _, leaf in late:
-                leaf.grad = None
+            outputs, combined = [], []
+            for output, leaf in cuts:
+                if leaf.grad is not None:
+                    outputs.append(output)
+                    combined.append(leaf.grad)
+                    leaf.grad = None

@@ -28,7 +28,7 @@ def task_losses(
         tasks: task name -> names of its losses; ``*`` and ``?`` match as in file names.
 
     Returns:
-        Task name -> scalar; tasks of which no loss is there are left out.
+        Task name -> scalar; tasks of which no loss is there are left out. An empty list is none.
 
     Raises:
         ValueError: a loss belongs to no task or to more than one.
@@ -45,8 +45,10 @@ def task_losses(
             raise SettingError(
                 f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
             )
-        scalar = sum(v.mean() for v in value) if isinstance(value, list) else value.mean()
-        sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
+        means = [part.mean() for part in (value if isinstance(value, list) else [value])]
+        if means:
+            scalar = sum(means[1:], means[0])
+            sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
     return {task: sums[task] for task in tasks if task in sums}
 
 
@@ -60,7 +62,8 @@ def refuse_other_totals(losses: Mapping[str, Tensor], total: Tensor) -> None:
     Raises:
         RuntimeError: it is not their sum.
     """
-    added, total = (value.detach().double() for value in (sum(losses.values()), total))
+    added = sum(losses.values(), torch.zeros_like(total))
+    added, total = added.detach().double(), total.detach().double()
     # Half precision may be at work.
     if not torch.allclose(added, total, rtol=1e-2, equal_nan=True):
         raise RuntimeError(

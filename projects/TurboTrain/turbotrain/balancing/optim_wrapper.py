@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import SettingError
 from .aggregators import AGGREGATORS
@@ -42,6 +43,10 @@ def _build(registry: Registry, cfg: dict) -> Any:
     if kind is None:
         raise KeyError(f'there is no {registry.name} {name!r}, only {sorted(registry.module_dict)}')
     return kind(**cfg)
+
+
+def _same(first: Sequence[nn.Parameter], second: Sequence[nn.Parameter]) -> bool:
+    return [*map(id, first)] == [*map(id, second)]
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -156,13 +161,13 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Mmengine's context; on the way it takes note of the model's losses."""
-        module = model.module if is_model_wrapper(model) else model
+        module = model.get_submodule('module') if is_model_wrapper(model) else model
         if module is not self._model:
             refuse_sharded(model)
             find_module(module, self.features or '')
             self._model, self._synced_norms = module, synchronises_norms(module)
             self._total_is_checked = False
-        if hasattr(model, 'require_forward_param_sync') and super().should_sync():
+        if isinstance(model, DistributedDataParallel) and super().should_sync():
             # no_sync would also keep DistributedDataParallel from broadcasting buffers.
             model.require_forward_param_sync = True
         with ExitStack() as stack:
@@ -191,18 +196,15 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         """
         losses, self._losses, self.faulty_tasks = self._losses, None, []
         suppresses, step, reported = self.suppresses, self.update_index, False
-        if losses is None and (suppresses or self.balancer):
+        if losses is not None:
+            self._note_total(losses, loss)
+            self._watch.note_losses(losses, self._loss_names, self._parameters[0].device)
+        elif suppresses or self.balancer:
             raise RuntimeError(
                 'the forward pass must run inside optim_context(model), as train_step does, for '
                 'the optimiser wrapper to see the losses of the tasks'
             )
-        if losses and not self._total_is_checked:
-            scaled = {task: self.scale_loss(value) for task, value in losses.items()}
-            refuse_other_totals(scaled, loss)
-            # Of infinite losses nothing can be told.
-            self._total_is_checked = bool(loss.detach().isfinite())
-        if losses is not None:
-            self._watch.note_losses(losses, self._loss_names, self._parameters[0].device)
+        losses = losses or {}
         if self.balancer:
             losses = self.balancer.weigh(losses)
             loss = self.scale_loss(sum(losses.values())) if losses else loss
@@ -221,6 +223,14 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
                 self.balancer.learn(self._norms, self._parameters[0].device)
                 for task, weight in zip(self.tasks, self.balancer.weights.tolist(), strict=True):
                     self.message_hub.update_scalar(f'train/balance/{task}', weight)
+
+    def _note_total(self, losses: Mapping[str, Tensor], total: Tensor) -> None:
+        """Check once that the model trains on the sum of its losses."""
+        if losses and not self._total_is_checked:
+            scaled = {task: self.scale_loss(value) for task, value in losses.items()}
+            refuse_other_totals(scaled, total)
+            # Of infinite losses nothing can be told.
+            self._total_is_checked = bool(total.detach().isfinite())
 
     def _note_faults(self) -> None:
         """Complete the list of faulty tasks by what their gradients say, before they are clipped.
@@ -248,30 +258,34 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         """Backward pass of a suppressing step; whether it ends an update, with finite ones."""
         if self._synced_norms and num_processes() > 1:
             refuse_partial_tasks(losses, self._parameters[0].device)
-        if self.features is None:
-            self._keep_task_gradients()
-        self._gradients.add(
+        gradients = self._task_gradients() if self.features is None else self._gradients
+        assert gradients is not None, 'optim_context sets those of the features'
+        gradients.add(
             [None if v is None else self._scaled(self.scale_loss(v)) for v in losses.values()]
         )
         self._inner_count += 1
-        if self.features is None:
+        if isinstance(gradients, TaskGradients):
             if not self.should_update():
                 return False
-            self._gradients.reduce()
+            gradients.reduce()
         unit = next((loss for loss in losses.values() if loss is not None), None)
         scale = 1.0 if unit is None else float(self._scaled(torch.ones_like(unit.detach())))
-        return self._aggregate(step, scale)
+        return self._aggregate(gradients, step, scale)
 
-    def _keep_task_gradients(self) -> None:
-        """From step to step, as long as the same parameters are trained."""
-        parameters, kept = self._parameters, self._gradients
-        if kept is None or [*map(id, kept.parameters)] != [*map(id, parameters)]:
-            self._gradients = TaskGradients(parameters, len(self.tasks), self._layout)
-            self._layout = None
+    def _task_gradients(self) -> TaskGradients:
+        """Kept from step to step, as long as the same parameters are trained."""
+        kept, parameters = self._gradients, self._parameters
+        if isinstance(kept, TaskGradients) and _same(kept.parameters, parameters):
+            return kept
+        made = TaskGradients(parameters, len(self.tasks), self._layout)
+        self._gradients, self._layout = made, None
+        return made
 
-    def _aggregate(self, step: int, scale: float) -> bool:
+    def _aggregate(
+        self, gradients: TaskGradients | FeatureGradients, step: int, scale: float
+    ) -> bool:
         """Make one gradient of the task gradients; whether they were finite."""
-        gram = self._gradients.gram()
+        gram = gradients.gram()
         finite = bool(gram.isfinite().all())
         if finite:
             # A task without a gradient here is no task: some methods would let it win.
@@ -293,7 +307,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             weights = torch.where(good, 1.0, weights)
             names = zip(self.tasks, good.tolist(), strict=True)
             self.faulty_tasks = [task for task, finite_ in names if not finite_]
-        self._gradients.write(self.aggregator, weights, tasks)
+        gradients.write(self.aggregator, weights, tasks)
         return finite
 
     def state_dict(self) -> dict:

@@ -93,9 +93,9 @@ class PhaseSchedule(Schedule):
     """
 
     def __init__(self, phases: Sequence[tuple[int | None, float]]) -> None:
-        if not phases or any(not length or length < 0 for length, _ in phases[:-1]):
+        self.lengths = [length for length, _ in phases[:-1] if length and length > 0]
+        if not phases or len(self.lengths) < len(phases) - 1:
             raise SettingError(f'expected phases of some updates each, got {list(phases)}')
-        self.lengths = [length for length, _ in phases[:-1]]
         self.schedules = [FractionSchedule(fraction) for _, fraction in phases]
 
     def suppresses(self, step: int) -> bool:

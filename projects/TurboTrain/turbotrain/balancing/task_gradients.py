@@ -1,6 +1,7 @@
 """One gradient per task with respect to the parameters: level ``'parameters'``."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,27 @@ from .gram import combine_rows, gram_matrix
 from .processes import average, cut_like, gradient_dtype, num_processes
 
 __all__ = ['TaskGradients']
+
+_Place = tuple[int, int]  # number of a task and of a parameter
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Where the gradients of an update are gathered: one buffer, and views of it.
+
+    Attributes:
+        buffer: the rows, the gradients of single tasks and the flags, what processes exchange.
+        rows: (K, width) of the shared parameters.
+        flags: (K * number of parameters + 1,) who used what, and whether anything found no room.
+        views: each gradient in the shape of its parameter.
+        shared: numbers of the shared parameters, in the order of the rows.
+    """
+
+    buffer: Tensor
+    rows: Tensor
+    flags: Tensor
+    views: dict[_Place, Tensor]
+    shared: dict[int, None]
 
 
 class TaskGradients:
@@ -50,18 +72,14 @@ class TaskGradients:
 
     def _clear(self) -> None:
         self.uses = torch.zeros_like(self.layout)
-        # All that shares the buffer's memory goes with it.
-        self._buffer: Tensor | None = None
-        self._rows: Tensor | None = None
-        self._flags: Tensor | None = None
-        self._views: dict[tuple[int, int], Tensor] = {}
+        self._memory: _Memory | None = None
         self._plain: dict[int, Tensor] = {}
-        self._misfits: dict[tuple[int, int], Tensor] = {}
+        self._misfits: dict[_Place, Tensor] = {}
 
     def add(self, losses: Sequence[Tensor | None]) -> None:
         """Add the gradients of the tasks' losses; None, or a loss without a graph, adds nothing."""
-        live = [k for k, loss in enumerate(losses) if loss is not None and loss.requires_grad]
-        reached = {k: sorted(reached_parameters(losses[k], self._index)) for k in live}
+        live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
+        reached = {k: sorted(reached_parameters(loss, self._index)) for k, loss in live.items()}
         used = torch.zeros_like(self.layout)
         for k, indices in reached.items():
             used[k, indices] = True
@@ -70,15 +88,14 @@ class TaskGradients:
         elif not self.layout.any():  # the first step: no process has a layout yet
             flags = used.to(self._device, self._dtype)
             self._grow(average(flags).cpu() > 0)
-        if self._buffer is None:
-            self._allocate()
-        for k in live:
+        views = self._held.views
+        for k, loss in live.items():
             if not reached[k]:
                 continue
             gradients = torch.autograd.grad(
-                losses[k],
+                loss,
                 [self.parameters[i] for i in reached[k]],
-                retain_graph=k != live[-1],
+                retain_graph=k != max(live),
                 allow_unused=True,
             )
             targets, sources = [], []
@@ -87,7 +104,7 @@ class TaskGradients:
                     continue
                 self.uses[k, i] = True
                 if self.layout[k, i]:
-                    targets.append(self._views[k, i])
+                    targets.append(views[k, i])
                     sources.append(gradient)
                 else:
                     before = self._misfits.get((k, i))
@@ -99,34 +116,35 @@ class TaskGradients:
         """Average over all processes."""
         if num_processes() == 1:
             return
-        self._write_flags()
-        average(self._buffer)
-        flags = self._flags.cpu()
+        held = self._held
+        held.flags.copy_(torch.cat([self.uses.flatten(), torch.tensor([bool(self._misfits)])]))
+        average(held.buffer)
+        flags = held.flags.cpu()
         self.uses = flags[:-1].view_as(self.uses) > 0
         if flags[-1] > 0:
             # Some process used what the layout has no room for: they all make room, and exchange
             # what the first message lacked. Rare, as the layout keeps all it has ever seen.
-            self._grow(self.uses)
-            late = [self.parameters[i] for _, i in self._new]
-            message = self._buffer.new_zeros(sum(p.numel() for p in late))
-            parts = dict(zip(self._new, cut_like(message, late), strict=True))
+            new, held = self._grow(self.uses), self._held
+            late = [self.parameters[i] for _, i in new]
+            message = held.buffer.new_zeros(sum(p.numel() for p in late))
+            parts = dict(zip(new, cut_like(message, late), strict=True))
             for place, gradient in self._misfits.items():
                 parts[place].copy_(gradient)
             average(message)
             for place, part in parts.items():
-                self._views[place].copy_(part)
+                held.views[place].copy_(part)
         self._misfits.clear()
 
     def gram(self) -> Tensor:
         """(K, K) float64 inner products, on the CPU, over what at least two tasks use."""
-        self._plain = {}
-        for i in self._shared:
+        self._plain, held = {}, self._held
+        for i in held.shared:
             users = self.uses[:, i].nonzero().flatten().tolist()
             if len(users) == 1:  # this time no other task uses it
-                view = self._views[users[0], i]
+                view = held.views[users[0], i]
                 self._plain[i] = view.clone()
                 view.zero_()
-        return gram_matrix([self._rows])
+        return gram_matrix([held.rows])
 
     def write(self, aggregator: Aggregator, weights: Tensor, tasks: Sequence[int]) -> None:
         """Set ``.grad``: the aggregate where tasks share, the plain gradient elsewhere.
@@ -138,15 +156,16 @@ class TaskGradients:
             weights: (number of tasks,) what it made of their Gram matrix.
             tasks: those that take part; the others' rows are 0.
         """
-        combine_rows(self._rows, aggregator, weights, tasks)
+        held = self._held
+        combine_rows(held.rows, aggregator, weights, tasks)
         for i in self.uses.any(dim=0).nonzero().flatten().tolist():
             parameter = self.parameters[i]
             if i in self._plain:
                 gradient = self._plain[i]
-            elif i in self._shared:
-                gradient = self._views[0, i]
+            elif i in held.shared:
+                gradient = held.views[0, i]
             else:
-                gradient = self._views[int(self.uses[:, i].nonzero()[0]), i]
+                gradient = held.views[int(self.uses[:, i].nonzero()[0]), i]
             parameter.grad = gradient.to(parameter.dtype)
         self._clear()
 
@@ -154,35 +173,38 @@ class TaskGradients:
     def _device(self) -> torch.device:
         return self.parameters[0].device
 
-    def _allocate(self) -> None:
+    @property
+    def _held(self) -> _Memory:
+        """The memory of the update under way, allocated where it is first asked for."""
+        if self._memory is None:
+            self._memory = self._allocate()
+        return self._memory
+
+    def _allocate(self) -> _Memory:
         """Rows of the shared parameters, then the single tasks' ones, then flags."""
         counts = self.layout.sum(dim=0)
-        self._shared = dict.fromkeys((counts > 1).nonzero().flatten().tolist())
-        single = [(k, i) for k, i in self.layout.nonzero().tolist() if i not in self._shared]
-        width = sum(self.parameters[i].numel() for i in self._shared)
+        shared = dict.fromkeys((counts > 1).nonzero().flatten().tolist())
+        single = [(k, i) for k, i in self.layout.nonzero().tolist() if i not in shared]
+        width = sum(self.parameters[i].numel() for i in shared)
         length = self.num_tasks * width + sum(self.parameters[i].numel() for _, i in single)
-        self._buffer = torch.zeros(
-            length + self.uses.numel() + 1, dtype=self._dtype, device=self._device
+        buffer = torch.zeros(length + self.uses.numel() + 1, dtype=self._dtype, device=self._device)
+        places = [(k, i) for k in range(self.num_tasks) for i in shared] + single
+        views = cut_like(buffer[:length], [self.parameters[i] for _, i in places])
+        return _Memory(
+            buffer,
+            rows=buffer[: self.num_tasks * width].view(self.num_tasks, width),
+            flags=buffer[length:],
+            views=dict(zip(places, views, strict=True)),
+            shared=shared,
         )
-        self._rows = self._buffer[: self.num_tasks * width].view(self.num_tasks, width)
-        self._flags = self._buffer[length:]
-        places = [(k, i) for k in range(self.num_tasks) for i in self._shared] + single
-        views = cut_like(self._buffer[:length], [self.parameters[i] for _, i in places])
-        self._views = dict(zip(places, views, strict=True))
 
-    def _write_flags(self) -> None:
-        own = torch.cat([self.uses.flatten(), torch.tensor([bool(self._misfits)])])
-        self._flags.copy_(own)
-
-    def _grow(self, used: Tensor) -> None:
-        """Make room for what is used and has none; what was gathered moves along."""
-        self._new = [*map(tuple, (used & ~self.layout).nonzero().tolist())]
-        if not self._new:
-            return
-        self.layout |= used
-        if self._buffer is None:
-            return
-        old = self._views
-        self._allocate()
-        for place, view in old.items():
-            self._views[place].copy_(view)
+    def _grow(self, used: Tensor) -> list[_Place]:
+        """Make room for what is used and has none, and list it; what was gathered moves along."""
+        new = [(k, i) for k, i in (used & ~self.layout).nonzero().tolist()]
+        if new:
+            self.layout |= used
+            old, self._memory = self._memory, None
+            if old is not None:
+                for place, view in old.views.items():
+                    self._held.views[place].copy_(view)
+        return new

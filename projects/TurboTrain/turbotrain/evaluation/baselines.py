@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from .center_matching import match_centers
-from .forecasting import ForecastFrame
+from .forecasting import ForecastFrame, needed
 
 __all__ = ['constant_velocity', 'standing_still', 'true_velocity']
 
@@ -22,7 +22,7 @@ def constant_velocity(frame: ForecastFrame, step: float) -> ForecastFrame:
         frame: with ``velocities``.
         step: seconds from one position of a path to the next.
     """
-    return _driven(frame, frame.velocities, step)
+    return _driven(frame, needed(frame.velocities, 'velocities'), step)
 
 
 def true_velocity(frame: ForecastFrame, step: float, radius: float) -> ForecastFrame:
@@ -38,7 +38,7 @@ def true_velocity(frame: ForecastFrame, step: float, radius: float) -> ForecastF
     """
     row, gt_row = match_centers(frame.centers, frame.gt_centers, radius)
     velocities = np.zeros_like(frame.centers)
-    velocities[row] = np.nan_to_num(frame.gt_velocities[gt_row])
+    velocities[row] = np.nan_to_num(needed(frame.gt_velocities, 'gt_velocities')[gt_row])
     return _driven(frame, velocities, step)
 
 

@@ -126,7 +126,7 @@ class CooperativeMetric(BaseMetric):
         self.eval_range = np.asarray(eval_range, dtype=np.float64)
         if protocol not in PROTOCOLS:
             raise SettingError(f'protocol must be one of {[*PROTOCOLS]}, got {protocol!r}')
-        own = dict(
+        own: dict[str, Any] = dict(
             match_radius=match_radius,
             miss_threshold=miss_threshold,
             false_positive_weight=false_positive_weight,
@@ -223,19 +223,20 @@ class CooperativeMetric(BaseMetric):
 
     def _forecasting_metrics(self, results: list[Record]) -> dict[str, float]:
         """ADE, FDE, MR, EPA of the pooled classes, and of each; empty without forecasts."""
-        without = [record.name for record in results if record.trajectories is None]
-        if len(without) == len(results):
+        forecasts = [(r.detection, r.forecast) for r in results if r.forecast is not None]
+        if not forecasts:
             return {}
-        if without:
+        if len(forecasts) < len(results):
+            without = next(record.name for record in results if record.forecast is None)
             raise ValueError(
-                f"sample {without[0]}: pred_instances_3d has no 'trajectories', but other "
+                f"sample {without}: pred_instances_3d has no 'trajectories', but other "
                 'samples do; a model has to forecast in every sample or in none'
             )
-        modes = {record.trajectories.shape[1] for record in results}
+        modes = {forecast.trajectories.shape[1] for _, forecast in forecasts}
         if len(modes) > 1:
             raise ValueError(f'samples differ in their number of modes: {sorted(modes)}')
         several = modes != {1}
-        frames = self._forecast_frames(results, self.forecasting_classes)
+        frames = self._of_classes(forecasts, self.forecasting_classes)
         metrics = self._evaluate(frames, several)
         best = evaluate_forecasts(frames, self.protocol)
         if several:
@@ -248,7 +249,7 @@ class CooperativeMetric(BaseMetric):
             EPA_false_alarms=share * best.false_positives,
         )
         for class_name in self.forecasting_classes:
-            own = self._evaluate(self._forecast_frames(results, [class_name]), several)
+            own = self._evaluate(self._of_classes(forecasts, [class_name]), several)
             metrics |= {f'{name}/{class_name}': value for name, value in own.items()}
         each = [metrics[f'EPA/{class_name}'] for class_name in self.forecasting_classes]
         return metrics | dict(mEPA=_mean(np.array(each)))
@@ -277,32 +278,17 @@ class CooperativeMetric(BaseMetric):
             }
         return metrics
 
-    def _forecast_frames(
-        self, results: Sequence[Record], class_names: Sequence[str]
+    def _of_classes(
+        self,
+        forecasts: Sequence[tuple[DetectionFrame, ForecastFrame]],
+        class_names: Sequence[str],
     ) -> list[ForecastFrame]:
-        """The records, reduced to some classes."""
+        """The forecasts, reduced to some classes."""
         wanted = [self.class_names.index(class_name) for class_name in class_names]
-        frames = []
-        for record in results:
-            detection = record.detection
-            keep = np.isin(detection.labels, wanted)
-            gt_keep = np.isin(detection.gt_labels, wanted)
-            frames.append(
-                ForecastFrame(
-                    centers=detection.boxes[keep, :2],
-                    trajectories=record.trajectories[keep],
-                    gt_centers=detection.gt_boxes[gt_keep, :2],
-                    gt_trajectories=record.gt_trajectories[gt_keep],
-                    gt_valid=record.gt_valid[gt_keep],
-                    mode_scores=None if record.mode_scores is None else record.mode_scores[keep],
-                    scores=detection.scores[keep],
-                    velocities=None if record.velocities is None else record.velocities[keep],
-                    gt_velocities=(
-                        None if record.gt_velocities is None else record.gt_velocities[gt_keep]
-                    ),
-                )
-            )
-        return frames
+        return [
+            forecast.only(np.isin(found.labels, wanted), np.isin(found.gt_labels, wanted))
+            for found, forecast in forecasts
+        ]
 
 
 def _mean(values: np.ndarray) -> float:

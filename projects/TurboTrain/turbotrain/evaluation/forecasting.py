@@ -31,6 +31,7 @@ __all__ = [
     'evaluate_forecasts',
     'final_times',
     'likeliest_mode',
+    'needed',
     'worst_errors',
 ]
 
@@ -61,15 +62,24 @@ class ForecastFrame:
     velocities: np.ndarray | None = None
     gt_velocities: np.ndarray | None = None
 
-    def only(self, keep: np.ndarray) -> 'ForecastFrame':
-        """The same frame with some of its predictions, ``keep`` (P,) or their rows."""
-        return replace(
-            self,
+    def only(self, keep: np.ndarray, gt_keep: np.ndarray | None = None) -> 'ForecastFrame':
+        """The same frame with some of its predictions and objects.
+
+        Args:
+            keep: (P,) bool, or rows of the predictions.
+            gt_keep: (G,) bool, or rows of the objects; None keeps them all.
+        """
+        gt_rows = slice(None) if gt_keep is None else gt_keep
+        return ForecastFrame(
             centers=self.centers[keep],
             trajectories=self.trajectories[keep],
+            gt_centers=self.gt_centers[gt_rows],
+            gt_trajectories=self.gt_trajectories[gt_rows],
+            gt_valid=self.gt_valid[gt_rows],
             mode_scores=None if self.mode_scores is None else self.mode_scores[keep],
             scores=None if self.scores is None else self.scores[keep],
             velocities=None if self.velocities is None else self.velocities[keep],
+            gt_velocities=None if self.gt_velocities is None else self.gt_velocities[gt_rows],
         )
 
 
@@ -105,6 +115,17 @@ class ForecastMetrics:
     misses: int
     false_positives: int
     ground_truth: int
+
+
+def needed(values: np.ndarray | None, field: str) -> np.ndarray:
+    """The values of an optional field of :class:`ForecastFrame`.
+
+    Raises:
+        ValueError: the frame has none.
+    """
+    if values is None:
+        raise ValueError(f'ForecastFrame.{field}: expected an array, got None; set it')
+    return values
 
 
 def final_times(valid: np.ndarray, counted: str) -> np.ndarray:
@@ -207,6 +228,9 @@ def evaluate_forecasts(
 
     Returns:
         The metrics of all frames together.
+
+    Raises:
+        ValueError: the protocol looks at ``scores``, and a frame has none.
     """
     average, final, worst, brier = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
     hits = num_predictions = num_ground_truth = 0
@@ -214,7 +238,7 @@ def evaluate_forecasts(
         if protocol.skip_empty_frames and len(frame.gt_centers) == 0:
             continue
         if protocol.score_threshold > 0.0:
-            frame = frame.only(frame.scores > protocol.score_threshold)
+            frame = frame.only(needed(frame.scores, 'scores') > protocol.score_threshold)
         ends = final_times(frame.gt_valid, protocol.counted)
         row, gt_row = _match(frame, protocol)
         paths, truth = frame.trajectories[row], frame.gt_trajectories[gt_row]
@@ -261,9 +285,8 @@ def _match(
     """Rows of the matched predictions and of their objects."""
     if protocol.matching == 'assignment':
         return match_centers(frame.centers, frame.gt_centers, protocol.match_radius)
-    return match_greedily(
-        frame.centers, frame.scores, frame.gt_centers, protocol.match_radius, allowed
-    )
+    scores = needed(frame.scores, 'scores')
+    return match_greedily(frame.centers, scores, frame.gt_centers, protocol.match_radius, allowed)
 
 
 def _good_pairs(frame: ForecastFrame, ends: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
@@ -281,7 +304,7 @@ def _is_hit(errors: np.ndarray, protocol: ForecastProtocol) -> np.ndarray:
 
 def likeliest_mode(frame: ForecastFrame) -> ForecastFrame:
     """The same forecasts reduced to the mode with the highest score, as with one mode alone."""
-    best = frame.mode_scores.argmax(axis=1)[:, None, None, None]
+    best = needed(frame.mode_scores, 'mode_scores').argmax(axis=1)[:, None, None, None]
     paths = np.take_along_axis(frame.trajectories, best, axis=1)
     return replace(frame, trajectories=paths, mode_scores=None)
 

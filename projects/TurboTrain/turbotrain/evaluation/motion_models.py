@@ -37,8 +37,10 @@ def _constant_velocity(tracks: Tracks, times: np.ndarray) -> np.ndarray:
 
 def _lane_following(tracks: Tracks, times: np.ndarray) -> np.ndarray:
     velocity, _ = _derivatives(tracks)
-    parts = (torch.from_numpy(part)[None] for part in (tracks.past[:, -1], velocity, tracks.lanes))
-    return drive_along_lanes(*parts, times.tolist())[0].numpy()
+    now, velocities, lanes = (
+        torch.from_numpy(part)[None] for part in (tracks.past[:, -1], velocity, tracks.lanes)
+    )
+    return drive_along_lanes(now, velocities, lanes, times.tolist())[0].numpy()
 
 
 def _constant_acceleration(tracks: Tracks, times: np.ndarray) -> np.ndarray:

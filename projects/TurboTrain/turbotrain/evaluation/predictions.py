@@ -201,7 +201,7 @@ def _check_head(path: str | Path, head: dict) -> Forecasts | None:
         raise PredictionFileError(
             f'{path}, line 1: step: expected seconds above 0 and below 1e6, got {step!r:.60}'
         )
-    return Forecasts(*sizes, float(step))
+    return Forecasts(head['modes'], head['steps'], float(step))
 
 
 def _check_names(path: str | Path, head: dict, label_of: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .average_precision import DetectionFrame
+from .forecasting import ForecastFrame
 from .instance_fields import InstanceFields
 
 __all__ = ['Record', 'Region', 'record_of']
@@ -15,20 +16,13 @@ __all__ = ['Record', 'Region', 'record_of']
 class Record:
     """What is kept of one sample: its boxes within the evaluation range, and their futures.
 
-    ``trajectories`` (P, K, F, 2), ``gt_trajectories`` (G, F, 2) and ``gt_valid`` (G, F) belong to
-    the rows of ``detection``; all three are None if the model doesn't forecast. ``mode_scores``
-    (P, K) are there if K > 1, ``velocities`` (P, 2) and ``gt_velocities`` (G, 2), m/s and NaN where
-    unknown, if the model and the data tell them.
+    The rows of ``forecast`` are those of ``detection``; it is None if the model doesn't forecast.
+    Its ``mode_scores`` are there if K > 1, its velocities if the model and the data tell them.
     """
 
     name: str
     detection: DetectionFrame
-    trajectories: np.ndarray | None = None
-    gt_trajectories: np.ndarray | None = None
-    gt_valid: np.ndarray | None = None
-    mode_scores: np.ndarray | None = None
-    velocities: np.ndarray | None = None
-    gt_velocities: np.ndarray | None = None
+    forecast: ForecastFrame | None = None
     message_bytes: tuple[int, ...] | None = None
 
 
@@ -101,14 +95,15 @@ def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> R
         known = truth.array('velocity_valid', (len(gt_boxes),), bool)
         gt_velocities = truth.array('velocity', (len(gt_boxes), 2), np.float32, used=known)
         gt_velocities = np.where(known[:, None], gt_velocities, np.nan)[gt_inside]
-    return Record(
-        name,
-        detection,
-        trajectories[inside],
-        futures[gt_inside],
-        valid[gt_inside],
-        scores,
-        velocities,
-        gt_velocities,
-        sent,
+    forecast = ForecastFrame(
+        centers=detection.boxes[:, :2],
+        trajectories=trajectories[inside],
+        gt_centers=detection.gt_boxes[:, :2],
+        gt_trajectories=futures[gt_inside],
+        gt_valid=valid[gt_inside],
+        mode_scores=scores,
+        scores=detection.scores,
+        velocities=velocities,
+        gt_velocities=gt_velocities,
     )
+    return Record(name, detection, forecast, sent)

@@ -15,6 +15,7 @@ from ..models.detectors.late_fusion_detector import LateFusionDetector
 from ..models.layers.map_layers import map_rows
 from ..models.ranges import refuse_other_ranges
 from .masked_batch import MaskedBatch
+from .masking import BaseMasking
 from .stock import (
     first_map,
     map_backbone,
@@ -84,6 +85,10 @@ class MaskedPretrainer(Base3DDetector):
             part needs; or the head's range is another one.
     """
 
+    limits: Tensor
+    masking: BaseMasking
+    detector: Base3DDetector
+
     def __init__(
         self,
         detector: dict,
@@ -142,6 +147,7 @@ class MaskedPretrainer(Base3DDetector):
         batch = MaskedBatch(batch_inputs_dict, batch_data_samples, self.masking, self.limits)
         maps = self._encode(batch)
         losses = {}
+        head: Any  # whatever the config names
         for name, head in self.reconstruction_head.items():
             target = getattr(batch, f'{name}_target')(maps[name].shape[2:])
             found = head.loss(maps[name], target)
@@ -162,7 +168,8 @@ class MaskedPretrainer(Base3DDetector):
         data = self.data_preprocessor(data, False)
         batch = MaskedBatch(data['inputs'], data['data_samples'], self.masking, self.limits)
         bev = self._encode(batch)['merged']
-        target, head = batch.merged_target(bev.shape[2:]), self.reconstruction_head['merged']
+        target = batch.merged_target(bev.shape[2:])
+        head: Any = self.reconstruction_head['merged']
         predicted = head.reconstruct(bev, target.hidden_cells)
         return [
             Reconstruction(
@@ -204,15 +211,16 @@ class MaskedPretrainer(Base3DDetector):
         """The maps of each target (B or sum N_i, C, H, W), encoded from what is visible."""
         kept: dict[str, Tensor] = {}
 
-        def mark(module: nn.Module, args: tuple) -> tuple:
-            hidden = batch.hidden_maps(args[0].shape[2:], in_ego=False)
-            return (self.mask_token(args[0], hidden), *args[1:])
-
         def keep(module: nn.Module, args: tuple, output: Tensor) -> None:
             kept['own'] = output
 
         hooks = []
-        if self.mask_token is not None:
+        if (token := self.mask_token) is not None:
+
+            def mark(module: nn.Module, args: tuple) -> tuple:
+                hidden = batch.hidden_maps(args[0].shape[2:], in_ego=False)
+                return (token(args[0], hidden), *args[1:])
+
             hooks.append(map_backbone(self.detector).register_forward_pre_hook(mark))
         if 'own' in self.reconstruction_head:
             hooks.append(self.detector.temporal_neck.register_forward_hook(keep))
@@ -239,7 +247,7 @@ class _MaskToken(nn.Module):
         return marked.view(*hidden.shape, -1).permute(0, 3, 1, 2)
 
 
-def _without_heads(detector: nn.Module) -> nn.Module:
+def _without_heads(detector: Base3DDetector) -> Base3DDetector:
     for name, _ in list(detector.named_children()):
         # The encoder of points is the second stage's, and reads what the first one has proposed.
         if name.endswith('head') or name == 'points_encoder':
@@ -248,7 +256,7 @@ def _without_heads(detector: nn.Module) -> nn.Module:
     return detector
 
 
-def _fuses_agents_last(detector: nn.Module) -> bool:
+def _fuses_agents_last(detector: Base3DDetector) -> bool:
     return getattr(detector, 'temporal_neck', None) is not None and not detector.multi_step
 
 

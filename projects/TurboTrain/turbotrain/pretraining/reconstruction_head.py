@@ -69,6 +69,8 @@ class MaskedReconstructionHead(BaseModule):
             above 0.
     """
 
+    limits: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -153,7 +155,7 @@ class MaskedReconstructionHead(BaseModule):
             ``loss_chamfer``, ``loss_density`` and ``loss_occupancy``, scalars.
         """
         features, occupancy = self(bev)
-        cells, occupied, true_points, counts = self._cells(target, bev.shape[2:])
+        cells, occupied, true_points, counts = self._cells(target, (bev.shape[2], bev.shape[3]))
         points, density = self.contents(features[cells])
         counts = counts.clamp(max=self.max_targets)
         scaled = counts.to(density.dtype) / self.max_targets

@@ -147,6 +147,9 @@ class BaseMasking(nn.Module, metaclass=ABCMeta):
             cells are drawn; what lies outside shares the fate of the border's cells.
     """
 
+    corner: Tensor
+    span: Tensor
+
     def __init__(self, point_cloud_range: Sequence[float]) -> None:
         super().__init__()
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)

@@ -170,6 +170,8 @@ class MixedMasking(BaseMasking):
             sum above 0.
     """
 
+    weights: Tensor
+
     def __init__(
         self,
         point_cloud_range: Sequence[float],
@@ -179,17 +181,21 @@ class MixedMasking(BaseMasking):
         super().__init__(point_cloud_range)
         parts = [{'point_cloud_range': point_cloud_range, **config} for config in strategies]
         self.strategies = torch.nn.ModuleList(MODELS.build(config) for config in parts)
-        weights = [1.0] * len(parts) if weights is None else list(weights)
-        if len(weights) != len(parts) or min(weights, default=0) < 0 or sum(weights) <= 0:
+        shares = [1.0] * len(parts) if weights is None else list(weights)
+        if len(shares) != len(parts) or min(shares, default=0) < 0 or sum(shares) <= 0:
             raise SettingError(
-                f'{len(parts)} strategies want as many weights of at least 0, got {weights}'
+                f'{len(parts)} strategies want as many weights of at least 0, got {shares}'
             )
-        self.register_buffer('weights', torch.tensor(weights), persistent=False)
+        self.register_buffer('weights', torch.tensor(shares), persistent=False)
 
     def draw(self, layout: CloudLayout) -> HiddenRegion:
         """Every strategy's draw, and whose counts for which cloud."""
         chosen = torch.multinomial(self.weights, layout.num_samples, replacement=True)
-        return _Chosen([s.draw(layout) for s in self.strategies], chosen[layout.sample])
+        regions = []
+        for strategy in self.strategies:
+            assert isinstance(strategy, BaseMasking)
+            regions.append(strategy.draw(layout))
+        return _Chosen(regions, chosen[layout.sample])
 
 
 @dataclass(frozen=True)
