@@ -48,7 +48,7 @@ def moment_of(scenario: Path, agents: list[int], frames: list[int], arrays: bool
 def untrained(method: str, folder: Path, **changes: object) -> tuple[Config, str]:
     """A method's mini config that detects without training, and a checkpoint of it."""
     cfg = Config.fromfile(CONFIGS / f'{method}_mini_v2xpnp-vc.py')
-    cfg.model.test_cfg.update(score_thr=0.0, max_num=20)
+    cfg.model.test_cfg.update(score_thr=0.0, nms_pre=40, max_num=20)
     cfg.model.update(changes)
     torch.manual_seed(0)
     path = folder / f'{method}.pth'
