@@ -15,7 +15,7 @@ from ..datasets.v2xpnp_dataset import MODES
 from ..errors import SettingError
 from .moment import KINDS, AgentClouds, Moment
 
-__all__ = ['UnlabelledDataset', 'UnlabelledMoments', 'open_folder']
+__all__ = ['UnlabelledDataset', 'UnlabelledMoments', 'cloud_name', 'infos_of', 'open_folder']
 
 
 class UnlabelledDataset(V2XPnPDataset):
@@ -132,7 +132,7 @@ def infos_of(
             cloud = agent.clouds[i]
             path = '' if cloud is None else str(cloud)
             if isinstance(cloud, np.ndarray):
-                path = f'{agent.name}, cloud at {agent.times[i]} s'
+                path = cloud_name(agent.name, agent.times[i])
                 clouds[path] = np.pad(cloud, ((0, 0), (0, 4 - cloud.shape[1])))
             columns.append((agent.number, int(frame), agent.poses[i], path))
     columns.sort(key=lambda column: column[:2])
@@ -156,6 +156,11 @@ def infos_of(
         object_extent=np.zeros((0, 3), dtype=np.float32),
     )
     return infos, clouds
+
+
+def cloud_name(agent: str, time: float) -> str:
+    """What stands for the path of a cloud in memory."""
+    return f'{agent}, cloud at {time} s'
 
 
 def open_folder(folder: str, settings: Mapping, dataset: str) -> UnlabelledDataset:

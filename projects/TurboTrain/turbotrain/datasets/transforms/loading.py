@@ -85,6 +85,10 @@ class LoadCooperativePoints(BaseTransform):
             return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
+        return self.clean(points)
+
+    def clean(self, points: np.ndarray) -> np.ndarray:
+        """Points (P, 4) of an agent's own frame without its body, in the same memory."""
         return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
 
 
