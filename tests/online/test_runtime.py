@@ -112,8 +112,7 @@ def test_coarse_and_sparse_messages(scenario, tmp_path):
         assert len(messages['vehicle 2']) < share * whole, settings
         found = ego.detect()
         assert found['message_bytes'] == [len(messages['vehicle 2'])]
-        limit = 0.02 if 'sparse' in settings else 2e-3
-        np.testing.assert_allclose(found['scores'], expected, atol=limit)
+        np.testing.assert_allclose(found['scores'][:10], expected[:10], atol=1e-3)
     seen = ego._heard['vehicle 2'][1]
     assert 0 < seen[-1].cells.sum() <= 0.2 * 32 * 64
 
@@ -133,17 +132,15 @@ def test_compressed_maps_are_decoded_by_the_ego(scenario, tmp_path):
 def test_agents_come_and_go_in_bounded_memory(tmp_path):
     cfg, path = untrained('f-cooper', tmp_path)
     model = OnlineModel(cfg, path, 'cpu')
-    model.detector.velocity_head = None
-    model.sends_points = False
-    ego, cloud = Ego(model, max_agents=3), np.zeros((4, 4), np.float32)
+    ego, cloud = Ego(model, max_agents=2), np.zeros((4, 4), np.float32)
     pose = [0.0] * 6
     for tick in range(60):
         time = tick / 10
         ego.see(cloud, pose, time)
         sender = Sender(model, 'vehicle', 2 + tick // 3)
         ego.receive(sender.encode(cloud, pose, time))
-        assert len(ego._heard) <= 3 and len(ego.trunk.seen) <= 16
-    assert ego.refused == {'crowded': ego.refused['crowded']}
+        assert len(ego._heard) <= 2 and len(ego.trunk.seen) <= 16
+    assert set(ego.refused) == {'crowded'} and ego.last_refusal.startswith('crowded: 2 agents')
     assert len(ego.detect()['agents']) >= 2
     ego.see(cloud, pose, 100.0)
     assert ego.detect()['agents'] == ['vehicle 1'] and not ego._heard
