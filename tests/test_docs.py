@@ -47,8 +47,8 @@ def give_what_is_named(code: str) -> None:
     for name in re.findall(r"'(\w+\.pcd)'", code):
         points = np.random.default_rng(0).uniform([-40, -20, -2, 0], [40, 20, 1, 1], (900, 4))
         write_pcd(Path(name), points, 'binary')
-    for name in re.findall(r"'(work_dirs/\S+\.pth)'", code):
-        cfg = Config.fromfile(re.search(r"'(configs/\S+\.py)'", code)[1])
+    for config, name in re.findall(r"'(configs/\S+\.py)',\s+'(work_dirs/\S+\.pth)'", code):
+        cfg = Config.fromfile(config)
         with DefaultScope.overwrite_default_scope('mmdet3d'):
             state = MODELS.build(cfg.model).state_dict()
         Path(name).parent.mkdir(parents=True)
