@@ -9,7 +9,9 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -17,6 +19,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from torch import nn
 
+from tests.layouts import write_pcd
 from turbotrain.datasets.readers import dialects
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +60,19 @@ def cases(found: list[tuple[str, str]]) -> list:
     return [pytest.param(code, id=f'{page}-{i}') for i, (page, code) in enumerate(found)]
 
 
+def give_what_is_named(code: str) -> None:
+    """Clouds and a checkpoint such as a block's reader has."""
+    for name in re.findall(r"'(\w+\.pcd)'", code):
+        points = np.random.default_rng(0).uniform([-40, -20, -2, 0], [40, 20, 1, 1], (900, 4))
+        write_pcd(Path(name), points, 'binary')
+    for config, name in re.findall(r"'(configs/\S+\.py)',\s+'(work_dirs/\S+\.pth)'", code):
+        cfg = Config.fromfile(config)
+        with DefaultScope.overwrite_default_scope('mmdet3d'):
+            state = MODELS.build(cfg.model).state_dict()
+        Path(name).parent.mkdir(parents=True)
+        torch.save(dict(state_dict=state), name)
+
+
 @pytest.mark.parametrize('code', cases(blocks('python')))
 def test_python_runs(code, tmp_path, monkeypatch):
     # As in a process of its own: no runner has chosen a scope.
@@ -65,6 +81,7 @@ def test_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Blocks name configs from the project's root, and may write some.
     shutil.copytree(ROOT / 'configs', 'configs')
+    give_what_is_named(code)
     if 'custom_imports' not in code and '_base_ = ' not in code:
         exec(compile(code, 'page', 'exec'), {})
         return

@@ -17,7 +17,7 @@ FLOORS = (
     {'engine'},
     {'plugin', 'report'},
     {'commands'},
-    {'recipes'},
+    {'recipes', 'online'},
 )
 
 

@@ -63,7 +63,8 @@ def labelled_objects(
     """
     scenario, frame = int(infos.scenario[ego_row]), int(infos.frame[ego_row])
     rows = infos.rows(scenario, agents, [frame])[:, 0]
-    seen = np.concatenate([np.arange(*infos.object_begin[row : row + 2]) for row in rows])
+    there = rows[rows >= 0]
+    seen = np.concatenate([np.arange(*infos.object_begin[row : row + 2]) for row in there])
     seen = seen[label_of_class[infos.object_class[seen]] >= 0]
     _, first = np.unique(infos.object_id[seen], return_index=True)
     return seen[np.sort(first)]

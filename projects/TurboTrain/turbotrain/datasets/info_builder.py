@@ -37,6 +37,7 @@ class _Job:
     ignore: IgnoreList
     parts_dir: str | None
     backend_args: dict | None
+    labels: bool
 
 
 def build_infos(
@@ -48,6 +49,8 @@ def build_infos(
     ignore: IgnoreList | None = None,
     parts_dir: str | None = None,
     backend_args: dict | None = None,
+    labels: bool = True,
+    scenario: str | None = None,
 ) -> Infos:
     """Read all annotations of a split.
 
@@ -61,6 +64,8 @@ def build_infos(
         parts_dir: keep every scenario that is done in this folder, and take from there what is
             done already; for a build that may be interrupted.
         backend_args: where mmengine's fileio finds the folder; local disk by default.
+        labels: whether to read objects; if not, annotations need not have any.
+        scenario: the one to read; None is for all of the split.
 
     Raises:
         DataFileError: a folder or an annotation is not as the format says.
@@ -69,11 +74,11 @@ def build_infos(
     resolve_dialect(dataset)
     if parts_dir is not None:
         os.makedirs(parts_dir, exist_ok=True)
-    job = _Job(data_root, split, dataset, ignore or IgnoreList(), parts_dir, backend_args)
+    job = _Job(data_root, split, dataset, ignore or IgnoreList(), parts_dir, backend_args, labels)
     split_dir = os.path.join(data_root, split)
     names = [
         name
-        for name in list_scenarios(split_dir, backend_args)
+        for name in ([scenario] if scenario else list_scenarios(split_dir, backend_args))
         if f'{split}/{name}' not in job.ignore.scenarios
     ]
     read = partial(_read_scenario, job)
@@ -82,18 +87,18 @@ def build_infos(
             parts = _consume(pool.map(read, names), len(names), progress)
     else:
         parts = _consume(map(read, names), len(names), progress)
-    return _join(split_dir, dataset, names, parts)
+    return _join(split_dir, dataset, names, parts, labels)
 
 
 def _consume(parts: object, total: int, progress: Callable[..., object] | None) -> list[dict]:
     return list(parts if progress is None else progress(parts, total=total))
 
 
-def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict]) -> Infos:
+def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict], labels: bool) -> Infos:
     if not sum(len(part['agent']) for part in parts):
         raise DataFileError(split_dir, 'everything in it is on the ignore list')
     clouds = sum(int((part['cloud'] != '').sum()) for part in parts)
-    if clouds and not sum(len(part['object_id']) for part in parts):
+    if labels and clouds and not sum(len(part['object_id']) for part in parts):
         raise DataFileError(
             split_dir,
             f'has {clouds} clouds and not one label; read as {dataset}, python '
@@ -164,6 +169,7 @@ def _parse(job: _Job, found: list[AgentFrame]) -> dict[str, np.ndarray]:
             row.agent,
             job.backend_args,
             skip=skip[relative(row.annotation)],
+            labels=job.labels,
         )
         for row in found
     ]

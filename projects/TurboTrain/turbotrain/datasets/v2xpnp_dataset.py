@@ -19,7 +19,7 @@ from ..structures import (
 )
 from .class_maps import resolve_class_map
 from .ground_truth import ground_truth, labelled_objects
-from .infos import dataset_of, load_infos, making_of
+from .infos import Infos, dataset_of, load_infos, making_of
 from .readers import DataFileError
 
 __all__ = ['MODES', 'V2XPnPDataset', 'split_index']
@@ -149,38 +149,15 @@ class V2XPnPDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """One entry per sample: the rows in the info file of those that may be its ego."""
-        if self.backend_args is None and not os.path.isdir(self.data_root):
-            simulating = ''
-            if dataset_of(self.ann_file) in ('v2xpnp', None):
-                simulating = (
-                    f"; 'python tools/simulate.py --out {self.data_root}' makes a simulated one of "
-                    'v2xpnp'
-                )
-            raise FileNotFoundError(
-                f'data_root {self.data_root!r} is not a folder. data/README.md says where the '
-                f'recorded set comes from and how it must lie{simulating}. Then make the info '
-                f'files with {making_of(self.ann_file)}'
-            )
-        self.infos = infos = load_infos(self.ann_file, self.backend_args)
-        if not len(infos.object_id):
-            raise DataFileError(
-                self.ann_file,
-                f'holds no label; python tools/check_dataset.py {self.data_root} says why',
-            )
-        infos.index()
-        self._frames_of: dict[float, int] = {}
-        self._step_frames = max(round(self.step * infos.dialect.frame_rate), 1)
+        self.use(self._read_infos())
+        infos = self.infos
         if self.num_history or self.num_future:
-            self._step_frames = self._frames_in('step', self.step)
-        self.past = np.arange(-self.num_history, 1) * self._step_frames
-        self.future = np.arange(1, self.num_future + 1) * self._step_frames
-        label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
-        self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
+            self._frames_in('step', self.step)
         if len(infos.class_names) and self._labels.max() < 0:
+            known = sorted(raw for raws in self._class_map.values() for raw in raws)
             raise DataFileError(
                 self.ann_file,
-                f'class_map knows none of its classes {infos.class_names.tolist()}; it has '
-                f'{sorted(label_of)}',
+                f'class_map knows none of its classes {infos.class_names.tolist()}; it has {known}',
             )
         entries = []
         for scenario, name in enumerate(infos.scenarios):
@@ -203,6 +180,38 @@ class V2XPnPDataset(BaseDataset):
             )
         self._seen = np.zeros(0 if self.test_mode else len(entries), dtype=bool)
         return entries
+
+    def _read_infos(self) -> Infos:
+        if self.backend_args is None and not os.path.isdir(self.data_root):
+            simulating = ''
+            if dataset_of(self.ann_file) in ('v2xpnp', None):
+                simulating = (
+                    f"; 'python tools/simulate.py --out {self.data_root}' makes a simulated one of "
+                    'v2xpnp'
+                )
+            raise FileNotFoundError(
+                f'data_root {self.data_root!r} is not a folder. data/README.md says where the '
+                f'recorded set comes from and how it must lie{simulating}. Then make the info '
+                f'files with {making_of(self.ann_file)}'
+            )
+        infos = load_infos(self.ann_file, self.backend_args)
+        if not len(infos.object_id):
+            raise DataFileError(
+                self.ann_file,
+                f'holds no label; python tools/check_dataset.py {self.data_root} says why',
+            )
+        return infos
+
+    def use(self, infos: Infos) -> None:
+        """Look samples up in these infos from now on."""
+        self.infos = infos
+        infos.index()
+        self._frames_of: dict[float, int] = {}
+        self._step_frames = max(round(self.step * infos.dialect.frame_rate), 1)
+        self.past = np.arange(-self.num_history, 1) * self._step_frames
+        self.future = np.arange(1, self.num_future + 1) * self._step_frames
+        label_of = {raw: i for i, raws in enumerate(self._class_map.values()) for raw in raws}
+        self._labels = np.array([label_of.get(str(n), -1) for n in infos.class_names] + [-1])
 
     def _frames_in(self, name: str, seconds: float) -> int:
         """The frame numbers of a time that an argument ``name`` asks for, looked up once."""
@@ -242,15 +251,27 @@ class V2XPnPDataset(BaseDataset):
         egos = results.pop('rows')
         row = egos[rng.integers(len(egos))] if len(egos) > 1 else egos[0]
 
+        return results | self.results_of(row, self._heard(row), rng)
+
+    def results_of(
+        self, row: int, ids: np.ndarray, rng: np.random.Generator, delays: np.ndarray | None = None
+    ) -> dict:
+        """What the pipeline gets of one moment.
+
+        Args:
+            row: of the ego in the infos.
+            ids: (N,) who is heard, the ego first.
+            rng: for random transforms.
+            delays: (N,) seconds, see :meth:`observe`; None is for clouds that are on time.
+        """
         infos = self.infos
         scenario, frame = int(infos.scenario[row]), int(infos.frame[row])
         world_from_ego = infos.world_from_agent[row]
-        ids = self._heard(row)
         observe = partial(self.observe, scenario, frame, ids, world_from_ego)
-        agents, cloud_paths = observe(np.zeros(len(ids)))
+        agents, cloud_paths = observe(np.zeros(len(ids)) if delays is None else delays)
         name = str(infos.scenarios[scenario])
         site = 'corridor' if name.startswith(_CORRIDOR_PREFIX) else 'intersection'
-        results.update(
+        results = dict(
             rng=rng,
             agents=agents,
             cloud_paths=cloud_paths,
@@ -265,10 +286,8 @@ class V2XPnPDataset(BaseDataset):
             pad_history=self.pad_history,
             future_offsets=self.future / infos.dialect.frame_rate,
         )
-        results.update(
-            ground_truth(infos, self._labels, row, ids, frame + self.past, frame + self.future)
-        )
-        return results
+        truth = ground_truth(infos, self._labels, row, ids, frame + self.past, frame + self.future)
+        return results | truth
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of the objects round any ego of a sample, for ``ClassBalancedDataset``.
@@ -301,12 +320,23 @@ class V2XPnPDataset(BaseDataset):
         """(N,) ids of the agents that are heard, the ego first."""
         infos = self.infos
         scenario, frame = int(infos.scenario[ego_row]), int(infos.frame[ego_row])
-        known = infos.agents[scenario]
-        rows = infos.rows(scenario, known, [frame])[:, 0]
-        known, rows = known[rows >= 0], rows[rows >= 0]
+        rows = infos.rows(scenario, infos.agents[scenario], [frame])[:, 0]
+        return self.heard(ego_row, rows[rows >= 0])
+
+    def heard(self, ego_row: int, rows: np.ndarray) -> np.ndarray:
+        """Who is heard, of those that there are.
+
+        Args:
+            ego_row: of the ego in the infos.
+            rows: (A,) of where each agent is, one row each, the ego's among them or not.
+
+        Returns:
+            (N,) ids, the ego first.
+        """
+        infos = self.infos
         offset = infos.world_from_agent[rows, :2, 3] - infos.world_from_agent[ego_row, :2, 3]
         ego = int(infos.agent[ego_row])
-        others = self._in_mode_order(known[np.hypot(*offset.T) <= self.comm_range])
+        others = self._in_mode_order(infos.agent[rows][np.hypot(*offset.T) <= self.comm_range])
         ids = [ego] + [agent for agent in others if agent != ego]
         return np.array(ids[: self.max_agents], dtype=np.int64)
 

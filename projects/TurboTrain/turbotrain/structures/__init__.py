@@ -3,7 +3,14 @@
 from .agents import INFRASTRUCTURE, VEHICLE, Agents
 from .boxes import boxes_from_world, corners_inside, corners_of
 from .lane_following import ALONG_LANE, NEAR_LANE, drive_along_lanes, driving_lanes
-from .poses import invert_rigid, matrix_to_pose, pose_to_matrix, transform_points, yaw_of
+from .poses import (
+    as_pose,
+    invert_rigid,
+    matrix_to_pose,
+    pose_to_matrix,
+    transform_points,
+    yaw_of,
+)
 from .trajectories import interpolate_missing_points, last_acceleration, last_velocity
 from .vector_map import Lane, Map, MapPoint, move_polylines, nearest_polylines, polylines_of
 
@@ -16,6 +23,7 @@ __all__ = [
     'Lane',
     'Map',
     'MapPoint',
+    'as_pose',
     'boxes_from_world',
     'corners_inside',
     'corners_of',

@@ -8,7 +8,16 @@ positive pitch lifts the nose and positive roll lowers the left side, so that
 
 import numpy as np
 
-__all__ = ['invert_rigid', 'matrix_to_pose', 'pose_to_matrix', 'transform_points', 'yaw_of']
+__all__ = [
+    'as_pose',
+    'invert_rigid',
+    'matrix_to_pose',
+    'pose_to_matrix',
+    'transform_points',
+    'yaw_of',
+]
+
+_HUGE = 1e12  # what no place or angle is
 
 
 def pose_to_matrix(pose: np.ndarray) -> np.ndarray:
@@ -49,6 +58,25 @@ def matrix_to_pose(matrix: np.ndarray) -> np.ndarray:
     pitch = np.arcsin(np.clip(matrix[..., 2, 0], -1.0, 1.0))
     angles = np.rad2deg(np.stack([roll, yaw, pitch], -1))
     return np.concatenate([matrix[..., :3, 3], angles], -1)
+
+
+def as_pose(numbers: np.ndarray) -> np.ndarray | None:
+    """A pose in either of the two ways in which poses come.
+
+    Args:
+        numbers: (6,) finite ``[x, y, z, roll, yaw, pitch]``, or a rigid (4, 4) matrix; float64.
+
+    Returns:
+        (4, 4) float64, or None if they are neither.
+    """
+    if numbers.shape not in ((6,), (4, 4)) or not (np.abs(numbers) < _HUGE).all():
+        return None
+    if numbers.shape == (6,):
+        return pose_to_matrix(numbers)
+    rotation = numbers[:3, :3]
+    rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
+    rigid = rigid and np.linalg.det(rotation) > 0 and np.allclose(numbers[3], [0, 0, 0, 1])
+    return numbers if rigid else None
 
 
 def invert_rigid(matrix: np.ndarray) -> np.ndarray:

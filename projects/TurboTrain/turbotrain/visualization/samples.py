@@ -22,13 +22,14 @@ def scene_of(
     """The scene of one sample.
 
     Args:
-        sample: as ``PackCooperativeInputs`` makes it, with or without ``pred_instances_3d``.
+        sample: as ``PackCooperativeInputs`` makes it, with or without ``pred_instances_3d``; the
+            truth may be left out, and what was missed is not told then.
         clouds: its N*T clouds (P, 4), agent-major; the current ones are drawn, of the agents that
             have one.
         score_threshold: detections below it are left out.
         iou_threshold: overlap from which a detection has found an object of its class.
     """
-    agents, truth = sample.agents, sample.gt_instances_3d
+    agents, truth = sample.agents, sample.get('gt_instances_3d')
     views = []
     for n, (agent, kind) in enumerate(zip(agents.ids, agents.kinds, strict=True)):
         if not agents.valid[n, -1]:
@@ -47,7 +48,8 @@ def scene_of(
         predicted = dict(
             pred_boxes=found.bboxes_3d.bev.cpu().numpy(), pred_scores=found.scores_3d.cpu().numpy()
         )
-        predicted |= _errors(found, truth, iou_threshold)
+        if truth is not None:
+            predicted |= _errors(found, truth, iou_threshold)
         if 'velocity' in found:
             predicted['pred_velocities'] = found.velocity.cpu().numpy()
         if 'trajectories' in found:
@@ -56,12 +58,15 @@ def scene_of(
     if 'vector_map' in sample.metainfo_keys():
         predicted['polylines'] = sample.vector_map
         predicted['polyline_mask'] = sample.vector_map_mask
+    if truth is not None:
+        predicted |= dict(
+            gt_boxes=truth.bboxes_3d.bev.cpu().numpy(),
+            gt_pasts=_known(truth.history_trajectories, truth.history_valid),
+            gt_futures=_known(truth.future_trajectories, truth.future_valid),
+        )
     return BEVScene(
         title=f'{sample.scenario}   frame {sample.frame:06d}',
         agents=tuple(views),
-        gt_boxes=truth.bboxes_3d.bev.cpu().numpy(),
-        gt_pasts=_known(truth.history_trajectories, truth.history_valid),
-        gt_futures=_known(truth.future_trajectories, truth.future_valid),
         **predicted,
     )
 

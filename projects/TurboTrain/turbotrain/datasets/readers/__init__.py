@@ -7,7 +7,7 @@ from .errors import DataFileError, MissingFileError, said, shown
 from .files import list_folder, read_bytes
 from .last_read import last_read
 from .pickles import read_trajectories, read_vector_map
-from .point_cloud import CLOUD_SUFFIXES, read_point_cloud
+from .point_cloud import CLOUD_SUFFIXES, read_point_cloud, usable_points
 from .scenario import AGENT, AgentFrame, list_scenarios, scan_scenario
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     'said',
     'scan_scenario',
     'shown',
+    'usable_points',
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...structures import matrix_to_pose, pose_to_matrix
+from ...structures import as_pose, matrix_to_pose, pose_to_matrix
 from .dialects import DIALECTS, Dialect
 from .errors import DataFileError, said, shown
 from .files import read_bytes
@@ -56,6 +56,7 @@ def read_annotation(
     backend_args: dict | None = None,
     skip: Container[str] = (),
     bad: dict[str, str] | None = None,
+    labels: bool = True,
 ) -> Annotation:
     """Read an annotation file.
 
@@ -67,6 +68,7 @@ def read_annotation(
         skip: keys of objects to leave unread.
         bad: gets the problem of each object that is not as it must be, by its key, and the object
             is left out; without it, such an object is an error.
+        labels: whether to read objects; if not, the file need not have any.
 
     Raises:
         DataFileError: the file is missing, is no YAML, lacks a key, or a value has not the type
@@ -82,7 +84,7 @@ def read_annotation(
 
     world_from_agent = _pose(path, content)
     # An empty mapping is written {}; nothing at all is the end of a file that was cut off.
-    vehicles = content.get('vehicles', _MISSING)
+    vehicles = content.get('vehicles', _MISSING) if labels else {}
     if not isinstance(vehicles, dict):
         found = 'it is missing' if vehicles is _MISSING else f'got {shown(vehicles)}'
         raise DataFileError(path, f"key 'vehicles': expected a mapping of objects by id, {found}")
@@ -137,15 +139,10 @@ def _pose(path: str, content: dict) -> np.ndarray:
     expected = '6 finite numbers [x, y, z, roll, yaw, pitch] or a rigid 4x4 matrix'
     if value is _MISSING:
         raise DataFileError(path, f"key 'lidar_pose' is missing; expected {expected}")
-    numbers = _array(value)
-    if numbers.shape == (6,) and (np.abs(numbers) < _HUGE).all():
-        return pose_to_matrix(numbers)
-    if numbers.shape == (4, 4) and (np.abs(numbers) < _HUGE).all():
-        rotation = numbers[:3, :3]
-        rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3
-        if rigid and np.linalg.det(rotation) > 0 and np.allclose(numbers[3], [0, 0, 0, 1]):
-            return numbers
-    raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {shown(value)}")
+    pose = as_pose(_array(value))
+    if pose is None:
+        raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {shown(value)}")
+    return pose
 
 
 def _object(

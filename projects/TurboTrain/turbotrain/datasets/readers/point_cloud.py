@@ -11,7 +11,7 @@ from .errors import DataFileError
 from .files import read_bytes
 from .pcd import parse_pcd
 
-__all__ = ['CLOUD_SUFFIXES', 'read_point_cloud']
+__all__ = ['CLOUD_SUFFIXES', 'read_point_cloud', 'usable_points']
 
 CLOUD_SUFFIXES = ('.bin', '.pcd')  # in the order of preference
 _FIELDS = 4
@@ -47,9 +47,22 @@ def read_point_cloud(path: str, backend_args: dict | None = None) -> np.ndarray:
     if not content:
         raise DataFileError(path, f'is empty; {_EXPECTED}')
     points = _parse_bin(path, content) if suffix == '.bin' else parse_pcd(path, content)
+    return usable_points(path, points)
+
+
+def usable_points(name: str, points: np.ndarray) -> np.ndarray:
+    """The rows of (P, 4) float32 points that are finite, moved to the front of the same memory.
+
+    Args:
+        name: how an error calls them.
+        points: of x, y, z (m), intensity.
+
+    Raises:
+        DataFileError: a coordinate is beyond 100 km.
+    """
     kept = keep_finite(points, _LIMIT)
     if kept < 0:
-        raise DataFileError(path, f'has coordinates beyond {_LIMIT:.0f} m; {_EXPECTED} in metres')
+        raise DataFileError(name, f'has coordinates beyond {_LIMIT:.0f} m; {_EXPECTED} in metres')
     return points[:kept]
 
 

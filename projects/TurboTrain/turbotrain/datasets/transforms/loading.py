@@ -10,7 +10,13 @@ from mmdet3d.registry import TRANSFORMS
 from ...errors import SettingError
 from ...structures import Map, invert_rigid, move_polylines, polylines_of
 from ..point_kernels import keep_outside_body, move
-from ..readers import DataFileError, MissingFileError, read_point_cloud, read_vector_map
+from ..readers import (
+    DataFileError,
+    MissingFileError,
+    read_point_cloud,
+    read_vector_map,
+    usable_points,
+)
 
 __all__ = ['LoadCooperativePoints', 'LoadFuturePoints', 'LoadVectorMap']
 
@@ -23,7 +29,8 @@ class LoadCooperativePoints(BaseTransform):
 
     Adds ``points``: N*T float32 arrays (P, 4), agent-major (all frames of the ego first), each in
     its own agent's right-handed frame; an invalid cloud is an array of no points. Adds
-    ``zero_intensity``, for transforms that bring points of their own.
+    ``zero_intensity``, for transforms that bring points of their own. ``clouds``, if there, holds
+    arrays (P, 4) by their paths in ``cloud_paths``, which are no files then.
 
     Args:
         zero_intensity: set intensity to 0, as V2X-Real's loader does.
@@ -64,8 +71,12 @@ class LoadCooperativePoints(BaseTransform):
         """One cloud; of no points if there is none, None if it cannot be read."""
         if not path:
             return _NO_POINTS
+        given = results.get('clouds', {})
         try:
-            points = read_point_cloud(path, results['backend_args'])
+            if path in given:
+                points = usable_points(path, np.array(given[path], dtype=np.float32))
+            else:
+                points = read_point_cloud(path, results['backend_args'])
         except DataFileError as error:
             if self.on_bad_cloud == 'error':
                 raise
@@ -74,6 +85,10 @@ class LoadCooperativePoints(BaseTransform):
             return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
+        return self.clean(points)
+
+    def clean(self, points: np.ndarray) -> np.ndarray:
+        """Points (P, 4) of an agent's own frame without its body, in the same memory."""
         return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
 
 
@@ -127,7 +142,7 @@ class LoadVectorMap(BaseTransform):
     """Load the lanes round the ego.
 
     Adds ``vector_map``: polylines (L, 10, 7) ``[x, y, z, dx, dy, dz, type]`` in the ego's frame and
-    ``vector_map_mask`` (L, 10). Without a map file both are empty.
+    ``vector_map_mask`` (L, 10). Without a map file both are empty; an empty path asks for none.
 
     Args:
         radius: polylines whose mean is further away than this (m) are left out.
@@ -154,7 +169,7 @@ class LoadVectorMap(BaseTransform):
         """Polylines in the world frame, their mask and their means (2, L); read once a process."""
         if path not in self._maps:
             try:
-                vector_map = read_vector_map(path, backend_args)
+                vector_map = read_vector_map(path, backend_args) if path else Map()
             except MissingFileError as error:
                 warnings.warn(f'{error}; samples go without lanes', stacklevel=2)
                 vector_map = Map()

@@ -163,9 +163,17 @@ class CooperativeDetector(Base3DDetector):
         maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
         bev = self._agents_first(maps, batch) if self.multi_step else self._time_first(maps, batch)
         self._note_messages(batch_inputs_dict, batch_data_samples, maps)
+        return self.finish(bev, batch_data_samples)
+
+    def finish(self, bev: Tensor, samples: list[Det3DDataSample]) -> list[Tensor]:
+        """From the fused map (B, C, H, W) to what the heads look at."""
         if self.map_neck is not None:
-            bev = self.map_neck(bev, stack_maps(batch_data_samples, bev.device))
+            bev = self.map_neck(bev, stack_maps(samples, bev.device))
         return [bev] if self.bev_neck is None else self.bev_neck([bev])
+
+    def encode_clouds(self, clouds: list[Tensor]) -> Tensor:
+        """K clouds (P, 4) to (K, C, H, W), each by itself."""
+        return self.neck(self.backbone(self.encoder(clouds)))[0]
 
     def encode(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
@@ -184,7 +192,7 @@ class CooperativeDetector(Base3DDetector):
                 f'samples of one batch differ in their number of frames {sorted(frames)} or in '
                 f'points_in_ego {sorted(in_ego)}'
             )
-        maps = self.neck(self.backbone(self.encoder(clouds)))[0]
+        maps = self.encode_clouds(clouds)
         maps = maps.view(-1, frames.pop(), *maps.shape[1:])
         return maps, AgentBatch(agents, maps)
 
@@ -203,11 +211,25 @@ class CooperativeDetector(Base3DDetector):
 
     def _time_first(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
         """(sum N_i, T, C, H, W) to (B, C, H, W): each agent sends one map."""
-        return self.fusion_neck(
+        return self.fuse_agents(
             self._received(self.fuse_frames(maps, batch), batch.is_ego),
+            batch,
+            batch.valid.any(dim=1),
+        )
+
+    def fuse_agents(self, maps: Tensor, batch: 'AgentBatch', valid: Tensor) -> Tensor:
+        """(sum N_i, C, H, W), as they have arrived, to (B, C, H, W).
+
+        Args:
+            maps: one of each agent.
+            batch: who they are.
+            valid: see :class:`BaseFusionNeck`.
+        """
+        return self.fusion_neck(
+            maps,
             num_agents=batch.num_agents,
             kinds=batch.kinds,
-            valid=batch.valid.any(dim=1),
+            valid=valid,
             ego_from_agent=None if batch.points_in_ego else batch.ego_from_agent[:, -1],
             delays=batch.delays,
         )
@@ -321,9 +343,15 @@ class CooperativeDetector(Base3DDetector):
             ``trajectory_scores`` (M, K).
         """
         bev = self.extract_feat(batch_inputs_dict, batch_data_samples)
-        around = self._surroundings(batch_inputs_dict, batch_data_samples, bev[0].device)
-        results = self._detect(bev, bev[0], batch_data_samples, around, **kwargs)
-        return self._with_results(batch_data_samples, results)
+        return self.predict_on(bev, batch_inputs_dict, batch_data_samples, **kwargs)
+
+    def predict_on(
+        self, bev: list[Tensor], inputs: dict, samples: list[Det3DDataSample], **kwargs: Any
+    ) -> list[Det3DDataSample]:
+        """The same from what :meth:`extract_feat` returns."""
+        around = self._surroundings(inputs, samples, bev[0].device)
+        results = self._detect(bev, bev[0], samples, around, **kwargs)
+        return self._with_results(samples, results)
 
     def _with_results(
         self, samples: list[Det3DDataSample], results: list[InstanceData]

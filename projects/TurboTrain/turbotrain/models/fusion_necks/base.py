@@ -48,7 +48,8 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
                 first.
             num_agents: N_i of each of the B samples.
             kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure.
-            valid: (sum N_i,) bool, whether the agent has sent anything.
+            valid: (sum N_i,) bool, whether the agent has sent anything, or (sum N_i, 1, H, W),
+                which cells it has sent.
             ego_from_agent: (sum N_i, 4, 4); None when all maps lie in the ego's frame.
             delays: (sum N_i,) s, by how much each agent's map is older than now; None for 0.
 
@@ -56,7 +57,8 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             (B, C, H, W) in the ego's frame.
         """
         late = features.new_zeros(len(kinds)) if delays is None else delays.to(features)
-        features, seen = self.compensate(features, valid[:, None, None, None], late)
+        seen = valid.reshape(len(valid), 1, *(valid.shape[2:] or (1, 1)))
+        features, seen = self.compensate(features, seen, late)
         if ego_from_agent is not None:
             if seen.shape[-1] > 1:
                 known = warp_bev(seen.to(features.dtype), ego_from_agent, self.point_cloud_range)[0]

@@ -103,14 +103,28 @@ class Where2commFusion(BaseFusionNeck):
         known = functional.conv2d(known, self.bell.to(known), padding=2).view(b, n, h * w)
         score = known * (1 - known[:, :1]) if self.request else known
         score = score.masked_fill(~seen.flatten(2), -1.0)
-        # Place of each cell in the order of scores.
-        rank = score.argsort(dim=2, descending=True, stable=True).argsort(dim=2)
+        rank = _rank(score)
         if self.training:
             chosen = rank < h * w * torch.rand(b, n, 1, device=rank.device)
         else:
-            chosen = (rank < int(h * w * self.budget)) & (score > self.threshold)
+            chosen = self._within_budget(score, rank)
         chosen[:, 0] = True
         return chosen.view_as(seen) & seen
+
+    @torch.no_grad()
+    def own_cells(self, features: Tensor) -> Tensor:
+        """What senders choose who are asked for nothing: (S, C, H, W) to (S, 1, H, W) bool."""
+        confidence = self.confidence(features).sigmoid()
+        score = functional.conv2d(confidence, self.bell.to(confidence), padding=2).flatten(1)
+        return self._within_budget(score, _rank(score)).view_as(confidence)
+
+    def _within_budget(self, score: Tensor, rank: Tensor) -> Tensor:
+        return (rank < int(score.shape[-1] * self.budget)) & (score > self.threshold)
+
+
+def _rank(score: Tensor) -> Tensor:
+    """Place of each cell in the falling order of scores (..., H * W)."""
+    return score.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
 
 
 class _ConfidenceAttention(nn.Module):
