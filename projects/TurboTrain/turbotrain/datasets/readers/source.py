@@ -4,6 +4,7 @@ import os
 from collections.abc import Container
 from typing import Protocol
 
+from ...errors import SettingError
 from .annotation import Annotation, read_annotation
 from .dair_frames import DairFrame, Oddity, read_dair_frame
 from .dair_index import LABELS, DairIndex, dair_index
@@ -106,7 +107,7 @@ def open_source(
     """
     dialect = resolve_dialect(dataset)
     if labels not in LABELS or (labels != LABELS[0] and dataset != 'dair_v2x_c'):
-        raise ValueError(f'labels: {dataset} has the original ones, got {labels!r}')
+        raise SettingError(f'labels: {dataset} has the original ones only, got {labels!r}')
     if isinstance(dialect, DairDialect):
         return DairSource(root, dialect, labels, backend_args)
     return FolderSource(root, backend_args)

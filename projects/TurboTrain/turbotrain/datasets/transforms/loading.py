@@ -74,6 +74,8 @@ class LoadCooperativePoints(BaseTransform):
             return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
+        if results['byte_intensity'] and points[:, 3].max(initial=0.0) > 1.0:
+            points[:, 3] /= 255.0
         return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
 
 
