@@ -176,10 +176,11 @@ def _box_of_corners(path: str, entry: Any, where: str) -> tuple[np.ndarray, list
     u, _, vt = np.linalg.svd(axes)
     pose[:3, :3] = u @ vt
     missed = np.abs((_CORNERS * sizes / 2) @ pose[:3, :3].T + centre - corners).max()
-    if missed > _CROOKED * sizes.max() or np.linalg.det(pose[:3, :3]) < 0:
+    upright = np.linalg.det(pose[:3, :3]) > 0 and pose[2, 2] > 0
+    if missed > _CROOKED * sizes.max() or not upright:
         raise DataFileError(
             path,
-            f"key '{where}world_8_points': expected the corners of a box, front left first, they "
-            f'are off by {missed:.3g} m',
+            f"key '{where}world_8_points': expected the corners of a box, front left below "
+            f'first, they are off by {missed:.3g} m',
         )
     return pose, sizes.tolist()
