@@ -92,7 +92,7 @@ def test_the_same_samples_from_every_layout(scene, dataset):
         order, their_order = (t.bboxes_3d.tensor[:, 0].argsort() for t in (truth, theirs))
         # Without tracks the past of an object is not known, and its id is of one frame alone.
         unknown = () if DIALECTS[dataset].tracks else ('track', 'history', 'velocity', 'accel')
-        for key in truth.keys():
+        for key in [*truth.keys()]:
             if key.startswith(unknown):
                 continue
             a, b = truth[key], theirs[key]

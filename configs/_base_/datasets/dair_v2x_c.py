@@ -1,8 +1,9 @@
 # DAIR-V2X-C: one recorded vehicle and one roadside unit, one class, no tracks. Evaluated is the
-# official protocol's range, ahead of the vehicle; the metric wants all corners of a box in it seen
-# from above, the official one any. The model's range is V2V4Real's (our choice): it holds that one
-# and OpenCOOD's, x +-100.8 and y +-40 m, which goes with the complemented labels. The original
-# labels end where the vehicle's camera does: a model trained on them finds nothing behind it.
+# official protocol's range, ahead of the vehicle: AP_dair counts boxes with any corner in it, the
+# other metrics boxes that lie in it seen from above. The model's range is V2V4Real's (our choice):
+# it holds that one and OpenCOOD's, x +-100.8 and y +-40 m, which goes with the complemented labels.
+# The original labels end where the vehicle's camera does: a model trained on them finds nothing
+# behind it.
 _base_ = './v2v4real.py'
 data_root = 'data/dair_v2x_c'
 # Nothing says where objects were or will be: the past is there for its clouds.
@@ -36,5 +37,10 @@ val_dataloader = dict(
 )
 # The labels of the test split were never published.
 test_dataloader = val_dataloader
-val_evaluator = dict(eval_range=(0.0, -39.68, 100.0, 39.68), z_range=(-3.0, 1.0), min_corners=1)
+val_evaluator = dict(
+    eval_range=(0.0, -39.68, 100.0, 39.68),
+    z_range=(-3.0, 1.0),
+    min_corners=1,
+    detection_protocols=('dair', 'coalign'),
+)
 test_evaluator = val_evaluator

@@ -8,7 +8,7 @@ import numpy as np
 from .average_precision import DetectionFrame
 from .instance_fields import InstanceFields
 
-__all__ = ['Record', 'Region', 'record_of']
+__all__ = ['Record', 'Region', 'detection_of', 'record_of']
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Record:
     ``trajectories`` (P, K, F, 2), ``gt_trajectories`` (G, F, 2) and ``gt_valid`` (G, F) belong to
     the rows of ``detection``; all three are None if the model doesn't forecast. ``mode_scores``
     (P, K) are there if K > 1, ``velocities`` (P, 2) and ``gt_velocities`` (G, 2), m/s and NaN where
-    unknown, if the model and the data tell them.
+    unknown, if the model and the data tell them. ``touching`` holds the boxes with any corner in
+    the range, if a protocol asks for them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Record:
     velocities: np.ndarray | None = None
     gt_velocities: np.ndarray | None = None
     message_bytes: tuple[int, ...] | None = None
+    touching: DetectionFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,22 +43,50 @@ class Region:
             seen from above have to be inside.
         z_range: (2,) lowest and highest z, metres, ego frame.
         min_corners: corners of the eight that have to be within ``z_range``.
+        any_corner: one corner of the eight within both is enough.
     """
 
     plane: np.ndarray
     z_range: np.ndarray
     min_corners: int
+    any_corner: bool = False
 
     def holds(self, boxes: np.ndarray, heights: np.ndarray) -> np.ndarray:
         """(N,) bool of boxes (N, 5) from above with bottoms and tops (N, 2), borders included."""
         cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
         forward = 0.5 * boxes[:, 2:3] * np.stack([cos, sin], axis=1)
         left = 0.5 * boxes[:, 3:4] * np.stack([-sin, cos], axis=1)
+        between = (heights >= self.z_range[0]) & (heights <= self.z_range[1])
+        if self.any_corner:
+            sides = np.stack([forward + left, forward - left, -forward - left, left - forward], 1)
+            corners = boxes[:, None, :2] + sides
+            inside = ((corners >= self.plane[:2]) & (corners <= self.plane[2:])).all(axis=-1)
+            return inside.any(axis=1) & between.any(axis=1)
         reach = np.abs(forward) + np.abs(left)
         low, high = boxes[:, :2] - reach, boxes[:, :2] + reach
         inside = ((low >= self.plane[:2]) & (high <= self.plane[2:])).all(axis=1)
-        between = (heights >= self.z_range[0]) & (heights <= self.z_range[1])
         return inside & (4 * between.sum(axis=1) >= self.min_corners)
+
+
+def detection_of(
+    name: str, sample: Mapping, num_classes: int, region: Region
+) -> tuple[DetectionFrame, np.ndarray, np.ndarray]:
+    """The boxes that count, and which of (P,) predicted and (G,) true ones they are.
+
+    Args and errors are those of :func:`record_of`.
+    """
+    truth = InstanceFields(name, 'gt_instances_3d', sample)
+    predicted = InstanceFields(name, 'pred_instances_3d', sample)
+    (gt_boxes, gt_heights), (boxes, heights) = truth.boxes(), predicted.boxes()
+    gt_inside, inside = region.holds(gt_boxes, gt_heights), region.holds(boxes, heights)
+    detection = DetectionFrame(
+        boxes=boxes[inside],
+        scores=predicted.array('scores_3d', (len(boxes),), np.float32)[inside],
+        labels=predicted.labels(len(boxes), num_classes)[inside],
+        gt_boxes=gt_boxes[gt_inside],
+        gt_labels=truth.labels(len(gt_boxes), num_classes)[gt_inside],
+    )
+    return detection, inside, gt_inside
 
 
 def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> Record:
@@ -74,32 +104,24 @@ def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> R
     """
     truth = InstanceFields(name, 'gt_instances_3d', sample)
     predicted = InstanceFields(name, 'pred_instances_3d', sample)
-    (gt_boxes, gt_heights), (boxes, heights) = truth.boxes(), predicted.boxes()
-    gt_inside, inside = region.holds(gt_boxes, gt_heights), region.holds(boxes, heights)
-    detection = DetectionFrame(
-        boxes=boxes[inside],
-        scores=predicted.array('scores_3d', (len(boxes),), np.float32)[inside],
-        labels=predicted.labels(len(boxes), num_classes)[inside],
-        gt_boxes=gt_boxes[gt_inside],
-        gt_labels=truth.labels(len(gt_boxes), num_classes)[gt_inside],
-    )
+    detection, inside, gt_inside = detection_of(name, sample, num_classes, region)
     sent = tuple(sample['message_bytes']) if 'message_bytes' in sample else None
     if 'trajectories' not in predicted:
         return Record(name, detection, message_bytes=sent)
-    valid = truth.array('future_valid', (len(gt_boxes), None), bool)
+    valid = truth.array('future_valid', (len(gt_inside), None), bool)
     num_steps = valid.shape[1]
     futures = truth.array(
-        'future_trajectories', (len(gt_boxes), num_steps, 2), np.float32, used=valid
+        'future_trajectories', (len(gt_inside), num_steps, 2), np.float32, used=valid
     )
-    trajectories = predicted.array('trajectories', (len(boxes), None, num_steps, 2), np.float32)
+    trajectories = predicted.array('trajectories', (len(inside), None, num_steps, 2), np.float32)
     scores = velocities = gt_velocities = None
     if trajectories.shape[1] > 1:
         scores = predicted.array('trajectory_scores', trajectories.shape[:2], np.float32)[inside]
     if 'velocity' in predicted:
-        velocities = predicted.array('velocity', (len(boxes), 2), np.float32)[inside]
+        velocities = predicted.array('velocity', (len(inside), 2), np.float32)[inside]
     if 'velocity' in truth:
-        known = truth.array('velocity_valid', (len(gt_boxes),), bool)
-        gt_velocities = truth.array('velocity', (len(gt_boxes), 2), np.float32, used=known)
+        known = truth.array('velocity_valid', (len(gt_inside),), bool)
+        gt_velocities = truth.array('velocity', (len(gt_inside), 2), np.float32, used=known)
         gt_velocities = np.where(known[:, None], gt_velocities, np.nan)[gt_inside]
     return Record(
         name,
