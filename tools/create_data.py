@@ -117,7 +117,7 @@ def splits_of(
     """
     source = open_source(root_path, dataset, labels, backend_args)
     if isinstance(source, DairSource):
-        return chosen or [name for name, found in source.index.splits.items() if found]
+        return chosen or source.labelled_splits()
     if chosen is None:
         there = list_folder(root_path, backend_args).folders
         found = [folder for folder in SPLITS if folder in there]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmengine.config import Config
 
 from tests.commands import run_main
 from tests.dair import BEGIN, PLAIN, SPLIT_FILES, TURNED, Frame, Pair, box, put, write_set
@@ -22,6 +23,7 @@ from turbotrain.datasets.readers.dair_frames import DairFrame
 from turbotrain.errors import SettingError
 from turbotrain.structures import corners_of, invert_rigid, transform_points
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = ('dair_v2x_c', 'v2x_seq')
 RANGE = [-60.0, -40.0, -5.0, 60.0, 40.0, 3.0]
 PIPELINE = [
@@ -132,6 +134,26 @@ def test_the_other_set_s_correction_would_be_seen(scene, dataset, monkeypatch):
     monkeypatch.setitem(DIALECTS, dataset, swapped)
     bad = build_infos(str(scene[dataset]), 'train', dataset).world_from_agent
     assert np.abs(bad - expected).max() > 0.02
+
+
+@pytest.mark.parametrize('dataset', NAMES)
+def test_configs_read_what_create_data_writes(scene, dataset):
+    cfg = Config.fromfile(CONFIGS / f'_base_/datasets/{dataset}.py')
+    settings = cfg.train_dataloader.dataset
+    settings.pop('type')
+    save_infos(
+        str(scene[dataset] / settings.ann_file), build_infos(str(scene[dataset]), 'train', dataset)
+    )
+    sample = V2XPnPDataset(**settings | dict(data_root=str(scene[dataset])))[0]
+    assert len(sample['data_samples'].agents) == 2 and len(sample['inputs']['points'])
+    assert len(sample['data_samples'].gt_instances_3d)
+    pretrain, finetune = (
+        Config.fromfile(CONFIGS / f'turbotrain/{stage}_{dataset}.py')
+        for stage in ('pretrain', 'finetune')
+    )
+    heads = dict.fromkeys(('velocity_head', 'trajectory_head') * (dataset == NAMES[0]))
+    assert finetune.model == dict(pretrain.model.detector) | heads
+    assert finetune.test_evaluator.class_names == ('vehicle',)
 
 
 # Sets written by hand.
@@ -419,6 +441,19 @@ def test_no_future_is_asked_of_a_set_without_tracks(tmp_path):
     root = write_set(tmp_path, 'dair_v2x_c', [Frame(200, 0)], [Frame(10, 0)], [Pair(200, 10)])
     with pytest.raises(SettingError, match='num_future: expected 0 of dair_v2x_c, got 6.*tracks'):
         open_as(root, 'dair_v2x_c', num_future=6)
+
+
+def test_a_split_without_labels_is_left_alone(tmp_path, monkeypatch, capsys):
+    pairs = [Pair(200, 10), Pair(300, 20)]
+    frames = [Frame(200, 0), Frame(300, 0, '0002')], [Frame(10, 0), Frame(20, 0, '0002')]
+    labels = {200: [box('v2x_seq')]}
+    root = write_set(tmp_path, 'v2x_seq', *frames, pairs, labels)
+    splits = dict(train=['000200'], val=['000999'], test=['000300'], test_A=['000300'])
+    put(root / SPLIT_FILES['v2x_seq'], dict(cooperative_split=splits))
+    words = 'v2x_seq', '--root-path', root, '--workers', 1
+    assert run_main(create_tool, monkeypatch, *words) == 0
+    assert [path.name for path in root.glob('*.npz')] == ['v2x_seq_infos_train.npz']
+    assert 'not one label' in run_main(create_tool, monkeypatch, *words, '--splits', 'test')
 
 
 def test_clouds_in_the_folder_of_their_own_archive(tmp_path):

@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from glob import escape, glob
 from itertools import pairwise
 
 import numpy as np
@@ -77,10 +78,11 @@ def dair_index(
     """
     stamp = ''
     if backend_args is None:
-        for path in _lists(root, dialect):
-            if os.path.isfile(path):
+        folders = [glob(f'{escape(root)}/{inner}/') for inner in ('*', '*/*', '*/calib/*')]
+        for path in (*_lists(root, dialect), *sum(folders, [])):
+            if os.path.exists(path):
                 stat = os.stat(path)
-                stamp += f'{stat.st_size} {stat.st_mtime_ns} '
+                stamp += f'{path} {stat.st_size} {stat.st_mtime_ns} '
     arguments = json.dumps(backend_args, sort_keys=True, default=repr)
     return _index(root, dialect, labels, arguments, stamp)
 

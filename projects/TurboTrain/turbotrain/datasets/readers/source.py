@@ -77,6 +77,14 @@ class DairSource:
         """
         return dair_index(self.root, self.dialect, self.labels, self.backend_args)
 
+    def labelled_splits(self) -> list[str]:
+        """Names of the splits with labels, of which those of the test split may never come."""
+        return [
+            split
+            for split, scenarios in self.index.splits.items()
+            if any(row.labelled for rows in scenarios.values() for row in rows)
+        ]
+
     def scenarios(self, split: str) -> list[str]:
         """See :class:`Source`."""
         found = list(self.index.splits.get(split, ()))
