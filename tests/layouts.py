@@ -1,6 +1,7 @@
-"""Rewrites a dataset in V2XPnP-Seq's format as its four relatives lie on disk.
+"""Rewrites a dataset in V2XPnP-Seq's format as the others lie on disk.
 
-Written with SciPy's rotations and PyYAML alone, so that the readers are not checked by themselves.
+Its four relatives are written with SciPy's rotations and PyYAML alone, so that the readers are not
+checked by themselves.
 """
 
 import shutil
@@ -10,6 +11,8 @@ import lzf
 import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
+
+from turbotrain.simulation import DAIR_LAYOUTS, rewrite_as_dair
 
 DATASETS = ('v2xpnp', 'v2xreal', 'opv2v', 'v2xset', 'v2v4real')
 
@@ -29,6 +32,9 @@ def pose(transform: np.ndarray) -> list[float]:
 
 def rewrite(source: Path, out: Path, dataset: str) -> None:
     """Write ``source`` (V2XPnP-Seq's format, .bin clouds) as ``dataset`` has it."""
+    if dataset in DAIR_LAYOUTS:
+        rewrite_as_dair(source, out, dataset)
+        return
     if dataset in ('v2xpnp', 'v2xreal'):
         shutil.copytree(source, out, ignore=shutil.ignore_patterns('*.npz'))
         if dataset == 'v2xreal' and (out / 'val').is_dir():

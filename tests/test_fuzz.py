@@ -24,6 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import dair
 from tests.datasets.test_schemas import objects
 from tests.layouts import write_pcd
 from tests.scenes import write_scenario
@@ -35,12 +36,16 @@ from turbotrain.datasets import (
 )
 from turbotrain.datasets.object_database import load_objects, save_objects
 from turbotrain.datasets.readers import (
+    DIALECTS,
     DataFileError,
     read_annotation,
     read_point_cloud,
     read_trajectories,
     read_vector_map,
 )
+from turbotrain.datasets.readers.dair_calibration import read_unit_pose
+from turbotrain.datasets.readers.dair_labels import read_cooperative_labels
+from turbotrain.datasets.readers.dair_lists import read_moments, read_pairs, read_splits
 from turbotrain.engine import read_checkpoint
 from turbotrain.errors import UserError
 from turbotrain.evaluation.predictions import read_predictions
@@ -123,8 +128,18 @@ def _predictions(path: str) -> None:
     list(read_predictions(path, ['vehicle', 'pedestrian']))
 
 
+def _labels(dataset: str) -> Callable[[str], object]:
+    return lambda path: read_cooperative_labels(path, DIALECTS[dataset])
+
+
 READERS: dict[str, tuple[str, Callable]] = {
     'yaml': ('.yaml', read_annotation),
+    'labels_dair_v2x_c': ('.json', _labels('dair_v2x_c')),
+    'labels_v2x_seq': ('.json', _labels('v2x_seq')),
+    'unit_pose': ('.json', read_unit_pose),
+    'moments': ('.json', read_moments),
+    'pairs': ('.json', read_pairs),
+    'splits': ('.json', read_splits),
     'bin': ('.bin', read_point_cloud),
     'pcd_ascii': ('.pcd', read_point_cloud),
     'pcd_binary': ('.pcd', read_point_cloud),
@@ -155,6 +170,19 @@ def good(tmp_path_factory) -> dict[str, Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     annotation = yaml.safe_load((folder / '1/000000.yaml').read_text())
     files['yaml'].write_text(yaml.dump(annotation))  # with an alias
+    frames = [dair.Frame(200, 0)], [dair.Frame(10, 0)], [dair.Pair(200, 10, (0.5, -0.3))]
+    for dataset, folder in (('dair_v2x_c', 'label_world'), ('v2x_seq', 'label')):
+        dair_set = dair.write_set(root / dataset, dataset, *frames)
+        files[f'labels_{dataset}'].write_bytes(
+            (dair_set / f'cooperative/{folder}/000200.json').read_bytes()
+        )
+    for name, path in dict(
+        unit_pose='infrastructure-side/calib/virtuallidar_to_world/000010.json',
+        moments='vehicle-side/data_info.json',
+        pairs='cooperative/data_info.json',
+        splits=dair.SPLIT_FILES['v2x_seq'],
+    ).items():
+        files[name].write_bytes((dair_set / path).read_bytes())
     points = np.random.default_rng(0).uniform(-40, 40, (50, 4)).astype('<f4')
     points.tofile(files['bin'])
     for encoding in ('ascii', 'binary', 'binary_compressed'):

@@ -26,7 +26,7 @@ from turbotrain.datasets.checking.checks import (
     check_dataset,
     ignore_list_of,
 )
-from turbotrain.datasets.checking.recognition import recognise_dataset
+from turbotrain.datasets.checking.recognition import recognise_dataset, recognise_layout
 from turbotrain.datasets.class_maps import CLASS_MAPS
 from turbotrain.datasets.readers import DIALECTS, DataFileError
 from turbotrain.whole_file import write_whole
@@ -34,13 +34,13 @@ from turbotrain.whole_file import write_whole
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Look for broken files and odd labels')
-    parser.add_argument('data_root', help='folder of train/, val/, ...')
+    parser.add_argument('data_root', help='folder of the dataset')
     parser.add_argument(
         '--dataset',
         choices=sorted(DIALECTS),
         help='whose conventions the files follow; what they look like by default',
     )
-    parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
+    parser.add_argument('--splits', nargs='+', help='splits; all that are there by default')
     parser.add_argument('--class-map', choices=sorted(CLASS_MAPS), default='v2xreal3')
     parser.add_argument('--no-clouds', action='store_true', help='leave point clouds unread')
     add_reading_arguments(parser)
@@ -58,10 +58,14 @@ def main() -> None:
     root = args.data_root.rstrip('/') or '/'
     try:
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
-        splits = splits_of(root, args.backend_args, args.splits)
-        dataset = args.dataset
+        dataset, why = args.dataset, ''
+        if not dataset:
+            dataset, why = recognise_layout(root, args.backend_args)
+        known = dataset or 'v2xpnp'
+        splits = splits_of(root, args.backend_args, args.splits, known, args.labels)
         if not dataset:
             dataset, why = recognise_dataset(root, splits, args.backend_args)
+        if why:
             print(f'read as {dataset}: {why}; --dataset names another')
         options = CheckOptions(
             dataset,
@@ -69,6 +73,7 @@ def main() -> None:
             clouds=not args.no_clouds,
             ignore=ignore,
             backend_args=args.backend_args,
+            labels=args.labels,
         )
         findings = check_dataset(
             root, splits, options, args.workers, partial(tqdm, desc='check', unit='scenario')

@@ -26,7 +26,14 @@ from turbotrain.datasets.checking.checks import (
     CheckOptions,
     check_sample,
 )
-from turbotrain.datasets.readers import DIALECTS, DataFileError, list_folder
+from turbotrain.datasets.readers import (
+    DIALECTS,
+    LABELS,
+    DairSource,
+    DataFileError,
+    list_folder,
+    open_source,
+)
 
 # Folder of a split as it may be called on disk -> name of the split in the info file.
 SPLITS = dict(
@@ -45,9 +52,9 @@ def parse_args() -> argparse.Namespace:
         'it stopped when it is started again.'
     )
     parser.add_argument('dataset', choices=sorted(DIALECTS), help='whose conventions files follow')
-    parser.add_argument('--root-path', required=True, help='folder of train/, val/, ...')
+    parser.add_argument('--root-path', required=True, help='folder of the dataset')
     parser.add_argument('--out-dir', type=Path, help='where to write; the root path by default')
-    parser.add_argument('--splits', nargs='+', help='split folders; all that are there by default')
+    parser.add_argument('--splits', nargs='+', help='splits; all that are there by default')
     add_reading_arguments(parser)
     return parser.parse_args()
 
@@ -57,6 +64,13 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=at_least_one, default=os.cpu_count(), help='processes')
     parser.add_argument(
         '--ignore-list', help='what to leave out, as check_dataset.py --fix-list writes it'
+    )
+    parser.add_argument(
+        '--labels',
+        choices=LABELS,
+        default=LABELS[0],
+        help="of dair_v2x_c: the authors' labels, or those that CoAlign completed "
+        '(default %(default)s)',
     )
     parser.add_argument(
         '--backend-args',
@@ -77,7 +91,7 @@ def main() -> None:
     args = parse_args()
     out_dir = args.out_dir or Path(args.root_path)
     try:
-        found = splits_of(args.root_path, args.backend_args, args.splits)
+        found = splits_of(args.root_path, args.backend_args, args.splits, args.dataset, args.labels)
         ignore = load_ignore_list(args.ignore_list) if args.ignore_list else IgnoreList()
         for folder in found:
             look_at(args, folder, ignore)
@@ -89,13 +103,21 @@ def main() -> None:
 
 
 def splits_of(
-    root_path: str, backend_args: dict | None = None, chosen: list[str] | None = None
+    root_path: str,
+    backend_args: dict | None = None,
+    chosen: list[str] | None = None,
+    dataset: str = 'v2xpnp',
+    labels: str = LABELS[0],
 ) -> list[str]:
-    """Names of the split folders that are chosen, by default all that are there.
+    """Names of the splits that are chosen, by default all that are there.
 
     Raises:
         DataFileError: there is none, two are the same split, or one is no folder of the root path.
+        SettingError: the dataset has not these labels.
     """
+    source = open_source(root_path, dataset, labels, backend_args)
+    if isinstance(source, DairSource):
+        return chosen or source.labelled_splits()
     if chosen is None:
         there = list_folder(root_path, backend_args).folders
         found = [folder for folder in SPLITS if folder in there]
@@ -118,7 +140,9 @@ def splits_of(
 
 def look_at(args: argparse.Namespace, folder: str, ignore: IgnoreList) -> None:
     """Stop at files of another dataset, and warn of labels that do not lie where points are."""
-    options = CheckOptions(args.dataset, ignore=ignore, backend_args=args.backend_args)
+    options = CheckOptions(
+        args.dataset, ignore=ignore, backend_args=args.backend_args, labels=args.labels
+    )
     for finding in check_sample(args.root_path, folder, options):
         if finding.kind == OTHER_DATASET:
             raise DataFileError(os.path.join(args.root_path, finding.path), finding.text)
@@ -138,6 +162,7 @@ def make_infos(args: argparse.Namespace, folder: str, out_dir: Path, ignore: Ign
         ignore,
         str(parts_dir),
         args.backend_args,
+        args.labels,
     )
     save_infos(str(path), infos)
     shutil.rmtree(parts_dir)

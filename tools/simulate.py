@@ -1,13 +1,15 @@
-"""Simulate a small cooperative data set in the V2XPnP-Seq format.
+"""Simulate a small cooperative data set in the V2XPnP-Seq format, or in DAIR-V2X's.
 
 Example:
     python tools/simulate.py --out data/mini_v2xpnp
     python tools/simulate.py --preset midi --out data/midi_v2xpnp
+    python tools/simulate.py --layout v2x_seq --out data/mini_v2x_seq
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrai
 
 from turbotrain.commands import run_tool
 from turbotrain.simulation import (
+    DAIR_LAYOUTS,
     PRESETS,
     SensorOptions,
+    SetOptions,
+    rewrite_as_dair,
     simulate_dataset,
 )
 
@@ -33,6 +38,13 @@ def parse_arguments() -> argparse.Namespace:
         choices=PRESETS,
         default='mini',
         help='what --seed, --intersections and --corridors are by default (default %(default)s)',
+    )
+    parser.add_argument(
+        '--layout',
+        choices=('v2xpnp', *DAIR_LAYOUTS),
+        default='v2xpnp',
+        help='whose files to write; those of DAIR-V2X have one vehicle and one roadside unit '
+        '(default %(default)s)',
     )
     parser.add_argument('--seed', type=int, help="default: the preset's")
     parser.add_argument(
@@ -108,7 +120,10 @@ def main() -> None:
             arguments.min_points,
         ),
     )
-    summary = simulate_dataset(arguments.out, options, arguments.workers)
+    if arguments.layout == 'v2xpnp':
+        summary = simulate_dataset(arguments.out, options, arguments.workers)
+    else:
+        summary = simulate_as(arguments.layout, arguments.out, options, arguments.workers)
     size = sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file())
     print(
         f'{arguments.out}: {len(summary["scenarios"])} scenarios, {size / 1e6:.0f} MB, '
@@ -117,6 +132,21 @@ def main() -> None:
     for kind in ('intersection', 'corridor'):
         if kind in summary:
             print(f'{kind}: ' + ', '.join(f'{k} {v:g}' for k, v in summary[kind].items()))
+
+
+def simulate_as(layout: str, out: Path, options: SetOptions, workers: int) -> dict[str, object]:
+    """Simulate a set, and write it in another layout.
+
+    Raises:
+        FileExistsError: there is something at ``out``.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f'{out}: not empty; choose another folder')
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        summary = simulate_dataset(Path(folder) / 'set', options, workers)
+        rewrite_as_dair(Path(folder) / 'set', out, layout)
+    return summary
 
 
 if __name__ == '__main__':

@@ -111,15 +111,15 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path, monkeypatch):
     for i, name in enumerate(names):
         write_scenario(tmp_path, name=name, frames=range(0, 20, 5), objects=3, seed=i)
     parts = str(tmp_path / 'parts')
-    read, count, limit = builder.read_annotation, [], 20
+    read, count, limit = builder.read_moment, [], 20
 
-    def counted(path, *args, **kwargs):
-        count.append(path)
+    def counted(row, *args, **kwargs):
+        count.append(row)
         if len(count) > limit:
             raise KeyboardInterrupt
-        return read(path, *args, **kwargs)
+        return read(row, *args, **kwargs)
 
-    monkeypatch.setattr(builder, 'read_annotation', counted)
+    monkeypatch.setattr(builder, 'read_moment', counted)
     with pytest.raises(KeyboardInterrupt):
         build_infos(str(tmp_path), 'train', parts_dir=parts)
     count.clear()

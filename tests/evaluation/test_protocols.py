@@ -5,14 +5,19 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
+from mmdet3d.structures import LiDARInstance3DBoxes
 
 from tests.evaluation.scenes import random_forecast
+from turbotrain.errors import SettingError
 from turbotrain.evaluation import (
     PROTOCOLS,
+    CooperativeMetric,
     ForecastFrame,
     ForecastMetrics,
     evaluate_forecasts,
 )
+from turbotrain.evaluation.records import Region
 
 UNIADS = ['uniad', 'univ2x']
 NONE = float('nan')
@@ -222,3 +227,63 @@ def test_perfect_forecasts_reach_the_highest_value(name):
             for f in perfect
         ]
         assert evaluate_forecasts(other, PROTOCOLS[name]).epa <= best
+
+
+def test_the_two_average_precisions_of_dair_v2x_by_hand():
+    """Two cars of 4 x 2 m; the second has one end in the range.
+
+    The first is found twice: at 0.9 with an IoU of 3/5, shifted by a quarter of its length, and at
+    0.4 exactly. A third detection, at 0.6, is of nothing. OpenCOOD lets the confident one take the
+    car: of one object one hit in the first place, AP 1. DAIR-V2X lets the car take the exact one,
+    the last of three: precision 1/3; and the second car, never found, counts, so that AP is 1/6.
+    """
+    truth = [[20.0, 0, -1, 4, 2, 1.5, 0], [99.0, 10, -1, 4, 2, 1.5, 0]]
+    found = [[21.0, 0, -1, 4, 2, 1.5, 0], [20.0, 0, -1, 4, 2, 1.5, 0], [50.0, 5, -1, 4, 2, 1.5, 0]]
+    sample = dict(
+        gt_instances_3d=dict(
+            bboxes_3d=LiDARInstance3DBoxes(torch.tensor(truth)), labels_3d=torch.zeros(2).long()
+        ),
+        pred_instances_3d=dict(
+            bboxes_3d=LiDARInstance3DBoxes(torch.tensor(found)),
+            scores_3d=torch.tensor([0.9, 0.4, 0.6]),
+            labels_3d=torch.zeros(3).long(),
+        ),
+    )
+    metric = CooperativeMetric(
+        ['vehicle'],
+        iou_thresholds=(0.5, 0.7),
+        eval_range=(0, -39.68, 100, 39.68),
+        z_range=(-3, 1),
+        min_corners=1,
+        detection_protocols=('dair', 'coalign'),
+    )
+    metric.process(None, [sample])
+    found = metric.compute_metrics(metric.results)
+    expected = {
+        'AP_coalign@0.5/vehicle': 100.0,
+        'AP_dair@0.5/vehicle': 100 / 6,
+        'mAP_dair@0.5': 100 / 6,
+        # At 0.7 the exact one is the only hit of either, the last of three.
+        'AP_coalign@0.7/vehicle': 100 / 3,
+        'AP_dair@0.7/vehicle': 100 / 6,
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+    assert found['AP_coalign@0.5/vehicle'] == found['AP@0.5/vehicle']
+    with pytest.raises(SettingError, match='detection_protocols'):
+        CooperativeMetric(['vehicle'], detection_protocols=('kitti',))
+
+
+def test_a_box_counts_for_dair_v2x_with_any_corner_in_the_range():
+    region = Region(np.array([0.0, -10, 20, 10]), np.array([-3.0, 1.0]), 1, any_corner=True)
+    boxes = np.array([
+        [10.0, 0, 4, 2, 0.3],  # inside
+        [-1.9, 0, 4, 2, 0.0],  # one end inside
+        [-2.1, 0, 4, 2, 0.0],  # outside
+        [21.0, 11.0, 4, 2, 0.0],  # its corner inside alone
+        [10.0, 0.0, 60, 40, 0.0],  # all round the range, and no corner inside
+        [10.0, 0, 4, 2, 0.3],  # too high
+    ])  # fmt: skip
+    boxes[3, :2] = 21.9, 10.9
+    heights = np.array([[-1.0, 0.5]] * 5 + [[1.1, 2.0]])
+    assert region.holds(boxes, heights).tolist() == [True, True, False, True, False, False]

@@ -29,12 +29,15 @@ class Column:
         shape: its sizes; a name stands for one that all columns share, ``'name+1'`` for one more.
         low: the least value that numbers may have; NaN is refused.
         high: the greatest one.
+        default: what it holds in every place where an archive goes without it; None of one that has
+            to be there.
     """
 
     dtype: type
     shape: tuple[int | str, ...]
     low: float = -math.inf
     high: float = math.inf
+    default: np.generic | bool | str | None = None
 
     def problem(self, values: np.ndarray, sizes: dict[str, int]) -> str | None:
         """What is wrong with an array; ``sizes`` has, and gets, what the names stand for."""
@@ -96,6 +99,7 @@ def read_archive(
     keys: Collection[str],
     remedy: str,
     backend_args: dict | None = None,
+    optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Read the arrays of some names.
 
@@ -106,6 +110,7 @@ def read_archive(
         keys: names of the arrays.
         remedy: how to make the file anew, for error messages.
         backend_args: where mmengine's fileio finds it; local disk by default.
+        optional: those of the names that it may lack.
 
     Raises:
         DataFileError: the file is missing, damaged, of another format or version, or lacks an
@@ -128,7 +133,7 @@ def read_archive(
                 path, f'key {key!r}: expected {expected!r}, got {shown(found)}; {remedy}'
             )
     for key in keys:
-        if key not in arrays:
+        if key not in arrays and key not in optional:
             raise DataFileError(path, f'key {key!r} is missing; {remedy}')
     return arrays
 

@@ -13,7 +13,7 @@ __all__ = ['IgnoreList', 'load_ignore_list', 'save_ignore_list']
 
 _FORMAT = 'turbotrain-ignore-list'
 _VERSION = 1
-_OBJECT = re.compile(r'(.*?/[0-9]+\.yaml)#(.*)', re.DOTALL)  # a key may be any text
+_OBJECT = re.compile(r'(.*?/[0-9]+\.(?:yaml|json))#(.*)', re.DOTALL)  # a key may be any text
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,11 @@ class IgnoreList:
 
     Attributes:
         scenarios: whole scenario folders, e.g. ``train/2023-03-17-16-12-12_3_0``.
-        annotations: YAML files; the agent is not there at that time.
+        annotations: YAML or JSON files; the agent is not there at that time.
         clouds: point clouds; the agent is there without a cloud.
         objects: labels of one agent at one time, e.g.
-            ``train/2023-03-17-16-12-12_3_0/1/000010.yaml#7`` for key ``vehicles.7``.
+            ``train/2023-03-17-16-12-12_3_0/1/000010.yaml#7`` for key ``vehicles.7``, or
+            ``cooperative/label/000200.json#3`` for the fourth of a list.
     """
 
     scenarios: frozenset[str] = frozenset()
@@ -34,7 +35,7 @@ class IgnoreList:
     objects: frozenset[str] = frozenset()
 
     def keys_by_annotation(self) -> defaultdict[str, set[str]]:
-        """The keys under ``vehicles`` to leave out of each annotation."""
+        """The keys of objects to leave out of each annotation."""
         found = defaultdict(set)
         for item in self.objects:
             if match := _OBJECT.fullmatch(item):

@@ -14,12 +14,13 @@ from ..workers import worker_pool
 from .ignore_list import IgnoreList
 from .infos import INFO_VERSION, Infos
 from .readers import (
+    LABELS,
     AgentFrame,
     DataFileError,
-    list_scenarios,
-    read_annotation,
+    Source,
+    open_source,
+    read_moment,
     resolve_dialect,
-    scan_scenario,
 )
 
 __all__ = ['build_infos']
@@ -37,7 +38,14 @@ class _Job:
     ignore: IgnoreList
     parts_dir: str | None
     backend_args: dict | None
-    labels: bool
+    labels: str | None
+
+    @property
+    def source(self) -> Source:
+        """Where the files are."""
+        return open_source(
+            self.data_root, self.dataset, self.labels or LABELS[0], self.backend_args
+        )
 
 
 def build_infos(
@@ -49,14 +57,14 @@ def build_infos(
     ignore: IgnoreList | None = None,
     parts_dir: str | None = None,
     backend_args: dict | None = None,
-    labels: bool = True,
+    labels: str | None = LABELS[0],
     scenario: str | None = None,
 ) -> Infos:
     """Read all annotations of a split.
 
     Args:
-        data_root: folder that holds the split's folder.
-        split: name of the split's folder.
+        data_root: folder of the dataset.
+        split: name of the split's folder, or of the split in the dataset's own lists.
         dataset: whose conventions the files follow, a key of ``DIALECTS``.
         workers: processes to read with.
         progress: wraps the iterator over scenarios, e.g. ``tqdm``; called with ``total``.
@@ -64,21 +72,20 @@ def build_infos(
         parts_dir: keep every scenario that is done in this folder, and take from there what is
             done already; for a build that may be interrupted.
         backend_args: where mmengine's fileio finds the folder; local disk by default.
-        labels: whether to read objects; if not, annotations need not have any.
+        labels: which labels to read, of a dataset that has several kinds, see ``open_source``. With
+            None no objects are read, and annotations need not have any.
         scenario: the one to read; None is for all of the split.
 
     Raises:
         DataFileError: a folder or an annotation is not as the format says.
-        ValueError: the dataset is unknown.
+        ValueError: the dataset, or the kind of labels, is unknown.
     """
-    resolve_dialect(dataset)
     if parts_dir is not None:
         os.makedirs(parts_dir, exist_ok=True)
     job = _Job(data_root, split, dataset, ignore or IgnoreList(), parts_dir, backend_args, labels)
-    split_dir = os.path.join(data_root, split)
     names = [
         name
-        for name in ([scenario] if scenario else list_scenarios(split_dir, backend_args))
+        for name in ([scenario] if scenario else job.source.scenarios(split))
         if f'{split}/{name}' not in job.ignore.scenarios
     ]
     read = partial(_read_scenario, job)
@@ -87,21 +94,21 @@ def build_infos(
             parts = _consume(pool.map(read, names), len(names), progress)
     else:
         parts = _consume(map(read, names), len(names), progress)
-    return _join(split_dir, dataset, names, parts, labels)
+    return _join(os.path.join(data_root, split), job, names, parts)
 
 
 def _consume(parts: object, total: int, progress: Callable[..., object] | None) -> list[dict]:
     return list(parts if progress is None else progress(parts, total=total))
 
 
-def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict], labels: bool) -> Infos:
+def _join(split_dir: str, job: _Job, names: list[str], parts: list[dict]) -> Infos:
     if not sum(len(part['agent']) for part in parts):
         raise DataFileError(split_dir, 'everything in it is on the ignore list')
     clouds = sum(int((part['cloud'] != '').sum()) for part in parts)
-    if labels and clouds and not sum(len(part['object_id']) for part in parts):
+    if job.labels is not None and clouds and not sum(len(part['object_id']) for part in parts):
         raise DataFileError(
             split_dir,
-            f'has {clouds} clouds and not one label; read as {dataset}, python '
+            f'has {clouds} clouds and not one label; read as {job.dataset}, python '
             'tools/check_dataset.py says whether the files are of another dataset',
         )
     columns = {key: [part[key] for part in parts] for key in parts[0]}
@@ -114,7 +121,8 @@ def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict], lab
         )
     counts = np.concatenate(columns.pop('count'))
     return Infos(
-        dataset=np.array(dataset),
+        dataset=np.array(job.dataset),
+        labels=np.array(job.labels or LABELS[0]),
         scenarios=np.array(names),
         class_names=class_names,
         scenario=scenario,
@@ -126,7 +134,7 @@ def _join(split_dir: str, dataset: str, names: list[str], parts: list[dict], lab
 
 def _read_scenario(job: _Job, name: str) -> dict[str, np.ndarray]:
     """One scenario's columns, from its part if an earlier build left one of these very files."""
-    found = scan_scenario(os.path.join(job.data_root, job.split, name), job.backend_args)
+    found = job.source.frames(job.split, name)
     if job.parts_dir is None:
         return _parse(job, found)
     part = Path(job.parts_dir) / f'{_digest(job, found)}.npz'
@@ -145,13 +153,14 @@ def _digest(job: _Job, found: list[AgentFrame]) -> str:
     words = [
         str(INFO_VERSION),
         job.dataset,
+        str(job.labels),
         repr({k: sorted(v) for k, v in vars(job.ignore).items()}),
     ]
     for row in found:
-        words += [row.annotation, row.cloud]
+        words.append(repr(row))
         if job.backend_args is None:
-            stat = os.stat(row.annotation)
-            words.append(f'{stat.st_size} {stat.st_mtime_ns}')
+            stats = map(os.stat, row.sources)
+            words += [f'{stat.st_size} {stat.st_mtime_ns}' for stat in stats]
     return hashlib.sha256('\n'.join(words).encode()).hexdigest()[:32]
 
 
@@ -163,13 +172,12 @@ def _parse(job: _Job, found: list[AgentFrame]) -> dict[str, np.ndarray]:
     dialect = resolve_dialect(job.dataset)
     skip = job.ignore.keys_by_annotation()
     annotations = [
-        read_annotation(
-            row.annotation,
+        read_moment(
+            row,
             dialect,
-            row.agent,
             job.backend_args,
             skip=skip[relative(row.annotation)],
-            labels=job.labels,
+            labels=job.labels is not None,
         )
         for row in found
     ]
@@ -184,6 +192,8 @@ def _parse(job: _Job, found: list[AgentFrame]) -> dict[str, np.ndarray]:
         frame=np.array([row.frame for row in found], dtype=np.int32),
         world_from_agent=stack([a.world_from_agent[None] for a in annotations], (4, 4), np.float64),
         cloud=np.array(clouds, dtype=np.str_),
+        lag=np.array([row.lag for row in found], dtype=np.float32),
+        labelled=np.array([row.labelled for row in found], dtype=bool),
         count=np.array([len(a.ids) for a in annotations], dtype=np.int64),
         type=np.array([name for a in annotations for name in a.types], dtype=np.str_),
         object_id=np.concatenate([np.zeros(0, np.int64), *(a.ids for a in annotations)]),

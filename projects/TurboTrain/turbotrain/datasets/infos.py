@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .archives import Column, check_columns, check_runs, read_archive, write_archive
-from .readers import DIALECTS, DataFileError, Dialect, resolve_dialect
+from .readers import DIALECTS, LABELS, DataFileError, Dialect, resolve_dialect
 
 __all__ = ['INFO_VERSION', 'Infos', 'dataset_of', 'load_infos', 'making_of', 'save_infos']
 
@@ -36,7 +36,11 @@ _COLUMNS = dict(
     object_centre=Column(np.float64, ('objects', 3), -_FAR, _FAR),
     object_angle=Column(np.float32, ('objects', 3), -_FAR, _FAR),
     object_extent=Column(np.float32, ('objects', 3), np.finfo(np.float32).tiny, _FAR),
+    lag=Column(np.float32, ('rows',), -1e6, 1e6, default=np.float32(0)),
+    labelled=Column(np.bool_, ('rows',), default=True),
+    labels=Column(str, (), default=LABELS[0]),
 )
+_OPTIONAL = {key: column for key, column in _COLUMNS.items() if column.default is not None}
 
 
 class _Tracks(NamedTuple):
@@ -76,6 +80,11 @@ class Infos:
         object_centre: (O, 3) float64 box centre, world frame, metres.
         object_angle: (O, 3) float32 ``[roll, yaw, pitch]``, world frame, degrees.
         object_extent: (O, 3) float32 half length, width and height, metres.
+        lag: (A,) float32 s, by how much a row's cloud is older than ``frame`` says; not 0 where two
+            sides record at different times.
+        labelled: (A,) bool, whether what was round the agent then was labelled; other rows are
+            there for their clouds.
+        labels: () which labels these are, of a dataset that has several kinds.
     """
 
     dataset: np.ndarray
@@ -92,6 +101,9 @@ class Infos:
     object_centre: np.ndarray
     object_angle: np.ndarray
     object_extent: np.ndarray
+    lag: np.ndarray
+    labelled: np.ndarray
+    labels: np.ndarray
 
     @property
     def dialect(self) -> Dialect:
@@ -113,7 +125,8 @@ class Infos:
         """(A,) float32 speed of each agent, m/s, from its previous pose to this one.
 
         Recordings' own ``ego_speed`` is always 0. The first moment of an agent has the speed of its
-        second; an agent seen once stands still.
+        second; an agent seen once stands still. So does a roadside unit, whatever corrections of
+        its pose say.
         """
         moved = np.linalg.norm(np.diff(self.world_from_agent[:, :3, 3], axis=0), axis=1)
         seconds = np.diff(self.frame) / self.dialect.frame_rate
@@ -121,7 +134,7 @@ class Infos:
         step = np.where(same, moved / np.where(same, seconds, 1.0), np.nan)
         arriving, leaving = np.concatenate([[np.nan], step]), np.concatenate([step, [np.nan]])
         speeds = np.where(np.isnan(arriving), leaving, arriving)
-        return np.nan_to_num(speeds, nan=0.0).astype(np.float32)
+        return np.where(self.agent < 0, 0.0, np.nan_to_num(speeds, nan=0.0)).astype(np.float32)
 
     def frames_in(self, seconds: float) -> int:
         """How many frame numbers a time is.
@@ -284,6 +297,9 @@ def save_infos(path: str, infos: Infos) -> None:
     """
     _check(path, infos, 'it is not written')
     arrays = {key: getattr(infos, key) for key in _COLUMNS}
+    for key, column in _OPTIONAL.items():
+        if (arrays[key] == column.default).all():
+            del arrays[key]
     write_archive(path, _FORMAT, INFO_VERSION, arrays)
 
 
@@ -312,7 +328,12 @@ def load_infos(path: str, backend_args: dict | None = None) -> Infos:
         DataFileError: the file is missing, damaged, of another format or of another version.
     """
     remedy = f'make it anew with {making_of(path)}'
-    infos = Infos(**read_archive(path, _FORMAT, INFO_VERSION, _COLUMNS, remedy, backend_args))
+    arrays = read_archive(path, _FORMAT, INFO_VERSION, _COLUMNS, remedy, backend_args, _OPTIONAL)
+    for key, column in _OPTIONAL.items():
+        shape = arrays['agent'].shape[:1] if column.shape else ()
+        # Without memory of their own: a damaged array may claim to have any number of rows.
+        arrays.setdefault(key, np.broadcast_to(np.array(column.default), shape))
+    infos = Infos(**arrays)
     _check(path, infos, remedy)
     return infos
 
@@ -330,6 +351,7 @@ def _check(path: str, infos: Infos, remedy: str) -> None:
     runs = check_runs(infos.object_begin, len(infos.object_id))
     scenarios, classes = len(infos.scenarios), len(infos.class_names)
     for key, good, expected in (
+        ('labels', str(infos.labels) in LABELS, f'expected one of {LABELS}'),
         ('dataset', str(infos.dataset) in DIALECTS, f'expected one of {list(DIALECTS)}'),
         ('scenarios', _stays_below(infos.scenarios), 'expected names of folders in the split'),
         ('scenarios', (infos.scenarios[1:] > infos.scenarios[:-1]).all(), 'expected them sorted'),

@@ -40,7 +40,7 @@ _EGOS = ('first', 'every', 'random', 'any')
 
 @DATASETS.register_module()
 class V2XPnPDataset(BaseDataset):
-    """V2XPnP-Seq, V2X-Real, OPV2V, V2XSet or V2V4Real.
+    """V2XPnP-Seq, V2X-Real, OPV2V, V2XSet, V2V4Real, DAIR-V2X-C or V2X-Seq.
 
     A sample is one ego at one time with the agents within communication range of it, over
     ``num_history`` past frames and the current one. Its grid of agents x frames is always full:
@@ -51,7 +51,7 @@ class V2XPnPDataset(BaseDataset):
       (M,), ``gt_future_trajectories`` (M, F, 2) and ``gt_history_trajectories`` (M, T, 2) in the
       ego's current frame, metres, with ``gt_future_valid`` and ``gt_history_valid``;
     * ``scenario``, ``frame``, ``world_from_ego`` (4, 4), ``map_path``, ``backend_args``,
-      ``left_handed_clouds``, ``classes``, ``future_offsets`` (F,) s;
+      ``left_handed_clouds``, ``byte_intensity``, ``classes``, ``future_offsets`` (F,) s;
     * ``observe``, which looks the same agents up at another time (see :meth:`observe`);
     * ``rng``, a generator seeded by the dataset's seed, the epoch and the sample alone, so that
       random transforms draw the same with any number of workers. In wrappers of datasets the
@@ -86,6 +86,7 @@ class V2XPnPDataset(BaseDataset):
     Raises:
         ValueError: an argument is not among the known ones.
         FileNotFoundError: there is no folder ``data_root``.
+        SettingError: a future is asked of a dataset without tracks.
         DataFileError: the info file is missing, damaged or of another version, has no label, no
             frames that are ``step`` apart, no scenario that suits the mode, or no class that the
             map knows.
@@ -164,7 +165,8 @@ class V2XPnPDataset(BaseDataset):
             if self.drop_corridors and self.mode != 'v2v' and name.startswith(_CORRIDOR_PREFIX):
                 continue
             begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
-            rows = begin + np.flatnonzero(infos.cloud[begin:end] != '')
+            recorded = (infos.cloud[begin:end] != '') & infos.labelled[begin:end]
+            rows = begin + np.flatnonzero(recorded)
             agents = self._in_mode_order(np.unique(infos.agent[rows]))
             if self.ego != 'any':
                 agents = [a for a in agents if _kind(a) == MODES[self.mode][0]]
@@ -199,6 +201,12 @@ class V2XPnPDataset(BaseDataset):
             raise DataFileError(
                 self.ann_file,
                 f'holds no label; python tools/check_dataset.py {self.data_root} says why',
+            )
+        if self.num_future and not infos.dialect.tracks:
+            raise SettingError(
+                f'num_future: expected 0 of {infos.dataset}, got {self.num_future}: it has no '
+                'tracks, so that nothing says where objects will be; it trains detection alone, '
+                'with trajectory_head=None and velocity_head=None'
             )
         return infos
 
@@ -283,6 +291,7 @@ class V2XPnPDataset(BaseDataset):
             backend_args=self.backend_args,
             classes=self.metainfo['classes'],
             left_handed_clouds=infos.dialect.left_handed,
+            byte_intensity=infos.dialect.byte_intensity,
             pad_history=self.pad_history,
             future_offsets=self.future / infos.dialect.frame_rate,
         )
@@ -391,7 +400,7 @@ class V2XPnPDataset(BaseDataset):
             ),
             valid=valid,
             speeds=np.where(there, infos.speeds[now], 0.0).astype(np.float32),
-            delays=(age / rate).astype(np.float32),
+            delays=(age / rate + np.where(there, infos.lag[now], 0.0)).astype(np.float32),
         )
         paths = [
             os.path.join(self.data_root, path) if ok else ''

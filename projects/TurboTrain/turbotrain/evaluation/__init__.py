@@ -10,6 +10,7 @@ from .average_precision import (
     global_sort_curves,
     match_detections,
     match_overlaps,
+    match_truths,
 )
 from .baselines import constant_velocity, standing_still, true_velocity
 from .center_matching import match_centers, match_greedily
@@ -64,6 +65,7 @@ __all__ = [
     'match_greedily',
     'match_detections',
     'match_overlaps',
+    'match_truths',
     'paired_iou',
     'precision_recall',
     'read_forecasts',

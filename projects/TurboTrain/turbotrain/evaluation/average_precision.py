@@ -34,6 +34,7 @@ __all__ = [
     'global_sort_curves',
     'match_detections',
     'match_overlaps',
+    'match_truths',
 ]
 
 
@@ -178,6 +179,38 @@ def match_overlaps(
             len(overlaps.scores),
             len(overlaps.gt_labels),
         ),
+        num_ground_truth=np.bincount(overlaps.gt_labels, minlength=num_classes),
+    )
+
+
+def match_truths(overlaps: Overlaps, iou_thresholds: Sequence[float], num_classes: int) -> Matches:
+    """Let every object in turn take the free detection that overlaps it most, whatever its score.
+
+    So does DAIR-V2X's evaluation (``v2x/eval*``, from its description). That a detection serves one
+    object only is our reading. A confident detection is a false alarm where a doubtful one lies
+    better.
+
+    Args:
+        overlaps: what overlaps.
+        iou_thresholds: see :func:`match_overlaps`.
+        num_classes: see :func:`match_overlaps`.
+    """
+    order = np.lexsort((overlaps.detection, -overlaps.iou, overlaps.ground_truth))
+    taken = _match_greedily(
+        overlaps.ground_truth[order],
+        overlaps.detection[order],
+        overlaps.iou[order],
+        np.asarray(iou_thresholds, dtype=np.float64),
+        len(overlaps.gt_labels),
+        len(overlaps.scores),
+    )
+    ground_truth = np.full((len(taken), len(overlaps.scores)), -1)
+    threshold, truth = np.nonzero(taken >= 0)
+    ground_truth[threshold, taken[threshold, truth]] = truth
+    return Matches(
+        scores=overlaps.scores,
+        labels=overlaps.labels,
+        ground_truth=ground_truth,
         num_ground_truth=np.bincount(overlaps.gt_labels, minlength=num_classes),
     )
 

@@ -16,6 +16,7 @@ from .average_precision import (
     frame_order_ap,
     global_sort_ap,
     match_overlaps,
+    match_truths,
 )
 from .baselines import constant_velocity, standing_still, true_velocity
 from .forecast_protocols import PROTOCOLS
@@ -25,10 +26,11 @@ from .forecasting import (
     likeliest_mode,
 )
 from .orientation import heading_errors
-from .records import Record, Region, record_of
+from .records import Record, Region, detection_of, record_of
 
 __all__ = ['CooperativeMetric']
 
+_DETECTION_PROTOCOLS = ('coalign', 'dair')
 _STEP = 0.5  # seconds between positions of a path, of data that do not say
 
 
@@ -51,6 +53,8 @@ class CooperativeMetric(BaseMetric):
     * ``AP@0.5/vehicle``, ..., ``mAP@0.5``: detections ranked by score over all frames;
       ``AP@0.5/vehicle/0-30m``, ..., ``mAP@0.5/0-30m``: the same of what is so far from the ego;
     * ``AP_frame_order@0.5/vehicle``, ..., ``mAP_frame_order@0.5``: frame after frame, as V2X-Real;
+    * ``AP_coalign@0.5/vehicle``, ..., and ``AP_dair@0.5/vehicle``, ..., if they are asked for: see
+      ``detection_protocols``;
     * ``MR`` and ``EPA`` with all forecast classes pooled, ``MR/vehicle``, ``EPA/vehicle``, ... of
       one class alone, and ``mEPA``, the mean of these;
     * what EPA is made of, as shares of the objects that count: ``EPA_hits``, ``EPA_misses`` (found,
@@ -85,6 +89,11 @@ class CooperativeMetric(BaseMetric):
         min_corners: corners of the eight that have to be within ``z_range``; as in the pipeline.
         range_bins: spans of distance from the ego (m) that average precision is also given for;
             the default is V2V4Real's.
+        detection_protocols: further average precisions that papers on DAIR-V2X report. ``coalign``
+            is OpenCOOD's since its evaluator ranks by score over all frames, the same numbers as
+            ``AP``. ``dair`` is the official one: each object takes the detection that overlaps it
+            most, whatever its score, and a box counts with any corner in ``eval_range`` and
+            ``z_range``.
         protocol: whose definition of the forecasting metrics, a name of
             :data:`~.forecast_protocols.PROTOCOLS`: ``vip3d``, ``vad``, ``uniad`` or ``univ2x``.
         match_radius: metres between the centres of a match; the protocol's if not given, as the
@@ -111,6 +120,7 @@ class CooperativeMetric(BaseMetric):
         z_range: Sequence[float] = (-15.0, 15.0),
         min_corners: int = 8,
         range_bins: Sequence[tuple[float, float]] = ((0, 30), (30, 50), (50, 100)),
+        detection_protocols: Sequence[str] = (),
         protocol: str = 'vip3d',
         match_radius: float | None = None,
         miss_threshold: float | None = None,
@@ -124,6 +134,12 @@ class CooperativeMetric(BaseMetric):
         self.class_names = tuple(class_names)
         self.iou_thresholds = tuple(iou_thresholds)
         self.eval_range = np.asarray(eval_range, dtype=np.float64)
+        self.detection_protocols = tuple(detection_protocols)
+        if not set(self.detection_protocols) <= set(_DETECTION_PROTOCOLS):
+            raise SettingError(
+                f'detection_protocols: expected some of {_DETECTION_PROTOCOLS}, got '
+                f'{detection_protocols!r}'
+            )
         if protocol not in PROTOCOLS:
             raise SettingError(f'protocol must be one of {[*PROTOCOLS]}, got {protocol!r}')
         own: dict[str, Any] = dict(
@@ -172,7 +188,12 @@ class CooperativeMetric(BaseMetric):
                 name = f'{sample["scenario"]}, frame {sample["frame"]}'
             else:
                 name = str(sample.get('sample_idx', f'number {len(self.results)}'))
-            self.results.append(record_of(name, sample, len(self.class_names), self._region))
+            record = record_of(name, sample, len(self.class_names), self._region)
+            if 'dair' in self.detection_protocols:
+                region = replace(self._region, any_corner=True)
+                touching, _, _ = detection_of(name, sample, len(self.class_names), region)
+                record = replace(record, touching=touching)
+            self.results.append(record)
 
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
         """Compute all metrics of the dataset.
@@ -187,6 +208,12 @@ class CooperativeMetric(BaseMetric):
         matches = match_overlaps(overlaps, self.iou_thresholds, len(self.class_names))
         metrics = self._named('AP', global_sort_ap(matches))
         metrics |= self._named('AP_frame_order', frame_order_ap(matches))
+        if 'coalign' in self.detection_protocols:
+            metrics |= self._named('AP_coalign', global_sort_ap(matches))
+        if 'dair' in self.detection_protocols:
+            touching = find_overlaps([record.touching for record in results])
+            by_truth = match_truths(touching, self.iou_thresholds, len(self.class_names))
+            metrics |= self._named('AP_dair', global_sort_ap(by_truth))
         for low, high in self.range_bins:
             within = match_overlaps(
                 overlaps.within(low, high), self.iou_thresholds, len(self.class_names)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..datasets import Infos, V2XPnPDataset, build_infos
-from ..datasets.readers import AGENT, DataFileError, list_folder, resolve_dialect
+from ..datasets.readers import (
+    AGENT,
+    LABELS,
+    DataFileError,
+    list_folder,
+    resolve_dialect,
+)
+from ..datasets.readers.dialects import DairDialect
 from ..datasets.v2xpnp_dataset import MODES
 from ..errors import SettingError
 from .moment import KINDS, AgentClouds, Moment
@@ -154,6 +161,9 @@ def infos_of(
         object_centre=np.zeros((0, 3)),
         object_angle=np.zeros((0, 3), dtype=np.float32),
         object_extent=np.zeros((0, 3), dtype=np.float32),
+        lag=np.zeros(count, dtype=np.float32),
+        labelled=np.zeros(count, dtype=bool),
+        labels=np.array(LABELS[0]),
     )
     return infos, clouds
 
@@ -172,8 +182,15 @@ def open_folder(folder: str, settings: Mapping, dataset: str) -> UnlabelledDatas
         dataset: whose conventions the files follow, a key of ``DIALECTS``.
 
     Raises:
+        SettingError: the dataset's layout has no folders of scenarios.
         DataFileError: the folder, or a file in it, is not as the format says.
     """
+    if isinstance(resolve_dialect(dataset), DairDialect):
+        raise SettingError(
+            f'{dataset} lists its frames in files, and only folders of scenarios are read without '
+            'info files; give clouds and poses as Moment, or make info files with '
+            'tools/create_data.py'
+        )
     folder = os.path.abspath(folder)
     inner = list_folder(folder).folders
     if not inner:
@@ -188,7 +205,7 @@ def open_folder(folder: str, settings: Mapping, dataset: str) -> UnlabelledDatas
             f'{", ".join(inner[:5])} in it',
         )
     data_root, split = os.path.split(folder)
-    infos = build_infos(data_root, split, dataset, labels=False, scenario=scenario)
+    infos = build_infos(data_root, split, dataset, labels=None, scenario=scenario)
     return UnlabelledDataset(infos, **{**settings, 'data_root': data_root})
 
 

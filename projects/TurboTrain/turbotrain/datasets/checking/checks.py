@@ -12,13 +12,13 @@ from functools import partial
 from ...workers import worker_pool
 from ..ignore_list import IgnoreList
 from ..readers import (
+    DairSource,
     DataFileError,
     list_folder,
-    list_scenarios,
     read_trajectories,
     read_vector_map,
-    scan_scenario,
 )
+from .pairs import check_lists
 from .plausibility import CheckOptions, spread
 from .scenario_checks import OTHER_DATASET, Finding, Scenario, check_scenario, sampled
 
@@ -56,32 +56,36 @@ def check_dataset(
     """Check all scenarios of some splits, one at a time per process.
 
     Args:
-        data_root: folder that holds the splits' folders.
-        splits: names of their folders.
+        data_root: folder of the dataset.
+        splits: names of the splits.
         options: what to look for.
         workers: processes.
         progress: wraps the iterator over scenarios, e.g. ``tqdm``; called with ``total``.
 
     Raises:
-        DataFileError: a split is not a folder, or holds no scenario.
+        DataFileError: there is no such split, or it holds no scenario.
     """
+    source = options.source(data_root)
     todo = [
         (split, name)
         for split in splits
-        for name in list_scenarios(os.path.join(data_root, split), options.backend_args)
+        for name in source.scenarios(split)
         if f'{split}/{name}' not in options.ignore.scenarios
     ]
     check = partial(check_scenario, data_root, options)
     with worker_pool(workers) as pool:
         parts = pool.map(check, todo)
         found = list(parts if progress is None else progress(parts, total=len(todo)))
-    findings, counts = [], defaultdict(Counter)
+    by_split: dict[str, list[Finding]] = {split: [] for split in splits}
+    counts = defaultdict(Counter)
     for (split, _), (part, counted) in zip(todo, found, strict=True):
-        findings += part
+        by_split[split] += part
         counts[split].update(counted)
-    for split in splits:
-        inside = [finding for finding in findings if finding.path.startswith(f'{split}/')]
-        findings += _check_split(split, counts[split], inside)
+    findings = []
+    for split, inside in by_split.items():
+        findings += [*inside, *_check_split(split, counts[split], inside)]
+    if isinstance(source, DairSource):
+        findings += [Finding(*found) for found in check_lists(source, splits)]
     homes = defaultdict(list)
     for split, name in todo:
         homes[name].append(split)
@@ -96,16 +100,17 @@ def check_sample(data_root: str, split: str, options: CheckOptions) -> list[Find
     """Look at a few moments of the first and last scenario: bad clouds, and if labels fit points.
 
     Raises:
-        DataFileError: the split is not a folder, or holds no scenario. Annotations that cannot be
+        DataFileError: there is no such split, or it holds no scenario. Annotations that cannot be
             read are passed over.
     """
     findings = []
-    names = list_scenarios(os.path.join(data_root, split), options.backend_args)
+    source = options.source(data_root)
+    names = source.scenarios(split)
     names = [name for name in names if f'{split}/{name}' not in options.ignore.scenarios]
     for name in spread(names, 2):
         scenario = Scenario(data_root, options, os.path.join(data_root, split, name))
         try:
-            frames = scan_scenario(scenario.folder, options.backend_args)
+            frames = source.frames(split, name)
         except DataFileError:
             continue
         chosen = sampled(frames, _SAMPLE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ignore_list import IgnoreList
-from ..readers import AgentFrame, Annotation, resolve_dialect
+from ..readers import LABELS, AgentFrame, Annotation, Source, open_source, resolve_dialect
 
 __all__ = [
     'CheckOptions',
@@ -38,6 +38,7 @@ class CheckOptions:
         clouds: whether to read point clouds.
         ignore: what training leaves out too.
         backend_args: where mmengine's fileio finds the folder; local disk by default.
+        labels: which labels to read, of a dataset that has several kinds.
         max_speed: of a vehicle with LiDAR, m/s.
         max_drift: of a roadside unit between two frames, m.
         max_apart: between two agents' labels of one object at one time, m.
@@ -49,10 +50,15 @@ class CheckOptions:
     clouds: bool = True
     ignore: IgnoreList = IgnoreList()
     backend_args: dict | None = None
+    labels: str = LABELS[0]
     max_speed: float = 40.0
     max_drift: float = 0.5
     max_apart: float = 8.0
     min_speed: float = 2.0
+
+    def source(self, data_root: str) -> Source:
+        """Where the scenarios of a folder are."""
+        return open_source(data_root, self.dataset, self.labels, self.backend_args)
 
 
 # Kind, severity, path within the scenario, and text of each finding.

@@ -8,6 +8,8 @@ import numpy as np
 from ..readers import (
     DIALECTS,
     AgentFrame,
+    DairDialect,
+    DairFrame,
     DataFileError,
     list_folder,
     list_scenarios,
@@ -17,10 +19,28 @@ from ..readers import (
 )
 from ..readers.yaml_loader import load_yaml
 
-__all__ = ['contradiction', 'recognise_dataset']
+__all__ = ['contradiction', 'recognise_dataset', 'recognise_layout']
 
 _OPENCDA_KEYS = ('plan_trajectory', 'predicted_ego_pos', 'true_ego_pos', 'RSU')
 _V2X_KEYS = ('infra', 'true_ego_pose')
+
+
+def recognise_layout(data_root: str, backend_args: dict | None = None) -> tuple[str, str]:
+    """Tell from its folders alone which dataset lies in one, if they tell.
+
+    Returns:
+        A key of ``DIALECTS``, and why; two empty texts where the folders tell nothing.
+
+    Raises:
+        DataFileError: the folder is missing.
+    """
+    if 'cooperative' not in list_folder(data_root, backend_args).folders:
+        return '', ''
+    inside = list_folder(os.path.join(data_root, 'cooperative'), backend_args).folders
+    for name, dialect in DIALECTS.items():
+        if isinstance(dialect, DairDialect) and dialect.label_folder in inside:
+            return name, f"there is 'cooperative/{dialect.label_folder}'"
+    return '', ''
 
 
 def recognise_dataset(
@@ -62,6 +82,8 @@ def contradiction(frames: list[AgentFrame], dataset: str, backend_args: dict | N
         dataset: whose conventions they are to be read by, a key of ``DIALECTS``.
         backend_args: where mmengine's fileio finds them; local disk by default.
     """
+    if any(isinstance(row, DairFrame) for row in frames):
+        return ''  # its lists and labels are of no other dataset
     found, why = _recognise(frames, backend_args)
     wanted = resolve_dialect(dataset)
     if not why or DIALECTS[found] == wanted:

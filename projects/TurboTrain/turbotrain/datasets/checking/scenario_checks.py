@@ -11,15 +11,17 @@ from ..readers import (
     CLOUD_SUFFIXES,
     AgentFrame,
     Annotation,
+    DairDialect,
     DataFileError,
+    Oddity,
     list_folder,
-    read_annotation,
+    read_moment,
     read_point_cloud,
     resolve_dialect,
-    scan_scenario,
 )
 from .agreement import Sight
 from .misfits import check_fit
+from .pairs import check_pairs
 from .plausibility import (
     CheckOptions,
     Found,
@@ -74,13 +76,14 @@ class Scenario:
         path = self.relative(row.annotation)
         dialect, backend_args = resolve_dialect(self.options.dataset), self.options.backend_args
         bad: dict[str, str] = {}
+        left_out: dict[str, Oddity] = {}
         findings, annotation = [], None
         try:
-            annotation = read_annotation(
-                row.annotation, dialect, row.agent, backend_args, skip=skip, bad=bad
-            )
+            annotation = read_moment(row, dialect, backend_args, skip, bad, left_out)
         except DataFileError as error:
-            findings.append(Finding('bad annotation', 'error', path, error.problem))
+            same = error.path == row.annotation
+            text = error.problem if same else f'{self.relative(error.path)}: {error.problem}'
+            findings.append(Finding('bad annotation', 'error', path, text))
         else:
             self.good.append((row, annotation))
             self.counts['good objects'] += len(annotation.ids)
@@ -89,8 +92,12 @@ class Scenario:
         findings += [
             Finding('bad object', 'error', f'{path}#{key}', text) for key, text in bad.items()
         ]
+        findings += [
+            Finding(odd.kind, 'warning', f'{self.relative(odd.path)}#{key}', odd.text)
+            for key, odd in left_out.items()
+        ]
         if not row.cloud:
-            text = 'expected a .bin or .pcd of the same name'
+            text = 'expected a cloud of the same name, .bin or .pcd'
             return [*findings, Finding('no cloud', 'warning', path, text)]
         cloud = self.relative(row.cloud)
         if cloud in self.options.ignore.clouds:
@@ -131,7 +138,7 @@ def check_scenario(
     """What is odd in one scenario, and how many annotations, clouds and objects it has."""
     scenario = Scenario(data_root, options, os.path.join(data_root, *where))
     try:
-        every = scan_scenario(scenario.folder, options.backend_args)
+        every = options.source(data_root).frames(*where)
     except DataFileError as error:
         text = str(error).replace(data_root, '').lstrip('/')
         path = scenario.relative(scenario.folder)
@@ -145,8 +152,11 @@ def check_scenario(
     for row in frames:
         keys = skip[scenario.relative(row.annotation)]
         findings += scenario.read(row, (row.agent, row.frame) in chosen, keys)
-    findings += _check_folders(scenario.folder, every, options, scenario.relative)
+    dialect = resolve_dialect(options.dataset)
+    if not isinstance(dialect, DairDialect):
+        findings += _check_folders(scenario.folder, every, options, scenario.relative)
     findings += scenario.findings(
+        check_pairs(frames),
         check_agents(scenario.good, options),
         check_labels(scenario.good, options),
         check_tracks(scenario.good, options),
@@ -159,7 +169,7 @@ def sampled(frames: list[AgentFrame], count: int) -> set[tuple[int, int]]:
     """(agent, frame) of some moments of each agent, evenly spread over its recording."""
     by_agent = defaultdict(list)
     for row in frames:
-        if row.cloud:
+        if row.cloud and row.labelled:
             by_agent[row.agent].append((row.agent, row.frame))
     return {moment for moments in by_agent.values() for moment in spread(moments, count)}
 

@@ -13,16 +13,16 @@ from .errors import DataFileError, said, shown
 from .files import read_bytes
 from .yaml_loader import load_yaml
 
-__all__ = ['Annotation', 'read_annotation']
+__all__ = ['LONE_IDS', 'TINY', 'Annotation', 'read_annotation']
 
 _HUGE = 1e12  # what no place or angle is; false for NaN as well
-_TINY = 1e-6  # m, what no half size is; float32, in which info files have it, still holds it
+TINY = 1e-6  # m, what no half size is; float32, in which info files have it, still holds it
 _INTEGER = re.compile('-?[0-9]{1,19}')
 _MAX_ID = 2**60
 _MAX_NAME = 64  # of a class: arrays of names give each the room of the longest
 # Objects that one agent alone sees: a range of ids for each agent (of 9 digits at most), all of
 # them within int64 and beyond every other id.
-_LONE_IDS, _MAX_LONE_ID = 2**62, 2**30
+LONE_IDS, _MAX_LONE_ID = 2**62, 2**30
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
@@ -157,7 +157,7 @@ def _object(
         for name in ('location', 'center', 'angle', 'extent')
         for number in _numbers(path, entry, name, 3, where)
     ]
-    if min(row[-3:]) < _TINY:
+    if min(row[-3:]) < TINY:
         raise DataFileError(
             path, f"key '{where}.extent': expected half sizes above 0, got {row[-3:]}"
         )
@@ -194,7 +194,7 @@ def _object_id(path: str, key: str, entry: dict, dialect: Dialect, agent: int) -
             found = shared
     if abs(found) >= limit:
         raise DataFileError(path, f'key {where!r}: an object id of that size is no id')
-    return found if limit == _MAX_ID else _LONE_IDS + 2 * _MAX_LONE_ID * agent + found
+    return found if limit == _MAX_ID else LONE_IDS + 2 * _MAX_LONE_ID * agent + found
 
 
 def _is_number(value: Any, kind: type | tuple = (int, float)) -> bool:

@@ -1,13 +1,13 @@
-"""In what the datasets of the OpenCOOD family differ, once their files are found."""
+"""In what the datasets differ, once their files are found."""
 
 from dataclasses import dataclass
 
-__all__ = ['DIALECTS', 'Dialect', 'resolve_dialect']
+__all__ = ['DIALECTS', 'DairDialect', 'Dialect', 'resolve_dialect']
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one dataset writes what all of them say.
+    """How one dataset writes what all of them say; by itself, one of the OpenCOOD family.
 
     Poses are six numbers or a 4x4 matrix in every one of them; the reader sees which.
 
@@ -21,6 +21,9 @@ class Dialect:
             V2V4Real's own loader takes ``object id + 100 * agent id``, which can be another's.
         frame_rate: the unit of frame numbers, Hz. OPV2V and V2XSet count simulation steps of 50 ms
             and record every second of them.
+        tracks: an object's id is the same in all frames of a scenario. Without tracks nothing says
+            where objects were or will be.
+        byte_intensity: some clouds have intensities of 0 to 255, others of 0 to 1.
     """
 
     left_handed: bool = False
@@ -28,6 +31,27 @@ class Dialect:
     default_type: str | None = None
     association_ids: bool = False
     frame_rate: float = 10.0
+    tracks: bool = True
+    byte_intensity: bool = False
+
+
+@dataclass(frozen=True)
+class DairDialect(Dialect):
+    """How DAIR-V2X-C or V2X-Seq writes what both say: one folder a side, and lists of frames.
+
+    Attributes:
+        split_file: which vehicle frames belong to which split.
+        label_folder: where the cooperative labels are.
+        labels: the frame of their boxes, ``world`` (eight corners) or ``vehicle`` (a centre, sizes
+            and a yaw in the vehicle's LiDAR frame).
+        correction: the frame in whose axes ``system_error_offset`` acts, ``world`` or ``vehicle``.
+    """
+
+    byte_intensity: bool = True
+    split_file: str = ''
+    label_folder: str = ''
+    labels: str = ''
+    correction: str = ''
 
 
 DIALECTS = {
@@ -36,6 +60,19 @@ DIALECTS = {
     'opv2v': Dialect(left_handed=True, default_type='Car', frame_rate=20.0),
     'v2xset': Dialect(left_handed=True, default_type='Car', frame_rate=20.0),
     'v2v4real': Dialect(objects_in_agent=True, default_type='Car', association_ids=True),
+    'dair_v2x_c': DairDialect(
+        tracks=False,
+        split_file='cooperative-split-data.json',
+        label_folder='label_world',
+        labels='world',
+        correction='world',
+    ),
+    'v2x_seq': DairDialect(
+        split_file='cooperative-split-data-spd.json',
+        label_folder='label',
+        labels='vehicle',
+        correction='vehicle',
+    ),
 }
 
 

@@ -26,12 +26,21 @@ class AgentFrame:
         frame: the number of the frame, as in the file's name.
         annotation: path of the YAML.
         cloud: path of the point cloud, or ``''`` when there is none.
+        lag: seconds by which the cloud is older than the number of the frame says.
+        labelled: whether what was round the agent at that time was labelled.
     """
 
     agent: int
     frame: int
     annotation: str
     cloud: str
+    lag: float = 0.0
+    labelled: bool = True
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files that its annotation is read from."""
+        return (self.annotation,)
 
 
 def list_scenarios(split_dir: str, backend_args: dict | None = None) -> list[str]:

@@ -85,6 +85,8 @@ class LoadCooperativePoints(BaseTransform):
             return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
+        if results['byte_intensity'] and points[:, 3].max(initial=0.0) > 1.0:
+            points[:, 3] /= 255.0
         return self.clean(points)
 
     def clean(self, points: np.ndarray) -> np.ndarray:

@@ -1,0 +1,9 @@
+# finetune_v2xpnp.py on V2X-Seq.
+_base_ = [
+    '../_base_/datasets/v2x_seq.py',
+    '../_base_/models/cooperative_pillars_v2v4real.py',
+    '../_base_/schedules/finetune_30e.py',
+    '../_base_/default_runtime.py',
+]
+load_from = 'work_dirs/pretrain_v2x_seq/epoch_15.pth'
+custom_hooks = [dict(type='TransferReportHook')]

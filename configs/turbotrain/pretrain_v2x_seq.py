@@ -1,0 +1,15 @@
+# pretrain_v2xpnp.py on V2X-Seq.
+_base_ = [
+    '../_base_/datasets/v2x_seq.py',
+    '../_base_/models/cooperative_pillars_v2v4real.py',
+    '../_base_/schedules/pretrain_15e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    _delete_=True,
+    type='MaskedPretrainer',
+    detector={{_base_.model}},
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(feat_channels=256),
+)
+val_dataloader = val_evaluator = test_dataloader = test_evaluator = None
