@@ -211,7 +211,8 @@ class CooperativeMetric(BaseMetric):
         if 'coalign' in self.detection_protocols:
             metrics |= self._named('AP_coalign', global_sort_ap(matches))
         if 'dair' in self.detection_protocols:
-            touching = find_overlaps([record.touching for record in results])
+            frames = [record.touching for record in results if record.touching is not None]
+            touching = find_overlaps(frames)
             by_truth = match_truths(touching, self.iou_thresholds, len(self.class_names))
             metrics |= self._named('AP_dair', global_sort_ap(by_truth))
         for low, high in self.range_bins:

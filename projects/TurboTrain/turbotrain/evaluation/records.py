@@ -17,8 +17,8 @@ class Record:
     """What is kept of one sample: its boxes within the evaluation range, and their futures.
 
     The rows of ``forecast`` are those of ``detection``; it is None if the model doesn't forecast.
-    Its ``mode_scores`` are there if K > 1, its velocities if the model and the data tell them. ``touching``
-    holds the boxes with any corner in the range, if a protocol asks for them.
+    Its ``mode_scores`` are there if K > 1, its velocities if the model and the data tell them.
+    ``touching`` holds the boxes with any corner in the range, if a protocol asks for them.
     """
 
     name: str
