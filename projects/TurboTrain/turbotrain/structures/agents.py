@@ -24,7 +24,8 @@ class Agents:
             ego's LiDAR frame at the current time; the identity where ``valid`` is false.
         valid: (N, T) bool, whether there is a cloud.
         speeds: (N,) float32 m/s when the newest cloud was taken, from poses.
-        delays: (N,) float32 s, by how much each agent's clouds are older than ``time_offsets`` say.
+        delays: (N,) float32 s, by how much each agent's clouds are older than ``time_offsets`` say;
+            below 0 of an agent whose clouds are newer.
         points_in_ego: whether the clouds have been moved into the ego's frame already.
     """
 
