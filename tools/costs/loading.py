@@ -164,6 +164,9 @@ def synthetic_infos(count: int, agents: int = 4, frames: int = 250, objects: int
         object_centre=np.zeros((labels, 3)),
         object_angle=np.zeros((labels, 3), dtype=np.float32),
         object_extent=np.ones((labels, 3), dtype=np.float32),
+        lag=np.zeros(count, dtype=np.float32),
+        labelled=np.ones(count, dtype=bool),
+        labels=np.array('original'),
     )
 
 
