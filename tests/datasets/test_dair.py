@@ -20,6 +20,7 @@ from turbotrain.datasets import V2XPnPDataset, build_infos, load_infos, save_inf
 from turbotrain.datasets.infos import Infos
 from turbotrain.datasets.readers import DIALECTS, DataFileError, read_moment
 from turbotrain.datasets.readers.dair_frames import DairFrame
+from turbotrain.datasets.transforms.loading import LoadCooperativePoints
 from turbotrain.errors import SettingError
 from turbotrain.structures import corners_of, invert_rigid, transform_points
 
@@ -529,3 +530,11 @@ def test_microseconds_are_read_from_text_and_numbers(tmp_path):
         path.write_text(json.dumps(content))
         infos = build_infos(str(root), 'train', 'v2x_seq')
         np.testing.assert_allclose(infos.lag[rows_of(infos, -1)], 0.007, atol=1e-6)
+
+
+@pytest.mark.parametrize(('bytes_', 'brightest'), [(True, 255.0), (True, 1.0), (False, 255.0)])
+def test_intensities_above_one_are_taken_for_bytes_where_a_set_has_both(bytes_, brightest):
+    points = np.array([[9, 0, 0, 0], [9, 1, 0, brightest]], np.float32)
+    load = LoadCooperativePoints(zero_intensity=False)
+    expected = [0.0, brightest / 255 if bytes_ and brightest > 1 else brightest]
+    assert load.clean(points, bytes_)[:, 3].tolist() == expected

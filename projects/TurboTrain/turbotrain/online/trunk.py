@@ -66,7 +66,8 @@ class OnlineModel:
             for step in self.dataset.pipeline.transforms
             if isinstance(step, LoadCooperativePoints)
         )
-        self.frame_rate = resolve_dialect(self.inputs.name).frame_rate
+        self.dialect = resolve_dialect(self.inputs.name)
+        self.frame_rate = self.dialect.frame_rate
         self.reach = self.dataset.step * (self.dataset.num_history + 1)
         self.limits = np.float32(range_of(inferencer.cfg.model))
         self.number = _number_of(self.detector, self.limits)
@@ -83,7 +84,7 @@ class OnlineModel:
             points = usable_points('cloud', points)
         else:
             points = read_point_cloud(str(cloud))
-        return self.load.clean(points)
+        return self.load.clean(points, self.dialect.byte_intensity)
 
     @torch.no_grad()
     def encode(self, points: np.ndarray) -> Tensor:

@@ -85,12 +85,17 @@ class LoadCooperativePoints(BaseTransform):
             return None
         if results['left_handed_clouds']:
             points[:, 1] *= -1.0
-        if results['byte_intensity'] and points[:, 3].max(initial=0.0) > 1.0:
-            points[:, 3] /= 255.0
-        return self.clean(points)
+        return self.clean(points, results['byte_intensity'])
 
-    def clean(self, points: np.ndarray) -> np.ndarray:
-        """Points (P, 4) of an agent's own frame without its body, in the same memory."""
+    def clean(self, points: np.ndarray, byte_intensity: bool) -> np.ndarray:
+        """Points of an agent's own frame without its body, in the same memory.
+
+        Args:
+            points: (P, 4) x, y, z (m), intensity; changed.
+            byte_intensity: see :class:`~.Dialect`; intensities above 1 are taken for bytes.
+        """
+        if byte_intensity and points[:, 3].max(initial=0.0) > 1.0:
+            points[:, 3] /= 255.0
         return points[: keep_outside_body(points, self.body_mask, self.zero_intensity)]
 
 
