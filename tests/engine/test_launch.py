@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from numba.core import caching
 from torch._utils import ExceptionWrapper
 
+from tests.configs import flat
 from turbotrain.commands import explain, load_config, run_tool
 from turbotrain.compilation import compiled
 from turbotrain.datasets.readers import DataFileError
@@ -50,12 +51,6 @@ class Hooks:
 
 
 MODES = {f'{split}_dataloader.dataset.mode' for split in ('train', 'val', 'test')}
-
-
-def flat(value: object, prefix: str = '') -> dict[str, object]:
-    if isinstance(value, dict):
-        return {k: v for key in value for k, v in flat(value[key], f'{prefix}.{key}').items()}
-    return {prefix[1:]: value}
 
 
 @pytest.mark.parametrize(

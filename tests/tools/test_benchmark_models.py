@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from tests.configs import flat
 from tests.scenes import write_scenario
 from turbotrain.datasets import build_infos, save_infos
 
@@ -33,12 +34,6 @@ def models(monkeypatch):
 def options(folder: Path, **changes: object) -> argparse.Namespace:
     defaults = dict(mode='vc', iters=300, seed=0, jobs=1, work_dir=folder, data_root=None)
     return argparse.Namespace(**defaults | changes)
-
-
-def flat(value: object, prefix: str = '') -> dict[str, object]:
-    if isinstance(value, dict):
-        return {k: v for key in value for k, v in flat(value[key], f'{prefix}.{key}').items()}
-    return {prefix[1:]: value}
 
 
 def test_every_method_has_the_same_budget_and_else_its_own_config(models, tmp_path):
