@@ -1,10 +1,3 @@
 # DiscoNet without its distillation.
 _base_ = './v2xpnp_v2xpnp.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='DiscoNetFusion',
-        channels=256,
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='DiscoNetFusion'))

@@ -6,17 +6,10 @@ model = dict(
     temporal_neck=dict(
         _delete_=True,
         type='FlowTemporalNeck',
-        channels=256,
         flow_channels=256,
         temporal_neck={{_base_.model.temporal_neck}},
-        point_cloud_range={{_base_.model_range}},
     ),
-    fusion_neck=dict(
-        _delete_=True,
-        type='FFNetFusion',
-        channels=256,
-        point_cloud_range={{_base_.model_range}},
-    ),
+    fusion_neck=dict(_delete_=True, type='FFNetFusion'),
 )
 train_pipeline = [dict(type='CooperativeDelay', delay=(0.0, 0.5)), *_base_.train_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

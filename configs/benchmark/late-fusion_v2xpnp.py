@@ -1,6 +1,6 @@
 # Late fusion, decoupled as no fusion is: agents send boxes and their paths.
 _base_ = './v2xpnp_v2xpnp.py'
-model = dict(type='LateFusionDetector', fusion_neck=None, point_cloud_range={{_base_.model_range}})
+model = dict(type='LateFusionDetector', fusion_neck=None)
 # Clouds stay in their agents' frames. In training every agent is an example with labels of its own:
 # they reach beyond the ego's range by the range of communication.
 crop = [

@@ -1,3 +1,3 @@
 # No fusion, decoupled: boxes from the ego's current cloud, forecasts apart from them.
 _base_ = './faf_v2xpnp.py'
-model = dict(type='LateFusionDetector', fusion_neck=None, point_cloud_range={{_base_.model_range}})
+model = dict(type='LateFusionDetector', fusion_neck=None)

@@ -5,12 +5,4 @@ _base_ = [
     '../_base_/schedules/benchmark_30e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='V2XPnPFusion',
-        channels=256,
-        num_heads=8,
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='V2XPnPFusion', num_heads=8))

@@ -4,8 +4,6 @@ model = dict(
     fusion_neck=dict(
         _delete_=True,
         type='Where2commFusion',
-        channels=256,
         budget=0.2,  # our choice
-        point_cloud_range={{_base_.model_range}},
     )
 )

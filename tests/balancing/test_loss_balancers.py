@@ -1,23 +1,72 @@
+"""Factors on the losses train as TorchJD's scalarizations do when they are trained by hand."""
+
+import copy
 import math
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from torchjd import scalarization
 
 from tests.balancing.toys import ALWAYS, NEVER, TASKS, TwoTasks, train, wrapper
-from turbotrain.balancing import (
-    LOSS_BALANCERS,
-    DynamicWeightAverage,
-    FixedWeights,
-    GradNorm,
-    UncertaintyWeighting,
-)
+from turbotrain.balancing import LOSS_BALANCERS, FixedWeights
 
 AB = ['a', 'b']
+# Our settings, and TorchJD's object with the optimiser of its parameters.
+CASES = {
+    'UW': ({}, lambda: scalarization.UW(2), 0.01),
+    'IMTLL': (dict(lr=0.1), lambda: scalarization.IMTLL(2), 0.1),
+    'FAMO': ({}, lambda: scalarization.FAMO(2), None),
+    'DWA': (dict(interval=2), scalarization.DWA, None),
+    'STCH': (dict(mu=0.5), lambda: scalarization.STCH(0.5), None),
+    'GeometricMean': ({}, scalarization.GeometricMean, None),
+}
 
 
-def doubles(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+def by_hand(name: str, steps: int) -> list[torch.Tensor]:
+    """The toy's parameters after training on one scalar, without factors."""
+    model, (_, make, lr) = TwoTasks(), CASES[name]
+    inner = make().double()
+    weights = torch.optim.Adam(inner.parameters(), lr=lr) if lr else None
+    forward, count, seen = model.forward, 0, []
+
+    def scalar(**kwargs) -> dict:
+        nonlocal count
+        losses = forward(**kwargs)
+        detection = losses['loss_box'] + sum(one.mean() for one in losses['loss_cls_a'])
+        values = torch.stack([detection, losses['loss_path'].mean()]).double()
+        if name == 'FAMO' and count > 1:
+            inner(seen[-2])
+            inner.update(seen[-1])
+        seen.append(values.detach())
+        if weights is not None and count:
+            weights.step()
+        if weights is not None:
+            weights.zero_grad()
+        if name == 'DWA' and count and count % 2 == 0:
+            inner.step()
+        count += 1
+        return dict(loss=inner(values).float())
+
+    model.forward = scalar
+    return train(model, wrapper(model, OptimWrapper), steps)
+
+
+@pytest.mark.parametrize('schedule', [NEVER, ALWAYS])
+@pytest.mark.parametrize('name', CASES)
+def test_training_is_that_of_the_scalarization(name, schedule):
+    model = TwoTasks()
+    balancer = dict(type=name, **CASES[name][0])
+    # A sum of task gradients is the gradient of the sum.
+    plain = dict(aggregator=dict(type='PlainSum', measure=True), schedule=schedule)
+    optim_wrapper = wrapper(model, tasks=TASKS, balancer=balancer, **plain)
+    after = train(model, optim_wrapper, 12)
+    for a, b in zip(after, by_hand(name, 12), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    unbalanced = TwoTasks()
+    other = train(unbalanced, wrapper(unbalanced, OptimWrapper), 12)
+    assert any((a - b).abs().max() > 1e-4 for a, b in zip(after, other, strict=True))
+    assert 'train/balance/detection' in optim_wrapper.message_hub.log_scalars
 
 
 @pytest.mark.parametrize('schedule', [NEVER, ALWAYS])
@@ -37,63 +86,35 @@ def test_fixed_weights_are_factors_on_the_losses(schedule):
         FixedWeights(AB, dict(walking=1.0))
 
 
-def test_uncertainty_follows_the_gradient_of_its_loss():
-    balancer = UncertaintyWeighting(AB)
-    s = torch.full((2,), -0.5, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([s], lr=0.01)
-    for step in range(20):
-        losses = doubles(2.0 + step, 0.1)
-        balancer.update(losses, None)
-        optimizer.zero_grad()
-        (losses / (2 * s.exp()) + s / 2).sum().backward()
-        optimizer.step()
-        torch.testing.assert_close(balancer.weights, 0.5 * torch.exp(-s.detach()))
-    before = balancer.weights.clone()
-    balancer.update(doubles(float('nan'), 5.0), None)
-    assert balancer.weights[0] == before[0]
-    assert balancer.weights[1] != before[1]
+@pytest.mark.parametrize('name', CASES)
+def test_a_task_without_a_finite_loss_counts_with_its_last(name):
+    def balancer():
+        return LOSS_BALANCERS.build(dict(type=name, tasks=AB, **CASES[name][0]))
+
+    def feed(one, *batches: dict) -> dict:
+        for batch in batches:
+            found = one.weigh({key: torch.tensor(value) for key, value in batch.items()})
+            one.learn(torch.device('cpu'))
+        return found
+
+    missing, repeated = balancer(), balancer()
+    first = dict(a=2.0, b=0.5)
+    found = feed(missing, first, dict(a=1.0), dict(a=0.5))
+    expected = feed(repeated, first, dict(a=1.0, b=0.5), dict(a=0.5, b=0.5))
+    assert found == dict(a=expected['a'])
+
+    before = copy.deepcopy(missing.state_dict())
+    broken = missing.weigh(dict(a=torch.tensor(1.0), b=torch.tensor(math.inf)))
+    assert all(math.isfinite(factor) for factor in broken.values())
+    missing.learn(torch.device('cpu'))
+    for a, b in zip(flat(before), flat(missing.state_dict()), strict=True):
+        assert torch.equal(a, b), 'nothing is learned from an infinite loss'
+    assert missing.weigh({}) == {}
 
 
-def test_dwa_favours_the_loss_that_falls_slowly():
-    balancer = DynamicWeightAverage(AB, interval=2)
-    for step in range(4):
-        balancer.update(doubles(1.0, 0.5 ** (step // 2)), None)
-    expected = 2 * torch.softmax(doubles(1.0, 0.5) / 2, dim=0)
-    torch.testing.assert_close(balancer.weights, expected)
-
-
-def test_gradnorm_evens_out_gradients_and_favours_slow_tasks():
-    def settle(losses_at) -> torch.Tensor:
-        balancer = GradNorm(AB, lr=0.01)
-        for step in range(600):
-            norms = balancer.weights * doubles(4.0, 1.0)
-            balancer.update(losses_at(step), norms)
-        assert abs(float(balancer.weights.sum()) - 2) < 1e-9
-        return balancer.weights * doubles(4.0, 1.0)
-
-    even = settle(lambda step: doubles(1.0, 1.0))
-    assert abs(even[0] / even[1] - 1) < 0.1
-    slow = settle(lambda step: doubles(1.0, 1.0 if step == 0 else 0.5))
-    assert slow[0] / slow[1] > 1.5
-
-
-def test_gradnorm_starts_late_where_a_task_begins_with_nothing_to_learn_from():
-    balancer = GradNorm(AB)
-    for first in (0.0, math.nan, 1.0):
-        balancer.update(doubles(2.0, first), doubles(10.0, 1.0))
-    for _ in range(20):
-        balancer.update(doubles(2.0, 1.0), balancer.weights * doubles(10.0, 1.0))
-    assert balancer.weights[0] < 0.9 < 1.1 < balancer.weights[1]
-
-
-@pytest.mark.parametrize('name', ['UncertaintyWeighting', 'DynamicWeightAverage', 'GradNorm'])
-def test_learned_weights_move_and_reach_the_losses(name):
-    model, stock = TwoTasks(), TwoTasks()
-    balancer = dict(type=name) | (dict(interval=2) if name == 'DynamicWeightAverage' else {})
-    optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS, balancer=balancer)
-    start = LOSS_BALANCERS.build(balancer | dict(tasks=list(TASKS))).weights
-    after = train(model, optim_wrapper)
-    assert not torch.equal(optim_wrapper.balancer.weights, start)
-    assert 'train/balance/detection' in optim_wrapper.message_hub.log_scalars
-    plain = train(stock, wrapper(stock, tasks=TASKS, schedule=ALWAYS))
-    assert not torch.equal(after[-1], plain[-1])
+def flat(state) -> list[torch.Tensor]:
+    if isinstance(state, dict):
+        return [tensor for value in state.values() for tensor in flat(value)]
+    if isinstance(state, (list, tuple)):
+        return [tensor for value in state for tensor in flat(value)]
+    return [state] if isinstance(state, torch.Tensor) else []

@@ -1,11 +1,6 @@
 import pytest
 
-from turbotrain.balancing import (
-    FractionSchedule,
-    PeriodicSchedule,
-    PhaseSchedule,
-    WhenNeededSchedule,
-)
+from turbotrain.balancing import PeriodicSchedule, WhenNeededSchedule
 
 
 def test_periodic():
@@ -15,25 +10,6 @@ def test_periodic():
     assert all(PeriodicSchedule(free=0, suppress=3).suppresses(i) for i in range(5))
     with pytest.raises(ValueError, match='not both 0'):
         PeriodicSchedule(free=0, suppress=0)
-
-
-@pytest.mark.parametrize('fraction', [0.0, 0.1, 0.25, 1 / 3, 0.5, 0.73, 1.0])
-def test_a_fraction_is_met_and_spread(fraction):
-    schedule = FractionSchedule(fraction)
-    count = 0
-    for step in range(1000):
-        count += schedule.suppresses(step)
-        assert abs(count - fraction * (step + 1)) <= 1  # at every moment
-    with pytest.raises(ValueError, match='from 0 to 1'):
-        FractionSchedule(1.5)
-
-
-def test_phases():
-    schedule = PhaseSchedule([(5, 0.0), (3, 1.0), (None, 0.5)])
-    answers = [schedule.suppresses(i) for i in range(16)]
-    assert answers == [False] * 5 + [True] * 3 + [False, True] * 4
-    with pytest.raises(ValueError, match='phases'):
-        PhaseSchedule([(None, 0.0), (3, 1.0)])
 
 
 def drive(schedule: WhenNeededSchedule, cosine, steps: range) -> list[bool]:

@@ -73,7 +73,7 @@ STATEFUL = dict(
     tasks=THREE,
     aggregator=dict(type='GradVac'),
     schedule=dict(type='WhenNeededSchedule', interval=3),
-    balancer=dict(type='UncertaintyWeighting'),
+    balancer=dict(type='UW'),
 )
 
 

@@ -38,7 +38,7 @@ except ImportError:  # torch before 2.6 has it elsewhere
 
 FEATURES = dict(level='features', features='trunk')
 RANDOM = ('RandomOrderPCGrad', 'GradVac', 'GradDrop')
-BALANCERS = ('UncertaintyWeighting', 'DynamicWeightAverage', 'GradNorm')
+BALANCERS = ('UW', 'DWA', 'FAMO')
 
 
 def replica(model: nn.Module, **kwargs) -> MMDistributedDataParallel:
@@ -174,10 +174,13 @@ def main(rank: int, store: str, out: str) -> None:
             where = 'features' if level else 'parameters'
             note(f'equal/{name}/{where}', run(rank, settings, ThreeTasks, steps)[0])
     for name in BALANCERS:
-        balancer = dict(type=name) | (dict(interval=2) if name == 'DynamicWeightAverage' else {})
+        balancer = dict(type=name) | (dict(interval=2) if name == 'DWA' else {})
         settings = dict(tasks=TASKS, schedule=ALWAYS, balancer=balancer)
         parameters, optim_wrapper, _ = run(rank, settings, steps=12)
-        note(f'equal/{name}', [*parameters, optim_wrapper.balancer.weights.float()])
+        note(
+            f'equal/{name}',
+            [*parameters, optim_wrapper.balancer.factors(torch.ones(2).double()).float()],
+        )
     settings = dict(tasks=TASKS, schedule=dict(type='WhenNeededSchedule', interval=3))
     parameters, optim_wrapper, _ = run(rank, settings, steps=50)
     note('equal/WhenNeeded', [*parameters, torch.tensor([optim_wrapper.schedule.mean])])

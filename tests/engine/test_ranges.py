@@ -32,7 +32,7 @@ def test_a_filter_of_another_range_is_refused(name, loader):
     check_ranges(cfg)
     cfg[loader].dataset.datasets[0].pipeline[-2].point_cloud_range = LARGER
     assert found['point_cloud_range'] != LARGER
-    with pytest.raises(UserError, match=rf'{loader}.*pipeline.*model\.encoder\.point_cloud_range'):
+    with pytest.raises(UserError, match=rf'{loader}.*pipeline.*model\.point_cloud_range'):
         check_ranges(cfg)
 
 
@@ -49,7 +49,7 @@ def test_evaluation_may_look_at_less_but_not_at_more(evaluator):
 
 def test_commands_stop_before_anything_is_built(tmp_path):
     cfg = Config.fromfile(CONFIGS / 'turbotrain/mini/pretrain_mini_v2xpnp.py')
-    cfg.model.detector.encoder.point_cloud_range = LARGER
+    cfg.model.detector.temporal_neck.point_cloud_range = LARGER
     cfg.update(launcher='none', work_dir=str(tmp_path))
     with pytest.raises(UserError, match=r'model\.detector\.temporal_neck\.point_cloud_range'):
         launch(cfg, 'train')

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
@@ -34,23 +35,15 @@ def model_of(name: str, changes: dict) -> ConfigDict:
         ('turbotrain/mini/pretrain_mini_v2xpnp', 'reconstruction_head'),
         ('benchmark/mini/v2xpnp-map_mini_v2xpnp', 'map_neck'),
         ('benchmark/mini/cobevflow_mini_v2xpnp', 'temporal_neck.temporal_neck'),
-        ('benchmark/mini/late-fusion_mini_v2xpnp', ''),
+        ('benchmark/mini/late-fusion_mini_v2xpnp', 'temporal_neck'),
     ],
 )
 def test_a_part_with_another_range_is_refused(name, part, other):
-    key = f'{part}.point_cloud_range'.lstrip('.')
+    key = f'{part}.point_cloud_range'
     with pytest.raises(ValueError, match=r'agree in x and y') as error:
         MODELS.build(model_of(name, {key: other}))
     told = str(error.value)
-    words = (
-        ('range is', 'range is')
-        if part == 'reconstruction_head'
-        else (
-            'encoder.point_cloud_range',
-            key if not part.endswith('encoder') else '_neck.point_cloud_range',
-        )
-    )
-    assert all(word in told for word in words)
+    assert key.removeprefix('detector.') in told
     assert str(other) in told and str(MINI) in told
 
 
@@ -59,20 +52,19 @@ def test_a_part_with_another_range_is_refused(name, part, other):
 )
 def test_anchors_elsewhere_are_refused(ranges):
     key = 'bbox_head.anchor_generator.ranges'
-    with pytest.raises(ValueError, match=rf'{key}.* encoder\.point_cloud_range'):
+    with pytest.raises(ValueError, match=rf'{key}.* point_cloud_range is'):
         MODELS.build(model_of('turbotrain/mini/finetune_mini_v2xpnp', {key: ranges}))
 
 
 def test_what_may_differ():
-    """Heights, half a cell at the border, one range for each class; encoders that say nothing."""
-    name = 'encoder.point_cloud_range'
+    """Heights, half a cell at the border, one range for each class."""
+    name = 'point_cloud_range'
     flat = dict(temporal_neck=dict(point_cloud_range=[*MINI[:2], -1, *MINI[3:5], 1]))
     refuse_other_ranges(name, MINI, flat)
     inset = [[-50.8, -25.2, z, 50.8, 25.2, z] for z in (-2, -1.5, 0)]
     refuse_other_ranges(name, MINI, dict(head=dict(anchor_generator=dict(ranges=inset))))
     centre = dict(bbox_head=dict(bbox_coder=dict(pc_range=MINI[:2])), train_cfg=None)
     refuse_other_ranges(name, MINI, centre)
-    refuse_other_ranges(name, None, dict(neck=dict(point_cloud_range=HALF)))
     with pytest.raises(ValueError, match=r'bbox_coder\.pc_range'):
         refuse_other_ranges(name, HALF, centre)
 
@@ -80,8 +72,31 @@ def test_what_may_differ():
 def test_a_teacher_of_another_range_is_refused():
     cfg = model_of('benchmark/mini/disconet_mini_v2xpnp', {})
     teacher = Config.fromfile(CONFIGS / 'benchmark/mini/early-fusion_mini_v2xpnp.py').model
-    for part in ('encoder', 'temporal_neck', 'fusion_neck', 'velocity_head', 'trajectory_head'):
-        teacher[part].point_cloud_range = HALF
+    teacher.point_cloud_range = HALF
     cfg.teacher = teacher
-    with pytest.raises(ValueError, match=r'teacher\.encoder\.point_cloud_range'):
+    with pytest.raises(ValueError, match=r'teacher\.point_cloud_range'):
         MODELS.build(cfg).teacher('cpu')
+
+
+def test_parts_get_what_the_detector_is_told():
+    """Range, channels and normalisation are said once; what a part says itself stays."""
+    norm = dict(type='BN2d', eps=0.5, momentum=0.25)
+    changes = {
+        'channels': 32,
+        'norm_cfg': norm,
+        'neck.out_channels': [16, 16],
+        'fusion_neck.norm_cfg': dict(type='BN2d', momentum=0.125),
+        'temporal_neck.temporal_neck.num_heads': 2,
+    }
+    model = MODELS.build(model_of('benchmark/mini/ffnet_mini_v2xpnp', changes))
+    assert model.temporal_neck.temporal_neck.point_cloud_range == MINI
+    assert model.temporal_neck.temporal_neck.time_embedding.out_features == 32
+    assert model.bev_neck.in_channels == [32]
+    assert model.fusion_neck.point_cloud_range == MINI
+    norms = {
+        name: (layer.eps, layer.momentum)
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.BatchNorm2d)
+    }
+    assert {v for k, v in norms.items() if k.startswith('fusion_neck')} == {(1e-5, 0.125)}
+    assert {v for k, v in norms.items() if not k.startswith('fusion_neck')} == {(0.5, 0.25)}

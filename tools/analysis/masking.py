@@ -86,7 +86,9 @@ def main() -> None:
     for axes, (_, _, title) in zip(grid[0], shown, strict=True):
         axes.set_title(title, fontsize=10)
     for row, (name, options) in zip(grid, STRATEGIES.items(), strict=True):
-        masking = MODELS.build(dict(point_cloud_range=cfg.model_range, **options))
+        masking = MODELS.build(
+            dict(point_cloud_range=cfg.model.detector.point_cloud_range, **options)
+        )
         torch.manual_seed(args.seed)
         masked = masking(clouds, layout)
         for axes, (agent, cloud, _) in zip(row, shown, strict=True):

@@ -1,7 +1,7 @@
 """Which balancer, and how often? ``python tools/studies/aggregators.py``.
 
-Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, and with
-PCGrad in several schedules; measures a step of each. Writes ``docs/results.json`` and its table in
+Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, with PCGrad
+in several schedules, and without suppression on each scalarization of the losses; measures a step of each. Writes ``docs/results.json`` and its table in
 ``docs/results.md``. Typed again it goes on where it was. The last line is one JSON object.
 """
 
@@ -19,7 +19,7 @@ from mmengine.config import Config
 from tools.benchmark.pages import markdown_table, number
 from tools.benchmark.results import RESULTS, cell, save, spread, summary
 from tools.costs.step_times import step_seconds
-from turbotrain.balancing import AGGREGATORS
+from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
 from turbotrain.recipes.stages import (
     Run,
     add_comparison_arguments,
@@ -36,6 +36,7 @@ SCHEDULES = {
     'always': dict(type='PeriodicSchedule', free=0, suppress=1),
     'when needed': dict(type='WhenNeededSchedule'),
 }
+BALANCERS = sorted(set(LOSS_BALANCERS.module_dict) - {'FixedWeights'})
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,6 +62,8 @@ def main() -> None:
     recipe = recipe_paths()['turbotrain']
     ways = {name: dict(aggregator=dict(type=name)) for name in args.aggregators}
     ways |= {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
+    never = SCHEDULES['never']
+    ways |= {name: dict(balancer=dict(type=name), schedule=never) for name in BALANCERS}
     runs = [
         Run(name, seed, recipe, partial(balance, way))
         for name, way in ways.items()

@@ -1,17 +1,11 @@
 # Pillars -> SECOND -> temporal attention -> heterogeneous attention over agents -> two heads.
 # Sizes follow V2X-Real's PointPillars where they are known; the rest is our choice.
-model_range = [-70.4, -40.0, -5.0, 70.4, 40.0, 3.0]
-channels = 256
-
 model = dict(
     type='CooperativeDetector',
+    point_cloud_range=[-70.4, -40.0, -5.0, 70.4, 40.0, 3.0],
+    channels=256,
     data_preprocessor=dict(type='CooperativeDataPreprocessor'),
-    encoder=dict(
-        type='DensePillarEncoder',
-        point_cloud_range=model_range,
-        pillar_size=[0.4, 0.4],
-        out_channels=64,
-    ),
+    encoder=dict(type='DensePillarEncoder', pillar_size=[0.4, 0.4], out_channels=64),
     backbone=dict(
         type='SECOND',
         in_channels=64,
@@ -26,23 +20,12 @@ model = dict(
         upsample_strides=[1, 2, 4],
         out_channels=[64, 64, 128],
     ),
-    temporal_neck=dict(
-        type='TemporalAttentionNeck',
-        channels=channels,
-        num_heads=8,
-        point_cloud_range=model_range,
-    ),
-    fusion_neck=dict(
-        type='HeterogeneousAttentionFusion',
-        channels=channels,
-        num_heads=8,
-        point_cloud_range=model_range,
-    ),
+    temporal_neck=dict(type='TemporalAttentionNeck', num_heads=8),
+    fusion_neck=dict(type='HeterogeneousAttentionFusion', num_heads=8),
     bbox_head=dict(
         type='Anchor3DHead',
         num_classes=3,
-        in_channels=channels,
-        feat_channels=channels,
+        feat_channels=256,
         use_direction_classifier=True,
         assign_per_class=True,
         anchor_generator=dict(
@@ -64,14 +47,10 @@ model = dict(
         loss_bbox=dict(type='mmdet.SmoothL1Loss', beta=1.0 / 9.0, loss_weight=2.0),
         loss_dir=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=False, loss_weight=0.2),
     ),
-    velocity_head=dict(
-        type='VelocityHead', num_classes=3, num_frames=5, point_cloud_range=model_range
-    ),
+    velocity_head=dict(type='VelocityHead', num_classes=3, num_frames=5),
     trajectory_head=dict(
         type='TrajectoryHead',
-        in_channels=channels,
         num_classes=3,
-        point_cloud_range=model_range,
         motion_channels=128,
         follow_lanes=True,
         feat_channels=256,

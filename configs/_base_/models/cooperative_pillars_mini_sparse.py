@@ -5,7 +5,6 @@ model = dict(
     encoder=dict(
         _delete_=True,
         type='SparsePillarEncoder',
-        point_cloud_range={{_base_.model_range}},
         pillar_size=[0.4, 0.4],
         stage_channels=(32, 64, 64),
         depth=3,

@@ -5,7 +5,6 @@ model = dict(
     encoder=dict(
         _delete_=True,
         type='SparsePillarEncoder',
-        point_cloud_range={{_base_.model_range}},
         pillar_size=[0.2, 0.2],
         stage_channels=(32, 64, 128),
         depth=3,

@@ -1,9 +1,3 @@
 # AttFuse on the mini dataset.
 _base_ = './v2xpnp_mini_v2xpnp.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='AttFuseFusion',
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='AttFuseFusion'))

@@ -1,11 +1,3 @@
 # CoBEVFlow on the mini dataset; trained under the same delays as FFNet.
 _base_ = './ffnet_mini_v2xpnp.py'
-model = dict(
-    temporal_neck=dict(flow_channels=2),
-    fusion_neck=dict(
-        _delete_=True,
-        type='CoBEVFlowFusion',
-        channels=64,
-        point_cloud_range={{_base_.model_range}},
-    ),
-)
+model = dict(temporal_neck=dict(flow_channels=2), fusion_neck=dict(type='CoBEVFlowFusion'))

@@ -1,9 +1,3 @@
 # F-Cooper on the mini dataset.
 _base_ = './v2xpnp_mini_v2xpnp.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='FCooperFusion',
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='FCooperFusion'))

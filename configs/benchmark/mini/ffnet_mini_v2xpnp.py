@@ -7,19 +7,10 @@ model = dict(
     temporal_neck=dict(
         _delete_=True,
         type='FlowTemporalNeck',
-        channels=64,
         flow_channels=64,
         temporal_neck={{_base_.model.temporal_neck}},
-        norm_cfg={{_base_.norm_cfg}},
-        point_cloud_range={{_base_.model_range}},
     ),
-    fusion_neck=dict(
-        _delete_=True,
-        type='FFNetFusion',
-        channels=64,
-        norm_cfg={{_base_.norm_cfg}},
-        point_cloud_range={{_base_.model_range}},
-    ),
+    fusion_neck=dict(_delete_=True, type='FFNetFusion'),
 )
 train_pipeline = [dict(type='CooperativeDelay', delay=(0.0, 0.2)), *_base_.train_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

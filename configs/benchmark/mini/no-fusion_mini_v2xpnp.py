@@ -1,3 +1,3 @@
 # No fusion, decoupled, on the mini dataset.
 _base_ = './faf_mini_v2xpnp.py'
-model = dict(type='LateFusionDetector', fusion_neck=None, point_cloud_range={{_base_.model_range}})
+model = dict(type='LateFusionDetector', fusion_neck=None)

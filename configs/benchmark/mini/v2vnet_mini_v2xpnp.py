@@ -1,10 +1,3 @@
 # V2VNet on the mini dataset.
 _base_ = './v2xpnp_mini_v2xpnp.py'
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='V2VNetFusion',
-        channels=64,
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='V2VNetFusion'))

@@ -5,13 +5,4 @@ _base_ = [
     '../../_base_/schedules/benchmark_mini.py',
     '../../_base_/default_runtime.py',
 ]
-model = dict(
-    fusion_neck=dict(
-        _delete_=True,
-        type='V2XPnPFusion',
-        channels=64,
-        num_heads=4,
-        norm_cfg={{_base_.norm_cfg}},
-        point_cloud_range={{_base_.model_range}},
-    )
-)
+model = dict(fusion_neck=dict(_delete_=True, type='V2XPnPFusion', num_heads=4))

@@ -6,6 +6,4 @@ test_pipeline = [dict(type='EgoOnly'), *_base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-model = dict(
-    fusion_neck=dict(_delete_=True, type='FCooperFusion', point_cloud_range={{_base_.model_range}})
-)
+model = dict(fusion_neck=dict(_delete_=True, type='FCooperFusion'))

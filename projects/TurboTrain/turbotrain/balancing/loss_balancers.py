@@ -1,6 +1,8 @@
 """Balancing by one factor per task's loss, for comparison with balancing gradients."""
 
+import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.registry import Registry
@@ -10,75 +12,125 @@ from ..errors import SettingError
 from .processes import average
 
 __all__ = [
+    'DWA',
+    'FAMO',
+    'IMTLL',
     'LOSS_BALANCERS',
-    'DynamicWeightAverage',
+    'STCH',
+    'UW',
     'FixedWeights',
-    'GradNorm',
+    'GeometricMean',
     'LossBalancer',
-    'UncertaintyWeighting',
 ]
 
 LOSS_BALANCERS = Registry('loss balancer')
 
 
 class LossBalancer:
-    """A factor for each task's loss, in free and in suppressing updates.
+    r"""Train on a scalarization of the task losses, one of the library TorchJD.
 
-    What is learned depends on numbers that all processes have in common, so that they learn the
-    same, on the CPU in float64. Gradients of the factors are written down, not derived: there are K
-    of them.
+    .. math:: \nabla S(L_1 \dots L_K) = \sum_k w_k \nabla L_k, \quad
+              w_k = \frac{\partial S}{\partial L_k}
+
+    The factors :math:`w_k` are those of the process's own losses. What the scalarization learns
+    depends on losses averaged over all processes, so that all learn the same; it is done on the
+    CPU, in float64. A task that has no finite loss in a step counts with its last one.
 
     Args:
         tasks: the tasks' names.
+        lr: of Adam on the scalarization's parameters, if it has any; our choice.
+        kwargs: of TorchJD's class.
+
+    Raises:
+        ImportError: TorchJD is not installed.
     """
 
-    learns = True
+    source = ''  # TorchJD's name
+    per_task = False  # whether TorchJD's class takes the number of tasks
+    remembers: tuple[str, ...] = ()  # what TorchJD's class keeps beside parameters
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Sequence[str], lr: float = 0.01, **kwargs: Any) -> None:
+        try:
+            from torchjd import scalarization
+        except ImportError as error:
+            raise ImportError(
+                f"the balancer {type(self).__name__} needs: pip install 'torchjd>=0.18' ({error})"
+            ) from error
         self.tasks = list(tasks)
-        self.weights = torch.ones(len(self.tasks), dtype=torch.float64)
+        counts = (len(self.tasks),) if self.per_task else ()
+        self.inner = getattr(scalarization, self.source)(*counts, **kwargs).double()
+        parameters = [*self.inner.parameters()]
+        self._optimizer = torch.optim.Adam(parameters, lr=lr) if parameters else None
+        self._last = torch.ones(len(self.tasks), dtype=torch.float64)
         self._seen = torch.zeros(2, len(self.tasks), dtype=torch.float64)  # losses, how many
 
-    def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Task -> loss of a forward pass, times its factor."""
-        if self.learns:
-            for k, task in enumerate(self.tasks):
-                if task in losses:
-                    self._seen[:, k] += torch.tensor([float(losses[task].detach()), 1.0]).double()
-        weights = dict(zip(self.tasks, self.weights.tolist(), strict=True))
-        return {task: weights[task] * loss for task, loss in losses.items()}
+    def weigh(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """Task -> factor on its loss of a forward pass."""
+        if not losses:
+            return {}
+        rows = torch.tensor([self.tasks.index(task) for task in losses])
+        found = torch.stack([loss.detach().double() for loss in losses.values()]).cpu()
+        self._seen += torch.zeros_like(self._seen).index_copy(
+            1, rows, torch.stack([found, torch.ones_like(found)])
+        )
+        values = self._last.index_copy(0, rows, found)
+        factors = self.factors(torch.where(values.isfinite(), values, self._last))
+        return dict(zip(losses, factors[rows].tolist(), strict=True))
 
-    def learn(self, norms: Tensor | None, device: torch.device) -> None:
+    def factors(self, losses: Tensor) -> Tensor:
+        """(K,) derivatives of the scalarization by the losses (K,); nothing is learned."""
+        values = losses.detach().requires_grad_()
+        # Some scalarizations take note of all that they are called with.
+        return torch.autograd.grad(copy.deepcopy(self.inner)(values), values)[0]
+
+    def learn(self, device: torch.device) -> None:
         """Learn from the losses weighed since the last time, of all processes.
 
         Nothing is learned from losses that are not finite.
 
         Args:
-            norms: as of :meth:`update`.
             device: where processes can exchange numbers.
         """
         sums, counts = average(self._seen.to(device)).cpu()
         self._seen = torch.zeros_like(self._seen)
         if bool(sums.isfinite().all()):
-            self.update(sums / counts, norms)
+            self._last = torch.where(counts > 0, sums / counts, self._last)
+            self.update(self._last)
 
-    def update(self, losses: Tensor, norms: Tensor | None) -> None:
-        """Learn from an update.
-
-        Args:
-            losses: (K,) the tasks' losses before weighing, averaged over all processes; NaN for
-                a task that was missing on all.
-            norms: (K,) norms of the weighed losses' gradients where tasks meet, times any common
-                factor; None in a free update.
-        """
+    def update(self, losses: Tensor) -> None:
+        """Learn from an update's losses (K,), averaged over all processes."""
+        total = self.inner(losses)
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
+            total.backward()
+            self._optimizer.step()
 
     def state_dict(self) -> dict:
         """Tensors and numbers that the next factors depend on."""
-        return dict(weights=self.weights.clone())
+        kept = {name: getattr(self.inner, name) for name in self.remembers}
+        state = dict(last=self._last, inner=dict(self.inner.state_dict()), kept=kept)
+        if self._optimizer is not None:
+            state['optimizer'] = self._optimizer.state_dict()
+        return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from where :meth:`state_dict` was called."""
-        self.weights = state['weights'].cpu().clone()
+        # mmengine loads checkpoints to the device it trains on.
+        state = _on_cpu(state)
+        self._last = state['last']
+        self.inner.load_state_dict(state['inner'])
+        for name in self.remembers:
+            setattr(self.inner, name, state['kept'][name])
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state['optimizer'])
+
+
+def _on_cpu(state: Any) -> Any:
+    if isinstance(state, Mapping):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [_on_cpu(value) for value in state]
+    return state.cpu().clone() if isinstance(state, Tensor) else state
 
 
 @LOSS_BALANCERS.register_module()
@@ -93,71 +145,38 @@ class FixedWeights(LossBalancer):
         ValueError: a factor for a task that there is not.
     """
 
-    learns = False
+    source = 'Constant'
 
     def __init__(self, tasks: Sequence[str], weights: Mapping[str, float]) -> None:
-        super().__init__(tasks)
         if set(weights) - set(tasks):
             raise SettingError(f'weights of {sorted(set(weights) - set(tasks))}; tasks are {tasks}')
-        self._given = [weights.get(task, 1.0) for task in tasks]
-        self.weights = torch.tensor(self._given, dtype=torch.float64)
-
-    def load_state_dict(self, state: dict) -> None:
-        """The config decides, not the checkpoint."""
+        given = [weights.get(task, 1.0) for task in tasks]
+        super().__init__(tasks, weights=torch.tensor(given, dtype=torch.float64))
 
 
 @LOSS_BALANCERS.register_module()
-class UncertaintyWeighting(LossBalancer):
+class UW(LossBalancer):
     r"""Weighing by learned task uncertainty (Kendall, Gal and Cipolla, CVPR 2018).
 
-    .. math:: \sum_k \frac{L_k}{2 e^{s_k}} + \frac{s_k}{2}, \quad
-              \frac{\partial}{\partial s_k} = \frac12 - \frac{L_k}{2 e^{s_k}}
-
-    Args:
-        tasks: the tasks' names.
-        lr: of Adam on the s; our choice.
-        start: of all s; -0.5 as in common implementations.
+    .. math:: S = \sum_k \frac{L_k}{2 e^{s_k}} + \frac{s_k}{2}
     """
 
-    def __init__(self, tasks: Sequence[str], lr: float = 0.01, start: float = -0.5) -> None:
-        super().__init__(tasks)
-        self.log_variances = torch.full_like(self.weights, start).requires_grad_()
-        self._optimizer = torch.optim.Adam([self.log_variances], lr=lr)
-        self._set_weights()
-
-    def _set_weights(self) -> None:
-        self.weights = 0.5 * torch.exp(-self.log_variances.detach())
-
-    def update(self, losses: Tensor, norms: Tensor | None) -> None:
-        """One step of Adam; a missing task's s stays."""
-        gradient = 0.5 - self.weights * losses
-        self.log_variances.grad = torch.where(gradient.isnan(), 0.0, gradient)
-        before = self.log_variances.detach().clone()
-        self._optimizer.step()
-        with torch.no_grad():
-            self.log_variances.copy_(
-                torch.where(gradient.isnan(), before, self.log_variances.detach())
-            )
-        self._set_weights()
-
-    def state_dict(self) -> dict:
-        """The s and Adam's moments."""
-        return dict(
-            log_variances=self.log_variances.detach().clone(),
-            optimizer=self._optimizer.state_dict(),
-        )
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from there."""
-        with torch.no_grad():
-            self.log_variances.copy_(state['log_variances'])
-        self._optimizer.load_state_dict(state['optimizer'])
-        self._set_weights()
+    source, per_task = 'UW', True
 
 
 @LOSS_BALANCERS.register_module()
-class DynamicWeightAverage(LossBalancer):
-    r"""Weighing by how fast losses fall (Liu, Johns and Davison, CVPR 2019, "DWA").
+class IMTLL(LossBalancer):
+    r"""Impartial multi-task learning, loss part (Liu et al., ICLR 2021).
+
+    .. math:: S = \sum_k e^{s_k} L_k - s_k
+    """
+
+    source, per_task = 'IMTLL', True
+
+
+@LOSS_BALANCERS.register_module()
+class DWA(LossBalancer):
+    r"""Weighing by how fast losses fall (Liu, Johns and Davison, CVPR 2019).
 
     .. math:: w_k = K \operatorname{softmax}_k(r_k / T), \quad r_k = L_k(t - 1) / L_k(t - 2)
 
@@ -168,85 +187,71 @@ class DynamicWeightAverage(LossBalancer):
             wrapper knows of none, and 100 is our choice.
     """
 
+    source, remembers = 'DWA', ('_loss_sum', '_n_batches', '_previous_averages')
+
     def __init__(self, tasks: Sequence[str], temperature: float = 2.0, interval: int = 100) -> None:
-        super().__init__(tasks)
-        self.temperature, self.interval = temperature, interval
-        self._sums = torch.zeros(2, len(self.tasks), dtype=torch.float64)  # losses, how many
-        self._updates = 0
-        self._last = torch.full_like(self.weights, torch.nan)
+        super().__init__(tasks, temperature=temperature)
+        self.interval = interval
 
-    def update(self, losses: Tensor, norms: Tensor | None) -> None:
+    def update(self, losses: Tensor) -> None:
         """Gather, and weigh anew at the end of an interval."""
-        self._sums += torch.stack([losses.nan_to_num(), (~losses.isnan()).double()])
-        self._updates += 1
-        if self._updates % self.interval:
-            return
-        means = self._sums[0] / self._sums[1]
-        ratios = (means / self._last).nan_to_num(nan=1.0, posinf=1.0)
-        self.weights = len(self.tasks) * torch.softmax(ratios / self.temperature, dim=0)
-        self._last = torch.where(means.isnan(), self._last, means)
-        self._sums = torch.zeros_like(self._sums)
-
-    def state_dict(self) -> dict:
-        """What was gathered."""
-        return super().state_dict() | dict(
-            sums=self._sums.clone(), updates=self._updates, last=self._last.clone()
-        )
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from there."""
-        super().load_state_dict(state)
-        self._sums, self._updates = state['sums'].cpu().clone(), state['updates']
-        self._last = state['last'].cpu().clone()
+        super().update(losses)
+        if self.inner._n_batches == self.interval:
+            self.inner.step()
 
 
 @LOSS_BALANCERS.register_module()
-class GradNorm(LossBalancer):
-    r"""Weighing until gradients are alike (Chen et al., ICML 2018).
+class FAMO(LossBalancer):
+    r"""All losses fall at about the same rate (Liu, Feng, Stone and Liu, NeurIPS 2023).
 
-    .. math:: \min_w \sum_k \left| G_k - \bar G r_k^\alpha \right|, \quad
-              G_k = |\nabla w_k L_k|, \ r_k \propto L_k / L_k(0)
+    .. math:: S = c \sum_k z_k \log L_k, \quad z = \operatorname{softmax}(u), \quad
+              c = 1 / \sum_k (z_k / L_k)
 
-    The paper measures G at one layer; here it is where tasks meet (the shared parameters, or the
-    features), in suppressing updates only; w is K softmax(u), and the gradient is divided by the
-    mean G, so that ``lr`` fits any loss (all our choice).
+    The paper learns u from the losses of the same batch before and after an update; here they are
+    those of one batch and of the next, so that no batch is evaluated twice (our choice).
 
     Args:
         tasks: the tasks' names.
-        alpha: how strongly tasks that learn slowly are favoured; 1.5 in the paper.
-        lr: of gradient descent on u; our choice.
+        lr: of Adam on u; 0.025 as in the paper.
+        weight_decay: of u.
     """
 
-    def __init__(self, tasks: Sequence[str], alpha: float = 1.5, lr: float = 0.025) -> None:
-        super().__init__(tasks)
-        self.alpha, self.lr = alpha, lr
-        self._logits = torch.zeros_like(self.weights)
-        self._first = torch.full_like(self.weights, torch.nan)
+    source, per_task = 'FAMO', True
+    remembers = ('_prev_losses',)
 
-    def update(self, losses: Tensor, norms: Tensor | None) -> None:
-        """One step of gradient descent."""
-        # A task may begin with nothing to learn from; neither 0 nor NaN is a start.
-        self._first = torch.where(self._first > 0, self._first, losses)
-        if norms is None:
-            return
-        known = ~losses.isnan() & (norms > 0) & (self._first > 0)
-        if not known.any():
-            return
-        progress = torch.where(known, losses / self._first, torch.nan)
-        rates = progress / progress.nanmean()
-        mean = norms[known].mean()
-        by_weight = torch.sign(norms - mean * rates**self.alpha) * norms / self.weights / mean
-        by_weight = torch.where(known, by_weight, 0.0)
-        share = (self.weights * by_weight).sum() / len(self.tasks)
-        self._logits -= self.lr * self.weights * torch.where(known, by_weight - share, 0.0)
-        self.weights = len(self.tasks) * torch.softmax(self._logits, dim=0)
+    def __init__(self, tasks: Sequence[str], lr: float = 0.025, weight_decay: float = 1e-3) -> None:
+        super().__init__(tasks, weight_decay=weight_decay)
+        self._optimizer = torch.optim.Adam(
+            self.inner.parameters(), lr=lr, weight_decay=weight_decay
+        )
+        self.inner._optimizer = self._optimizer
 
-    def state_dict(self) -> dict:
-        """The u and the first losses."""
-        return super().state_dict() | dict(logits=self._logits.clone(), first=self._first.clone())
+    def update(self, losses: Tensor) -> None:
+        """One step of Adam."""
+        if self.inner._prev_losses is not None:
+            self.inner.update(losses)
+        self.inner(losses)
 
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from there."""
-        super().load_state_dict(state)
-        self._logits = state['logits'].cpu().clone()
-        self._first = state['first'].cpu().clone()
+
+@LOSS_BALANCERS.register_module()
+class STCH(LossBalancer):
+    r"""Smooth Tchebycheff: the largest loss counts most (Lin et al., ICML 2024).
+
+    .. math:: S = \mu \log \sum_k e^{L_k / (K \mu)}
+
+    Args:
+        tasks: the tasks' names.
+        mu: smoothness; towards 0 only the largest loss counts. 0.1 is our choice.
+    """
+
+    source = 'STCH'
+
+    def __init__(self, tasks: Sequence[str], mu: float = 0.1) -> None:
+        super().__init__(tasks, mu=mu)
+
+
+@LOSS_BALANCERS.register_module()
+class GeometricMean(LossBalancer):
+    r"""The geometric mean of the losses (Chennupati et al., CVPR Workshops 2019)."""
+
+    source = 'GeometricMean'

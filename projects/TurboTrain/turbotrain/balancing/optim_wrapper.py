@@ -131,7 +131,6 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._model: nn.Module | None = None
         self._decision: tuple[int, bool] | None = None
         self._synced_norms = self._total_is_checked = False
-        self._norms: Tensor | None = None
         self.faulty_tasks: list[str] = []
 
     @property
@@ -204,25 +203,24 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
                 'the forward pass must run inside optim_context(model), as train_step does, for '
                 'the optimiser wrapper to see the losses of the tasks'
             )
-        losses = losses or {}
+        losses = dict(losses or {})
         if self.balancer:
-            losses = self.balancer.weigh(losses)
+            for task, factor in self.balancer.weigh(losses).items():
+                losses[task] = factor * losses[task]
+                self.message_hub.update_scalar(f'train/balance/{task}', factor)
             loss = self.scale_loss(sum(losses.values())) if losses else loss
         if suppresses:
             reported = self._suppress({task: losses.get(task) for task in self.tasks}, step)
         else:
             super().backward(loss, **kwargs)
-            self._norms = None
         if not self.aggregator.plain:
             self.message_hub.update_scalar('train/suppressing', float(reported))
         if self.should_update():
             if num_processes() > 1 and (self.features if suppresses else self._averages):
                 average_gradients(self._parameters)
             self._note_faults()
-            if self.balancer and self.balancer.learns:
-                self.balancer.learn(self._norms, self._parameters[0].device)
-                for task, weight in zip(self.tasks, self.balancer.weights.tolist(), strict=True):
-                    self.message_hub.update_scalar(f'train/balance/{task}', weight)
+            if self.balancer:
+                self.balancer.learn(self._parameters[0].device)
 
     def _note_total(self, losses: Mapping[str, Tensor], total: Tensor) -> None:
         """Check once that the model trains on the sum of its losses."""
@@ -299,10 +297,9 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             )
             if lowest is not None:
                 self.schedule.observe(step, lowest)
-            self._norms = gram.diagonal().clamp(min=0).sqrt()
         else:
             # The plain sum shows infinities to the loss scaler; nothing is learned from them.
-            tasks, weights, self._norms = list(range(len(gram))), gram.diagonal() * torch.nan, None
+            tasks, weights = list(range(len(gram))), gram.diagonal() * torch.nan
             good = gram.diagonal().isfinite()
             weights = torch.where(good, 1.0, weights)
             names = zip(self.tasks, good.tolist(), strict=True)

@@ -1,18 +1,12 @@
 """Which parameter updates suppress conflicts and which run free."""
 
-import math
-from collections.abc import Sequence
-from fractions import Fraction
-
 from mmengine.registry import Registry
 
 from ..errors import SettingError
 
 __all__ = [
     'SCHEDULES',
-    'FractionSchedule',
     'PeriodicSchedule',
-    'PhaseSchedule',
     'Schedule',
     'WhenNeededSchedule',
 ]
@@ -58,53 +52,6 @@ class PeriodicSchedule(Schedule):
     def suppresses(self, step: int) -> bool:
         """Whether this parameter update (counted from 0) suppresses conflicts."""
         return step % (self.free + self.suppress) >= self.free
-
-
-@SCHEDULES.register_module()
-class FractionSchedule(Schedule):
-    """A fraction of the updates suppresses, spread as evenly as whole numbers allow.
-
-    Args:
-        fraction: from 0 (never) to 1 (always). 1/3 is our choice, as in :class:`PeriodicSchedule`.
-    """
-
-    def __init__(self, fraction: float = 1 / 3) -> None:
-        if not 0 <= fraction <= 1:
-            raise SettingError(f'expected a fraction from 0 to 1, got {fraction}')
-        self.fraction = Fraction(fraction).limit_denominator(10_000)
-
-    def suppresses(self, step: int) -> bool:
-        """Whether this parameter update (counted from 0) suppresses conflicts."""
-        return math.floor((step + 1) * self.fraction) > math.floor(step * self.fraction)
-
-
-@SCHEDULES.register_module()
-class PhaseSchedule(Schedule):
-    """Phases of training, each with a fraction of suppressing updates of its own.
-
-    Example:
-        >>> schedule = PhaseSchedule([(1000, 0.0), (4000, 1.0), (None, 0.25)])
-
-        First 1,000 free updates, then 4,000 suppressing ones, then every fourth to the end.
-
-    Args:
-        phases: (number of updates, fraction that suppresses); the last has no end, and may say None
-            for its number.
-    """
-
-    def __init__(self, phases: Sequence[tuple[int | None, float]]) -> None:
-        self.lengths = [length for length, _ in phases[:-1] if length and length > 0]
-        if not phases or len(self.lengths) < len(phases) - 1:
-            raise SettingError(f'expected phases of some updates each, got {list(phases)}')
-        self.schedules = [FractionSchedule(fraction) for _, fraction in phases]
-
-    def suppresses(self, step: int) -> bool:
-        """Whether this parameter update (counted from 0) suppresses conflicts."""
-        for length, schedule in zip(self.lengths, self.schedules, strict=False):
-            if step < length:
-                return schedule.suppresses(step)
-            step -= length
-        return self.schedules[-1].suppresses(step)
 
 
 @SCHEDULES.register_module()

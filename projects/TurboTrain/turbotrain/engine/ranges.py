@@ -11,7 +11,7 @@ _EVALUATORS = ('val_evaluator', 'test_evaluator')
 
 
 def check_ranges(cfg: Config) -> None:
-    """Compare the range of our detectors' encoder with all others in a config.
+    """Compare the range of our detectors with all others in a config.
 
     Filters of the pipelines have to have the same range in x and y, so that no part of the map
     stays empty and no object lies beyond it. Evaluation may look at less, and boxes that agents
@@ -21,12 +21,13 @@ def check_ranges(cfg: Config) -> None:
         SettingError: two places disagree; names both.
     """
     model = cfg.model.get('detector') or cfg.model
-    limits = (model.get('encoder') or {}).get('point_cloud_range')
+    limits = model.get('point_cloud_range')
     if limits is None:
         return
     prefix = 'model.detector' if 'detector' in cfg.model else 'model'
-    reference = f'{prefix}.encoder.point_cloud_range', limits
-    refuse_other_ranges(*reference, {prefix: model})
+    reference = f'{prefix}.point_cloud_range', limits
+    parts = {key: value for key, value in model.items() if key != 'point_cloud_range'}
+    refuse_other_ranges(*reference, {prefix: parts})
     refuse_other_ranges(*reference, {loader: cfg.get(loader) for loader in _LOADERS})
     if model.type == 'LateFusionDetector':
         return

@@ -25,22 +25,19 @@ def ranges_in(config: Any, keys: Sequence[str], name: str = '') -> Iterator[tupl
             yield from ranges_in(value, keys, f'{name}[{number}]')
 
 
-def refuse_other_ranges(name: str, limits: Sequence[float] | None, parts: Mapping) -> None:
+def refuse_other_ranges(name: str, limits: Sequence[float], parts: Mapping) -> None:
     """Stop where parts of a detector would lay its map out over another range.
 
     Heights are not compared: no part but the encoder lays anything out along z.
 
     Args:
         name: of the setting that the others are compared with.
-        limits: its value, ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres; None, as of an
-            encoder that states no range, compares nothing.
+        limits: its value, ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
         parts: configs of the parts by their names.
 
     Raises:
         ValueError: a range differs in x or y, or anchors lie elsewhere; names both settings.
     """
-    if limits is None:
-        return
     for other, value in ranges_in(parts, ('point_cloud_range', 'pc_range')):
         # Coders of centre heads know the lower corner only.
         pairs = [(0, 0), (1, 1)] + ([(3, 3), (4, 4)] if len(value) == 6 else [])

@@ -38,7 +38,7 @@ def refuse_other_models(detector: dict) -> None:
 def range_of(detector: dict) -> list[float]:
     """The range that a detector's maps cover, from its config."""
     for path in (
-        ('encoder', 'point_cloud_range'),
+        ('point_cloud_range',),
         ('data_preprocessor', 'voxel_layer', 'point_cloud_range'),
     ):
         value: Any = detector
@@ -49,7 +49,7 @@ def range_of(detector: dict) -> list[float]:
     raise SettingError(
         _no_map(
             detector.get('type'),
-            'its config has neither encoder.point_cloud_range nor '
+            'its config has neither point_cloud_range nor '
             'data_preprocessor.voxel_layer.point_cloud_range',
         )
     )
@@ -64,6 +64,8 @@ def _no_map(name: Any, reason: str) -> str:
 
 def trunk_channels(detector: dict) -> int:
     """Channels of the map that the detector's head gets, from its config."""
+    if isinstance(detector.get('channels'), int):  # our detector gives them to its head
+        return detector['channels']
     return _channels(detector, _HEADS, 'reconstruction_head.in_channels')
 
 

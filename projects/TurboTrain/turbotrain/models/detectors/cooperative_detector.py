@@ -18,6 +18,7 @@ from ..headings import head_along, head_with_traffic
 from ..heads import Motion, VelocityHead
 from ..map_encoder import VectorMaps, stack_maps
 from ..occupancy import OccupancyMaps
+from ..parts import build_part
 from ..ranges import refuse_other_ranges
 
 __all__ = ['AgentBatch', 'CooperativeDetector', 'Surroundings']
@@ -45,6 +46,8 @@ class CooperativeDetector(Base3DDetector):
     frames' maps instead: the ego fuses the agents at each time, and then its own frames.
 
     Args:
+        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the maps.
+        channels: C of the maps that agents share and that heads look at.
         encoder: points of K clouds to (K, C, H, W).
         backbone: mmdet3d's 2-D backbone.
         neck: mmdet3d's neck, which gives one map.
@@ -62,12 +65,17 @@ class CooperativeDetector(Base3DDetector):
             detections that overlap a better one; None leaves them as the detection head gives them.
         lane_bound: labels of the classes whose boxes head as the lane of the vector map does that
             they are on, if they do not move; see :func:`~..headings.head_with_traffic`.
+        norm_cfg: normalisation of 2-D maps; None leaves the parts theirs.
         frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
             norms' statistics included.
         train_cfg: the detection head's.
         test_cfg: the detection head's.
         data_preprocessor: mmdet3d's.
         init_cfg: mmengine's.
+
+    Parts whose configs leave out ``point_cloud_range``, ``channels``, ``norm_cfg`` or, of heads and
+    ``bev_neck``, ``in_channels`` get the detector's. The encoder works on points and keeps its own
+    normalisation.
 
     Raises:
         ValueError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
@@ -77,6 +85,9 @@ class CooperativeDetector(Base3DDetector):
 
     def __init__(
         self,
+        *,
+        point_cloud_range: Sequence[float],
+        channels: int,
         encoder: dict,
         backbone: dict,
         neck: dict,
@@ -91,6 +102,7 @@ class CooperativeDetector(Base3DDetector):
         bev_neck: dict | None = None,
         duplicates: dict | None = None,
         lane_bound: Sequence[int] = (),
+        norm_cfg: dict | None = None,
         frozen: Sequence[str] = (),
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -99,10 +111,11 @@ class CooperativeDetector(Base3DDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         refuse_other_ranges(
-            'encoder.point_cloud_range',
-            encoder.get('point_cloud_range'),
+            'point_cloud_range',
+            point_cloud_range,
             dict(
                 data_preprocessor=data_preprocessor,
+                encoder=encoder,
                 temporal_neck=temporal_neck,
                 fusion_neck=fusion_neck,
                 map_neck=map_neck,
@@ -118,18 +131,22 @@ class CooperativeDetector(Base3DDetector):
                 raise SettingError(
                     f'bbox_head.{name} would go unused: give it as {name} of the model'
                 )
-        self.encoder = MODELS.build(encoder)
-        self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck)
-        self.temporal_neck = MODELS.build(temporal_neck) if temporal_neck else None
-        self.fusion_neck = MODELS.build(fusion_neck) if fusion_neck else None
-        self.compression = MODELS.build(compression) if compression else None
+        self.point_cloud_range = limits = list(point_cloud_range)
+        shared = dict(point_cloud_range=limits, channels=channels, norm_cfg=norm_cfg)
+        of_heads = dict(point_cloud_range=limits, in_channels=channels)
+        self.encoder = build_part(encoder, point_cloud_range=limits)
+        self.backbone = build_part(backbone, norm_cfg=norm_cfg)
+        self.neck = build_part(neck, norm_cfg=norm_cfg)
+        self.temporal_neck = build_part(temporal_neck, **shared)
+        self.fusion_neck = build_part(fusion_neck, **shared)
+        self.compression = build_part(compression, **shared)
         self.multi_step = multi_step
-        self.map_neck = MODELS.build(map_neck) if map_neck else None
-        self.bev_neck = MODELS.build(bev_neck) if bev_neck else None
-        self.bbox_head = MODELS.build({**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg})
-        self.velocity_head = MODELS.build(velocity_head) if velocity_head else None
-        self.trajectory_head = MODELS.build(trajectory_head) if trajectory_head else None
+        self.map_neck = build_part(map_neck, **shared)
+        self.bev_neck = build_part(bev_neck, in_channels=[channels], norm_cfg=norm_cfg)
+        bbox_head = {**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}
+        self.bbox_head = build_part(bbox_head, **of_heads)
+        self.velocity_head = build_part(velocity_head, **of_heads)
+        self.trajectory_head = build_part(trajectory_head, **of_heads)
         if multi_step and temporal_neck is None:
             raise SettingError('multi_step: maps of several frames need a temporal_neck')
         self.duplicates, self.lane_bound = duplicates, tuple(lane_bound)

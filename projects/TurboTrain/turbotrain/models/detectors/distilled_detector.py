@@ -54,7 +54,6 @@ class DistilledCooperativeDetector(CooperativeDetector):
                 f'model, got keys {sorted(teacher)}'
             )
         self.teacher_cfg = teacher
-        self._range = kwargs['encoder'].get('point_cloud_range')
         self.distill_weight = distill_weight
         # In a list, where torch does not look for modules.
         self._teacher: list[nn.Module] = []
@@ -64,7 +63,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
         if not self._teacher:
             # The student's random numbers are those it has without a teacher.
             with torch.random.fork_rng(devices=[]):
-                self._teacher.append(_build(self.teacher_cfg, self._range))
+                self._teacher.append(_build(self.teacher_cfg, self.point_cloud_range))
         return self._teacher[0].to(device)
 
     def loss(
@@ -87,10 +86,10 @@ class DistilledCooperativeDetector(CooperativeDetector):
         return losses | dict(loss_distill=self.distill_weight * divergence.mean())
 
 
-def _build(cfg: dict, limits: list[float] | None) -> nn.Module:
+def _build(cfg: dict, limits: list[float]) -> nn.Module:
     """A frozen teacher, in evaluation mode, whose map covers the student's range."""
     if 'type' in cfg:
-        refuse_other_ranges('encoder.point_cloud_range', limits, dict(teacher=cfg))
+        refuse_other_ranges('point_cloud_range', limits, dict(teacher=cfg))
         teacher = MODELS.build(cfg)
         teacher.init_weights()
     else:
@@ -101,7 +100,7 @@ def _build(cfg: dict, limits: list[float] | None) -> nn.Module:
                 'first, or name another with --cfg-options model.teacher.checkpoint=FILE'
             )
         model = Config.fromfile(cfg['config']).model
-        refuse_other_ranges('encoder.point_cloud_range', limits, {cfg['config']: model})
+        refuse_other_ranges('point_cloud_range', limits, {cfg['config']: model})
         teacher = MODELS.build(model)
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
     return teacher.requires_grad_(False).eval()

@@ -14,7 +14,6 @@ from ...errors import SettingError
 from ...structures import invert_rigid
 from ..box_motion import advance, move_boxes, move_paths, turn
 from ..map_encoder import VectorMaps
-from ..ranges import refuse_other_ranges
 from .cooperative_detector import AgentBatch, CooperativeDetector, Surroundings
 
 __all__ = ['LateFusionDetector']
@@ -44,7 +43,6 @@ class LateFusionDetector(CooperativeDetector):
     messages forward.
 
     Args:
-        point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of an agent's map.
         decoupled: detect and forecast apart; otherwise both are done end to end on one map.
         nms_thr: IoU seen from above from which the lower score goes; 0.15 as in V2X-Real.
         max_num: boxes that stay in a sample, the best ones.
@@ -53,13 +51,12 @@ class LateFusionDetector(CooperativeDetector):
             ``multi_step`` or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
 
     Raises:
-        ValueError: one of these four is given, or the range is not the encoder's.
+        ValueError: one of these four is given.
     """
 
     def __init__(
         self,
         *,
-        point_cloud_range: list[float],
         decoupled: bool = True,
         nms_thr: float = 0.15,
         max_num: int = 300,
@@ -70,10 +67,7 @@ class LateFusionDetector(CooperativeDetector):
             if kwargs.get(name):
                 raise SettingError(f'LateFusionDetector shares boxes and takes no {name}')
         super().__init__(**kwargs | dict(fusion_neck=None))
-        own = dict(point_cloud_range=point_cloud_range)
-        encoder = kwargs['encoder'].get('point_cloud_range')
-        refuse_other_ranges('encoder.point_cloud_range', encoder, own)
-        limits = torch.tensor(point_cloud_range, dtype=torch.float32)
+        limits = torch.tensor(self.point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
         self.decoupled = decoupled
         self.nms_thr, self.max_num, self.step_interval = nms_thr, max_num, step_interval

@@ -6,6 +6,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import SettingError
+from ..parts import build_part
 from .base import BaseTemporalNeck
 
 __all__ = ['FlowTemporalNeck']
@@ -34,7 +35,8 @@ class FlowTemporalNeck(BaseTemporalNeck):
         channels: C.
         flow_channels: of the flow.
         point_cloud_range: see :class:`BaseTemporalNeck`.
-        temporal_neck: config of the neck that fuses the frames.
+        temporal_neck: config of the neck that fuses the frames; ``channels``, ``point_cloud_range`` and
+            ``norm_cfg`` are this neck's unless it says otherwise.
         hidden_channels: width of g.
         dilations: of g's hidden layers; with (1, 2, 4) a cell sees 8 cells to each side.
         norm_cfg: normalisation.
@@ -52,7 +54,8 @@ class FlowTemporalNeck(BaseTemporalNeck):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
-        self.temporal_neck = MODELS.build(temporal_neck)
+        shared = dict(channels=channels, point_cloud_range=point_cloud_range, norm_cfg=norm_cfg)
+        self.temporal_neck = build_part(temporal_neck, **shared)
         norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
         widths = (2 * channels, *[hidden_channels] * len(dilations))
         self.flow = nn.Sequential(
