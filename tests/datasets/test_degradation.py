@@ -129,14 +129,6 @@ def test_pose_noise_moves_the_other_agents_alone(make_dataset):
     np.testing.assert_allclose(moved, clouds(b)[2][4].numpy(), atol=1e-3)
 
 
-def test_pose_noise_per_frame(make_dataset):
-    noise = dict(type='CooperativePoseNoise', position=1.0, per_frame=True)
-    plain = make_dataset(pipeline=REST)[8]['data_samples'].agents
-    noisy = make_dataset(pipeline=[REST[0], noise, *REST[1:]])[8]['data_samples'].agents
-    offset = (noisy.ego_from_agent - plain.ego_from_agent)[1:, :, :3, 3]
-    assert len(np.unique(offset.round(6).reshape(-1, 3), axis=0)) == 3 * 5
-
-
 def test_lost_messages_and_agents(make_dataset):
     plain = make_dataset(pipeline=REST)
     packets = make_dataset(pipeline=[dict(type='CooperativePacketLoss', probability=0.4), *REST])

@@ -19,7 +19,7 @@ NECKS = dict(
     V2VNetFusion=dict(channels=C),
     V2XPnPFusion=dict(channels=C, num_heads=2, **WINDOWS),
     V2XViTFusion=dict(channels=C, num_heads=2, depth=2, **WINDOWS),
-    Where2commFusion=dict(channels=C, num_heads=2, threshold=0.1, num_scales=2),
+    Where2commFusion=dict(channels=C, num_heads=2, threshold=0.1),
 )
 WITH_KINDS = ('HeterogeneousAttentionFusion', 'V2XPnPFusion', 'V2XViTFusion')
 KINDS = torch.tensor([0, 0, 1, 1])

@@ -2,10 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from turbotrain.models import (
-    RecurrentTemporalNeck,
-    TemporalAttentionNeck,
-)
+from turbotrain.models import TemporalAttentionNeck
 from turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
@@ -116,17 +113,3 @@ def test_attention_and_its_gradients_equal_the_equation(layout):
 def test_heads_must_divide_channels():
     with pytest.raises(ValueError, match='multiple of num_heads'):
         TemporalAttentionNeck(10, RANGE, num_heads=4)
-
-
-def test_recurrent_neck_skips_missing_frames_and_trains():
-    torch.manual_seed(0)
-    neck, features = RecurrentTemporalNeck(C, RANGE), maps(2, 4)
-    valid = torch.tensor([[False, True, False, True]]).expand(2, -1)
-    found = neck(features, times(2, 4), valid)
-    kept = neck(features[:, [1, 3]], times(2, 4)[:, [1, 3]], valid[:, [1, 3]])
-    torch.testing.assert_close(found, kept)
-    # The frames' order and times matter.
-    assert (neck(features, times(2, 4) * 2, valid) - found).abs().max() > 1e-4
-    found.square().sum().backward()
-    for name, parameter in neck.named_parameters():
-        assert parameter.grad.any(), name

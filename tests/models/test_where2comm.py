@@ -44,7 +44,7 @@ def test_equals_a_loop_over_cells(request_, budget):
     scores = torch.stack([smoothed(c) for c in confidence])
     if request_:
         scores = scores * (1 - scores[:1])
-    attention = neck.scales[0]
+    attention = neck.attention
     query, key = attention.query(features[:1])[0], attention.key(features)
     heard = torch.zeros(C, H, W)
     counts = [0, 0, 0]
@@ -68,9 +68,8 @@ def test_equals_a_loop_over_cells(request_, budget):
     assert 0 < counts[1] < H * W  # or the test would show nothing
 
 
-@pytest.mark.parametrize('num_scales', [1, 3])
-def test_what_is_not_sent_does_not_arrive(num_scales):
-    neck, features = make(budget=0.3, num_scales=num_scales), maps()
+def test_what_is_not_sent_does_not_arrive():
+    neck, features = make(budget=0.3), maps()
     with torch.no_grad():
         neck.confidence.weight[:, 1:] = 0  # so that the other channels do not choose
     found = neck(features, [3], KINDS, ALL)

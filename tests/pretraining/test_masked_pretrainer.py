@@ -169,8 +169,7 @@ def test_future_is_unseen_everywhere():
 
 
 @pytest.mark.parametrize('ratio', [0.0, 0.99, 1.0])
-@pytest.mark.parametrize('kind', ['BEVCellMasking', 'BEVCellCoMasking', 'WholeFrameMasking',
-                                  'WholeAgentMasking'])  # fmt: skip
+@pytest.mark.parametrize('kind', ['BEVCellMasking', 'BEVCellCoMasking'])
 def test_mask_ratios_from_end_to_end(kind, ratio):
     model = build(masking=dict(type=kind, ratio=ratio), hiding='token')
     losses = losses_of(model, batch_of(2, 1))

@@ -10,9 +10,6 @@ from turbotrain.pretraining import (
     BEVCellCoMasking,
     BEVCellMasking,
     CloudLayout,
-    MixedMasking,
-    WholeAgentMasking,
-    WholeFrameMasking,
 )
 from turbotrain.structures import Agents, pose_to_matrix
 
@@ -23,13 +20,6 @@ STRATEGIES = {
     'independent': CELLS,
     'co-masking': dict(type='BEVCellCoMasking', ratio=0.6, cell_size=1.3),
     'co-masking, now': NOW,
-    'frames': dict(type='WholeFrameMasking', ratio=0.5),
-    'agents': dict(type='WholeAgentMasking', ratio=0.5),
-    'mixture': dict(
-        type='MixedMasking',
-        strategies=[CELLS, NOW, dict(type='WholeFrameMasking'), dict(type='WholeAgentMasking')],
-        weights=[2.0, 1.0, 1.0, 1.0],
-    ),
 }
 
 
@@ -171,68 +161,6 @@ def test_a_single_frame_is_the_current_one():
     assert all(map(torch.equal, found[0].hidden, found[1].hidden))
 
 
-def test_a_mixture_keeps_past_frames_whole_where_it_draws_the_current_one():
-    parts = [dict(NOW, ratio=1.0), dict(NOW, ratio=1.0, frames='all')]
-    layout = layout_of(*[2] * 40)
-    masking = build(dict(type='MixedMasking', strategies=parts))
-    found = torch.tensor(whole(masking, layout, seed=0)).view(40, 2, 3)
-    assert found[..., -1].all()
-    past = found[..., :-1].flatten(1)
-    assert torch.equal(past.any(1), past.all(1)) and 10 < past.all(1).sum() < 30
-
-
-def whole(masking, layout, seed: int) -> list[bool]:
-    """Which clouds are hidden; each is hidden whole or not at all."""
-    hidden = hide(masking, clouds(layout, 40), layout, seed).hidden
-    assert all(bool(h.all()) == bool(h.any()) for h in hidden)
-    return [bool(h.all()) for h in hidden]
-
-
-def test_whole_frames_are_hidden_from_everybody_the_current_one_first():
-    layout = layout_of(3, 1, frames=4)
-    shares, numbers = [], set()
-    for seed in range(60):
-        found = np.array(whole(WholeFrameMasking(RANGE, 0.4), layout, seed))
-        first, second = found[:12].reshape(3, 4), found[12:]
-        assert (first == first[0]).all()
-        assert first[0, -1] == first[0].any() and second[-1] == second.any()
-        shares.append(first[0].mean())
-        numbers.add(int(first[0].sum()))
-    assert abs(np.mean(shares) - 0.4) < 0.06 and numbers == {1, 2}
-
-
-def test_whole_agents_are_hidden_in_all_frames():
-    layout = layout_of(4, 1)
-    shares, who = [], np.zeros(4)
-    for seed in range(60):
-        found = np.array(whole(WholeAgentMasking(RANGE, 0.5), layout, seed))
-        first = found[:12].reshape(4, 3)
-        assert (first == first[:, :1]).all()
-        who += first[:, 0]
-        assert first[:, 0].sum() == 2
-        shares.append(found[12:].all())
-    assert who.min() > 18  # anybody, the ego too
-    assert 0.3 < np.mean(shares) < 0.7  # of one agent, half the time the one
-
-
-@pytest.mark.parametrize('kind', [WholeFrameMasking, WholeAgentMasking])
-@pytest.mark.parametrize('ratio', [0.0, 0.99, 1.0])
-def test_whole_clouds_at_the_ends_of_the_ratio(kind, ratio):
-    for sizes, frames in (((1,), 1), ((4, 2), 5)):
-        found = whole(kind(RANGE, ratio), layout_of(*sizes, frames=frames), seed=1)
-        if ratio in (0.0, 1.0):
-            assert set(found) == {ratio == 1.0}
-
-
-def test_a_mixture_draws_for_each_sample_and_by_weight():
-    parts = [dict(type='BEVCellMasking', ratio=r) for r in (0.0, 1.0)]
-    layout = layout_of(*[1] * 300, frames=1)
-    masking = build(dict(type='MixedMasking', strategies=parts, weights=[1.0, 3.0]))
-    hidden = whole(masking, layout, seed=0)
-    assert abs(np.mean(hidden) - 0.75) < 0.08
-    assert sum(whole(MixedMasking(RANGE, parts, [1.0, 0.0]), layout, seed=0)) == 0
-
-
 @pytest.mark.parametrize('encoder', [DensePillarEncoder, SparsePillarEncoder])
 @pytest.mark.parametrize('name', STRATEGIES)
 def test_nothing_of_what_is_hidden_reaches_the_encoder(name, encoder):
@@ -276,9 +204,6 @@ def test_empty_clouds():
         (dict(CELLS, ratio=-0.1), 'ratio'),
         (dict(CELLS, cell_size=0.0), 'cell_size'),
         (dict(NOW, frames='past'), "frames must be one of .'all', 'current'., got 'past'"),
-        (dict(type='WholeFrameMasking', ratio=2), 'ratio'),
-        (dict(type='MixedMasking', strategies=[CELLS], weights=[1.0, 1.0]), 'weights'),
-        (dict(type='MixedMasking', strategies=[CELLS], weights=[0.0]), 'weights'),
     ],
 )
 def test_impossible_arguments_are_refused(config, match):

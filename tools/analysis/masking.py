@@ -34,8 +34,6 @@ STRATEGIES = {
     'BEVCellMasking': dict(type='BEVCellMasking', **_CELLS),
     'BEVCellCoMasking': dict(type='BEVCellCoMasking', **_CELLS),
     "frames='current'": dict(type='BEVCellCoMasking', frames='current', **_CELLS),
-    'WholeFrameMasking': dict(type='WholeFrameMasking', ratio=0.5),
-    'WholeAgentMasking': dict(type='WholeAgentMasking', ratio=0.5),
 }
 
 
@@ -80,15 +78,14 @@ def main() -> None:
     y = np.linspace(VIEW[3], VIEW[1], PANEL[1])
     pixels = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).float()
 
-    figure = Figure(figsize=(13, 9.2), layout='constrained')
+    figure = Figure(figsize=(13, 5.6), layout='constrained')
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(STRATEGIES), len(shown))
     for axes, (_, _, title) in zip(grid[0], shown, strict=True):
         axes.set_title(title, fontsize=10)
+    limits = cfg.model.detector.point_cloud_range
     for row, (name, options) in zip(grid, STRATEGIES.items(), strict=True):
-        masking = MODELS.build(
-            dict(point_cloud_range=cfg.model.detector.point_cloud_range, **options)
-        )
+        masking = MODELS.build(dict(point_cloud_range=limits, **options))
         torch.manual_seed(args.seed)
         masked = masking(clouds, layout)
         for axes, (agent, cloud, _) in zip(row, shown, strict=True):

@@ -33,7 +33,6 @@ from .map_encoder import (
 from .temporal_necks import (
     BaseTemporalNeck,
     FlowTemporalNeck,
-    RecurrentTemporalNeck,
     TemporalAttentionNeck,
 )
 from .warping import warp_bev, warp_by_flow
@@ -56,7 +55,6 @@ __all__ = [
     'LateFusionDetector',
     'PortableSparseEncoder',
     'PrincipalCompression',
-    'RecurrentTemporalNeck',
     'SparsePillarEncoder',
     'TemporalAttentionNeck',
     'TrajectoryHead',

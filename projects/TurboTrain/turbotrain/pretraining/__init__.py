@@ -6,9 +6,6 @@ from .masking import (
     BEVCellCoMasking,
     BEVCellMasking,
     CloudLayout,
-    MixedMasking,
-    WholeAgentMasking,
-    WholeFrameMasking,
 )
 from .reconstruction_head import MaskedReconstructionHead, ReconstructionTarget
 
@@ -19,8 +16,5 @@ __all__ = [
     'CloudLayout',
     'MaskedPretrainer',
     'MaskedReconstructionHead',
-    'MixedMasking',
     'ReconstructionTarget',
-    'WholeAgentMasking',
-    'WholeFrameMasking',
 ]

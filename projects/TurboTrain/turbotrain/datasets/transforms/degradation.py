@@ -70,21 +70,18 @@ class CooperativePoseNoise(BaseTransform):
     """Let the other agents be wrong about where they are; goes before points are projected.
 
     Gaussian noise on the position and on the heading of the poses that agents report, as in
-    V2X-Real (which adds it to x, y, z and yaw).
+    V2X-Real (which adds it to x, y, z and yaw). An agent is off by the same in all of a sample's
+    frames, since localisation errors last (our choice).
 
     Args:
         position: standard deviation ahead, to the left and up, metres.
         heading: standard deviation of the yaw, degrees.
-        per_frame: draw anew for every frame; by default an agent is off by the same in all of a
-            sample's frames, since localisation errors last (our choice).
     """
 
-    def __init__(
-        self, position: float = 0.0, heading: float = 0.0, per_frame: bool = False
-    ) -> None:
+    def __init__(self, position: float = 0.0, heading: float = 0.0) -> None:
         if position < 0 or heading < 0:
             raise SettingError(f'noise must not be negative, got {position} m and {heading} deg')
-        self.position, self.heading, self.per_frame = position, heading, per_frame
+        self.position, self.heading = position, heading
 
     def transform(self, results: dict) -> dict:
         """Move the agents."""
@@ -92,7 +89,7 @@ class CooperativePoseNoise(BaseTransform):
         if agents.points_in_ego:
             raise SettingError('CooperativePoseNoise has to come before ProjectPointsToEgo')
         n, t = agents.valid.shape
-        noise = results['rng'].normal(size=(n, t if self.per_frame else 1, 4))
+        noise = results['rng'].normal(size=(n, 1, 4))
         angle = np.deg2rad(self.heading) * noise[..., 3]
         angle[0] = 0.0
         turn = np.tile(np.eye(4), (*angle.shape, 1, 1))

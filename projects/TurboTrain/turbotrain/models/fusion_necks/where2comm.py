@@ -27,12 +27,11 @@ class Where2commFusion(BaseFusionNeck):
 
     .. math:: \sum_j C_j\, \mathrm{softmax}_j(q_0 \cdot k_j / \sqrt d)\, F_j
 
-    over who has sent it, is added to the ego's map, and a feed-forward layer follows. With several
-    scales the same is done on maps of half, a quarter ... of the resolution, and joined.
+    over who has sent it, is added to the ego's map, and a feed-forward layer follows.
 
     Source: Where2comm (Hu et al., NeurIPS 2022). There the confidence is the detection head's, on
     every agent's map; here a convolution on the map learns it, from its part in the attention. One
-    exchange, the request before it, and scales by pooling are our choice too. The request, H * W
+    exchange at one scale, and the request before it, are our choice too. The request, H * W
     values from the ego, does not count as a message to it.
 
     Args:
@@ -42,7 +41,6 @@ class Where2commFusion(BaseFusionNeck):
         threshold: from 0 to 1, above which a cell is sent in testing.
         budget: the share of the cells, from 0 to 1, that an agent may send in testing.
         request: whether the ego asks; if not, senders go by their own confidence.
-        num_scales: scales.
         norm_cfg: normalisation of the feed-forward layer.
     """
 
@@ -54,7 +52,6 @@ class Where2commFusion(BaseFusionNeck):
         threshold: float = 0.01,
         budget: float = 1.0,
         request: bool = True,
-        num_scales: int = 1,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -66,10 +63,8 @@ class Where2commFusion(BaseFusionNeck):
         self.threshold, self.budget, self.request = threshold, budget, request
         self.confidence = nn.Conv2d(channels, 1, 1)
         nn.init.constant_(self.confidence.bias, -2.2)  # 0.1: rises where it pays (our choice)
-        self.scales = nn.ModuleList(
-            _ConfidenceAttention(channels, num_heads, 2**scale) for scale in range(num_scales)
-        )
-        self.out = nn.Conv2d(num_scales * channels, channels, 1)
+        self.attention = _ConfidenceAttention(channels, num_heads)
+        self.out = nn.Conv2d(channels, channels, 1)
         self.feed_forward = map_feed_forward(channels, norm_cfg)
         # 5 x 5 cells, sigma 1.
         bell = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2)
@@ -82,8 +77,7 @@ class Where2commFusion(BaseFusionNeck):
         confidence = self.confidence(features.flatten(0, 1)).sigmoid().view(b, n, 1, h, w)
         sent = self.select(confidence.detach(), seen)
         self.sent_cells = sent.sum(dim=(2, 3, 4))
-        heard = torch.cat([scale(features, confidence, sent) for scale in self.scales], dim=1)
-        fused = features[:, 0] + self.out(heard)
+        fused = features[:, 0] + self.out(self.attention(features, confidence, sent))
         return fused + self.feed_forward(fused)
 
     @torch.no_grad()
@@ -128,35 +122,24 @@ def _rank(score: Tensor) -> Tensor:
 
 
 class _ConfidenceAttention(nn.Module):
-    """The ego's attention to what agents have sent, on maps of 1 / stride of the resolution."""
+    """The ego's attention to what agents have sent."""
 
-    def __init__(self, channels: int, num_heads: int, stride: int) -> None:
+    def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
         if channels % num_heads:
             raise SettingError(
                 f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
             )
-        self.num_heads, self.stride = num_heads, stride
+        self.num_heads = num_heads
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
 
     def forward(self, maps: Tensor, confidence: Tensor, sent: Tensor) -> Tensor:
         """(B, N, C, H, W), (B, N, 1, H, W) and (B, N, 1, H, W) bool to (B, C, H, W)."""
-        size = maps.shape[3:]
-        if self.stride > 1:
-            share = self._pool(sent.to(maps.dtype))
-            some = share.clamp(min=1e-6)
-            maps, confidence = (self._pool(x * sent) / some for x in (maps, confidence))
-            sent = share > 0
         b, n, _, h, w = maps.shape
         query = self.query(maps[:, 0]).view(b, 1, self.num_heads, -1, h, w)
         key = self.key(maps.flatten(0, 1)).view(b, n, self.num_heads, -1, h, w)
         logits = (query * key).sum(dim=3) / key.shape[3] ** 0.5
         weights = masked_softmax(logits, sent, dim=1).to(maps.dtype) * confidence
         heads = maps.view_as(key)
-        heard = (weights[:, :, :, None] * heads).sum(dim=1).flatten(1, 2)
-        return heard if self.stride == 1 else functional.interpolate(heard, size, mode='bilinear')
-
-    def _pool(self, maps: Tensor) -> Tensor:
-        pooled = functional.avg_pool2d(maps.flatten(0, 1), self.stride, ceil_mode=True)
-        return pooled.unflatten(0, maps.shape[:2])
+        return (weights[:, :, :, None] * heads).sum(dim=1).flatten(1, 2)

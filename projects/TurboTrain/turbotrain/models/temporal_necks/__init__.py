@@ -3,11 +3,9 @@
 from .attention import TemporalAttentionNeck
 from .base import BaseTemporalNeck
 from .flow import FlowTemporalNeck
-from .recurrent import RecurrentTemporalNeck
 
 __all__ = [
     'BaseTemporalNeck',
     'FlowTemporalNeck',
-    'RecurrentTemporalNeck',
     'TemporalAttentionNeck',
 ]

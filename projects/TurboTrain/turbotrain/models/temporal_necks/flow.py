@@ -35,8 +35,8 @@ class FlowTemporalNeck(BaseTemporalNeck):
         channels: C.
         flow_channels: of the flow.
         point_cloud_range: see :class:`BaseTemporalNeck`.
-        temporal_neck: config of the neck that fuses the frames; ``channels``, ``point_cloud_range`` and
-            ``norm_cfg`` are this neck's unless it says otherwise.
+        temporal_neck: config of the neck that fuses the frames; its ``channels``,
+            ``point_cloud_range`` and ``norm_cfg`` are this neck's unless it says otherwise.
         hidden_channels: width of g.
         dilations: of g's hidden layers; with (1, 2, 4) a cell sees 8 cells to each side.
         norm_cfg: normalisation.

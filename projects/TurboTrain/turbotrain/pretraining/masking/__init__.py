@@ -1,13 +1,7 @@
 """Hiding parts of point clouds from a network that is to reconstruct them."""
 
-from .base import BaseMasking, CloudLayout, HiddenCells, HiddenRegion, MaskedClouds
-from .strategies import (
-    BEVCellCoMasking,
-    BEVCellMasking,
-    MixedMasking,
-    WholeAgentMasking,
-    WholeFrameMasking,
-)
+from .base import BaseMasking, CloudLayout, HiddenCells, MaskedClouds
+from .strategies import BEVCellCoMasking, BEVCellMasking
 
 __all__ = [
     'BEVCellCoMasking',
@@ -15,9 +9,5 @@ __all__ = [
     'BaseMasking',
     'CloudLayout',
     'HiddenCells',
-    'HiddenRegion',
     'MaskedClouds',
-    'MixedMasking',
-    'WholeAgentMasking',
-    'WholeFrameMasking',
 ]

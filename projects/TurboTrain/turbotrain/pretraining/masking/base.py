@@ -3,7 +3,7 @@
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...structures import Agents
 
-__all__ = ['BaseMasking', 'CloudLayout', 'HiddenCells', 'HiddenRegion', 'MaskedClouds']
+__all__ = ['BaseMasking', 'CloudLayout', 'HiddenCells', 'MaskedClouds']
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,16 @@ class CloudLayout:
 
     Attributes:
         sample: (K,) int64, the sample of the batch that each cloud is of.
-        agent: (K,) int64, its agent's place in the sample, the ego's is 0.
         frame: (K,) int64, its place in time, the last is the current one.
         num_samples: B.
-        num_agents: of the sample that has most.
         num_frames: T, the same for all samples.
         ego_from_points: (K, 4, 4) float32, metres, from the frame a cloud's points are in to the
             ego's current one; None where they are in that already.
     """
 
     sample: Tensor
-    agent: Tensor
     frame: Tensor
     num_samples: int
-    num_agents: int = 1
     num_frames: int = 1
     ego_from_points: Tensor | None = None
 
@@ -42,7 +38,6 @@ class CloudLayout:
         """The layout of samples of N_i agents x T frames, agent-major."""
         frames = records[0].num_frames
         sizes = np.array([len(record) for record in records])
-        agents = np.concatenate([np.arange(size) for size in sizes])
 
         def to_device(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(device)
@@ -53,10 +48,8 @@ class CloudLayout:
             moved = to_device(moved.astype(np.float32))
         return cls(
             sample=to_device(np.repeat(np.arange(len(records)), sizes * frames)),
-            agent=to_device(np.repeat(agents, frames)),
-            frame=to_device(np.tile(np.arange(frames), len(agents))),
+            frame=to_device(np.tile(np.arange(frames), sizes.sum())),
             num_samples=len(records),
-            num_agents=int(sizes.max()),
             num_frames=frames,
             ego_from_points=moved,
         )
@@ -65,7 +58,7 @@ class CloudLayout:
     def of_single_clouds(cls, count: int, device: torch.device) -> 'CloudLayout':
         """The layout of ``count`` samples of one agent and one frame."""
         zero = torch.zeros(count, dtype=torch.int64, device=device)
-        return cls(torch.arange(count, device=device), zero, zero, num_samples=count)
+        return cls(torch.arange(count, device=device), zero, num_samples=count)
 
     def to_ego(self, clouds: Sequence[Tensor]) -> list[Tensor]:
         """K clouds (P_k, 3+) to (P_k, 3), metres, in the ego's current frame."""
@@ -77,21 +70,6 @@ class CloudLayout:
                 points[:, :3].float() @ matrix[:3, :3].T + matrix[:3, 3]
                 for points, matrix in zip(clouds, self.ego_from_points, strict=True)
             ]
-
-
-class HiddenRegion(Protocol):
-    """Where each cloud is hidden, in the ego's current frame."""
-
-    def at(self, xy: Tensor, cloud: Tensor) -> Tensor:
-        """Whether places are hidden.
-
-        Args:
-            xy: (P, 2) metres, ego frame.
-            cloud: (P,) int64, from which cloud.
-
-        Returns:
-            (P,) bool.
-        """
 
 
 @dataclass(frozen=True)
@@ -109,7 +87,15 @@ class HiddenCells:
     size: Tensor
 
     def at(self, xy: Tensor, cloud: Tensor) -> Tensor:
-        """See :class:`HiddenRegion`."""
+        """Whether places are hidden.
+
+        Args:
+            xy: (P, 2) metres, ego frame.
+            cloud: (P,) int64, from which cloud.
+
+        Returns:
+            (P,) bool.
+        """
         place = ((xy - self.corner) / self.size).floor()
         rows, columns = self.hidden.shape[1:]
         column = place[:, 0].clamp(0, columns - 1).long()
@@ -126,7 +112,7 @@ class MaskedClouds(NamedTuple):
     """K bool tensors (P_k,), true for the points that were taken out."""
     in_ego: list[Tensor]
     """K tensors (P_k, 3), all points in the ego's current frame, metres."""
-    region: HiddenRegion
+    region: HiddenCells
     """Where something was hidden, be there points or not."""
 
 
@@ -157,7 +143,7 @@ class BaseMasking(nn.Module, metaclass=ABCMeta):
         self.register_buffer('span', limits[3:5] - limits[:2], persistent=False)
 
     @abstractmethod
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
+    def draw(self, layout: CloudLayout) -> HiddenCells:
         """Draw what is hidden from each cloud."""
 
     def forward(self, clouds: Sequence[Tensor], layout: CloudLayout | None = None) -> MaskedClouds:

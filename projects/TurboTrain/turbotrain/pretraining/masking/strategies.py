@@ -1,22 +1,15 @@
-"""The ways of masking: cells, the same cells for everybody, frames, agents, and mixtures."""
+"""The ways of masking: cells drawn for each cloud, or the same cells for everybody."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from ...errors import SettingError
-from .base import BaseMasking, CloudLayout, HiddenCells, HiddenRegion
+from .base import BaseMasking, CloudLayout, HiddenCells
 
-__all__ = [
-    'BEVCellCoMasking',
-    'BEVCellMasking',
-    'MixedMasking',
-    'WholeAgentMasking',
-    'WholeFrameMasking',
-]
+__all__ = ['BEVCellCoMasking', 'BEVCellMasking']
 
 _FRAMES = ('all', 'current')
 
@@ -50,7 +43,7 @@ class BEVCellMasking(BaseMasking):
         cells = (self.span / cell_size - 1e-4).ceil().clamp(min=1)
         self.columns, self.rows = cells.int().tolist()
 
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
+    def draw(self, layout: CloudLayout) -> HiddenCells:
         """A grid of its own for each cloud."""
         return self._cells(self._grids(len(layout.sample)))
 
@@ -92,7 +85,7 @@ class BEVCellCoMasking(BEVCellMasking):
             raise SettingError(f'frames must be one of {_FRAMES}, got {frames!r}')
         self.frames = frames
 
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
+    def draw(self, layout: CloudLayout) -> HiddenCells:
         """One grid for each sample."""
         hidden = self._grids(layout.num_samples)[layout.sample]
         if self.frames == 'current':
@@ -100,123 +93,7 @@ class BEVCellCoMasking(BEVCellMasking):
         return self._cells(hidden)
 
 
-@MODELS.register_module()
-class WholeFrameMasking(BaseMasking):
-    """Hide whole frames of all agents: what is there now has to be told from the past.
-
-    The current frame is the first to go, as it is what has to be reconstructed; others follow at
-    random. Ours.
-
-    Args:
-        point_cloud_range: see :class:`BaseMasking`.
-        ratio: share of the frames, on average: 0.5 of three frames are one or two of them.
-
-    Raises:
-        ValueError: the ratio is not within 0 and 1.
-    """
-
-    def __init__(self, point_cloud_range: Sequence[float], ratio: float = 0.5) -> None:
-        super().__init__(point_cloud_range)
-        self.ratio = _checked(ratio)
-
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
-        """A number of frames for each sample."""
-        order = torch.rand(layout.num_samples, layout.num_frames, device=self.corner.device)
-        order[:, -1] = -1
-        total = torch.full_like(order[:, :1], layout.num_frames)
-        hidden = _first_of(order, total * self.ratio)[layout.sample, layout.frame]
-        return HiddenCells(hidden[:, None, None], self.corner, self.span)
-
-
-@MODELS.register_module()
-class WholeAgentMasking(BaseMasking):
-    """Hide all clouds of whole agents: the others have to stand in for them. Ours.
-
-    Args:
-        point_cloud_range: see :class:`BaseMasking`.
-        ratio: share of the agents of each sample, on average; the ego may be among them.
-
-    Raises:
-        ValueError: the ratio is not within 0 and 1.
-    """
-
-    def __init__(self, point_cloud_range: Sequence[float], ratio: float = 0.5) -> None:
-        super().__init__(point_cloud_range)
-        self.ratio = _checked(ratio)
-
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
-        """A number of agents for each sample."""
-        there = torch.zeros(
-            layout.num_samples, layout.num_agents, dtype=torch.bool, device=self.corner.device
-        )
-        there[layout.sample, layout.agent] = True
-        order = torch.rand(there.shape, device=there.device).masked_fill(~there, torch.inf)
-        total = there.sum(dim=1, keepdim=True)
-        hidden = _first_of(order, total * self.ratio)[layout.sample, layout.agent]
-        return HiddenCells(hidden[:, None, None], self.corner, self.span)
-
-
-@MODELS.register_module()
-class MixedMasking(BaseMasking):
-    """Draw one of several ways of masking anew for each sample. Ours.
-
-    Args:
-        point_cloud_range: see :class:`BaseMasking`; also that of the strategies.
-        strategies: configs of the ways to choose from.
-        weights: how often each is drawn, in proportion; equally often by default.
-
-    Raises:
-        ValueError: there is not one weight for each strategy, or they are not at least 0 with a
-            sum above 0.
-    """
-
-    weights: Tensor
-
-    def __init__(
-        self,
-        point_cloud_range: Sequence[float],
-        strategies: Sequence[dict],
-        weights: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(point_cloud_range)
-        parts = [{'point_cloud_range': point_cloud_range, **config} for config in strategies]
-        self.strategies = torch.nn.ModuleList(MODELS.build(config) for config in parts)
-        shares = [1.0] * len(parts) if weights is None else list(weights)
-        if len(shares) != len(parts) or min(shares, default=0) < 0 or sum(shares) <= 0:
-            raise SettingError(
-                f'{len(parts)} strategies want as many weights of at least 0, got {shares}'
-            )
-        self.register_buffer('weights', torch.tensor(shares), persistent=False)
-
-    def draw(self, layout: CloudLayout) -> HiddenRegion:
-        """Every strategy's draw, and whose counts for which cloud."""
-        chosen = torch.multinomial(self.weights, layout.num_samples, replacement=True)
-        regions = []
-        for strategy in self.strategies:
-            assert isinstance(strategy, BaseMasking)
-            regions.append(strategy.draw(layout))
-        return _Chosen(regions, chosen[layout.sample])
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """One of several regions for each cloud: ``chosen`` (K,) says which."""
-
-    regions: list[HiddenRegion]
-    chosen: Tensor
-
-    def at(self, xy: Tensor, cloud: Tensor) -> Tensor:
-        every = torch.stack([region.at(xy, cloud) for region in self.regions])
-        return every.gather(0, self.chosen[cloud][None])[0]
-
-
 def _checked(ratio: float) -> float:
     if not 0 <= ratio <= 1:
         raise SettingError(f'ratio must be from 0 to 1, got {ratio}')
     return ratio
-
-
-def _first_of(order: Tensor, share: Tensor) -> Tensor:
-    """(B, n) bool: the first of each row by ``order``, ``share`` (B, 1) of them on average."""
-    number = (share + torch.rand_like(order[:, :1])).floor()
-    return order.argsort(dim=1).argsort(dim=1) < number
