@@ -37,13 +37,13 @@ def options(folder: Path, **changes: object) -> argparse.Namespace:
 
 
 def test_every_method_has_the_same_budget_and_else_its_own_config(models, tmp_path):
-    benchmark = models.Benchmark(options(tmp_path, seed=5))
-    assert {'no-fusion', 'early-fusion', 'f-cooper', 'v2xpnp'} <= benchmark.paths.keys()
+    paths, plans = models.method_configs(mini=True), models.plans_of(options(tmp_path, seed=5))
+    assert {'no-fusion', 'early-fusion', 'f-cooper', 'v2xpnp'} <= paths.keys()
     budgets = []
-    for method, path in benchmark.paths.items():
+    for (method, _), stages in plans.items():
         given, own = (
             {k: v for k, v in flat(cfg.to_dict()).items() if 'checkpoint' not in k.split('.')[-1:]}
-            for cfg in (benchmark.config(method)[0], Config.fromfile(path))
+            for cfg in (stages[-1].config, Config.fromfile(paths[method]))
         )
         assert given.pop('randomness.seed') == 5
         own.pop('randomness.seed')
@@ -54,6 +54,8 @@ def test_every_method_has_the_same_budget_and_else_its_own_config(models, tmp_pa
         assert given == own, method
     assert all(budget == budgets[0] for budget in budgets)
     assert budgets[0]['train_cfg.max_iters'] == 300
+    folders = [stages[-1].folder for stages in plans.values()]
+    assert len({*folders}) == len(folders)
 
 
 def test_a_teacher_is_trained_first_and_its_checkpoint_passed_on(models, tmp_path, monkeypatch):
@@ -63,34 +65,16 @@ def test_a_teacher_is_trained_first_and_its_checkpoint_passed_on(models, tmp_pat
         f"_base_ = '{parent}'\n"
         "teacher = dict(checkpoint='work_dirs/early-fusion_mini_v2xpnp-ic/epoch_1.pth')\n"
     )
-    benchmark = models.Benchmark(options(tmp_path / 'runs', mode='ic'))
-    known = benchmark.paths
+    known = models.method_configs(mini=True)
     monkeypatch.setattr(models, 'method_configs', lambda *_, **__: {'taught': config, **known})
-    benchmark = models.Benchmark(options(tmp_path / 'runs', mode='ic'))
-    cfg, teachers = benchmark.config('taught')
-    assert teachers == ['early-fusion']
-    assert Path(cfg.teacher.checkpoint) == benchmark.folder / 'early-fusion/iter_300.pth'
-    order = []
-
-    def train(method: str, tool: str, *words: object) -> None:
-        order.append(method)
-        benchmark.failed.append(method)
-
-    monkeypatch.setattr(benchmark, 'call', train)
-    benchmark.run('taught')
-    assert order == ['early-fusion', 'taught']
-
-
-def test_another_config_is_not_taken_for_the_finished_one(models, tmp_path, monkeypatch):
-    benchmark = models.Benchmark(options(tmp_path))
-    monkeypatch.setattr(benchmark, 'call', lambda method, *_: benchmark.failed.append(method))
-    benchmark.run('f-cooper')
-    saved = benchmark.folder / 'f-cooper.py'
-    benchmark.check('f-cooper')
-    assert Config.fromfile(saved).train_cfg.max_iters == 300
-    saved.write_text(saved.read_text().replace('FCooperFusion', 'AttFuseFusion'))
-    with pytest.raises(SystemExit, match='differs from what f-cooper_mini_v2xpnp.py gives'):
-        benchmark.check('f-cooper')
+    plans = models.plans_of(options(tmp_path / 'runs', mode='ic'))
+    teacher, taught = plans['taught', 0]
+    assert [teacher] == plans['early-fusion', 0]
+    assert Path(taught.config.teacher.checkpoint) == teacher.folder / 'iter_300.pth'
+    moved = models.plans_of(options(tmp_path / 'elsewhere', mode='ic'))['taught', 0][-1]
+    assert moved.folder.name == taught.folder.name
+    longer = models.plans_of(options(tmp_path / 'runs', mode='ic', iters=301))['taught', 0]
+    assert {s.folder for s in longer}.isdisjoint({teacher.folder, taught.folder})
 
 
 def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
@@ -104,7 +88,8 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     ]  # fmt: skip
     command = list(map(str, command))
     environment = os.environ | dict(PYTHONPATH='')
-    folder = work / f'vc_{ITERS}-iterations_seed-0/f-cooper'
+    stages = models.plans_of(options(work, iters=ITERS, data_root=data))['f-cooper', 0]
+    folder = stages[-1].folder
 
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 400
@@ -125,9 +110,9 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert 'resumed epoch: 0, iter: ' in log
     assert f'Iter(train) [{ITERS}/{ITERS}]' in log
     summary = json.loads(done.stdout.splitlines()[-1])
-    figures = json.loads((folder / 'figures.json').read_text())
+    figures = models.collect(stages[-1])
     for name in ('EPA', 'message_bytes', 'parameters', 'seconds_per_iteration'):
-        assert summary['methods']['f-cooper'][name] == figures[name]
+        assert summary['methods']['f-cooper'][name] == figures.get(name)
     # A map of 64 channels, and some occupied cells.
     assert 0 < figures['message_bytes'] - 64 * 32 * 64 * 4 < 2**16
     assert 0 < figures['seconds_per_sample'] < 60
@@ -141,7 +126,7 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert '| f-cooper |' in page and size in page
 
     # A third time there is nothing left to do.
-    benchmark = models.Benchmark(options(work, iters=ITERS, data_root=data))
-    benchmark.call = None
-    benchmark.run('f-cooper')
-    assert benchmark.figures() == {'f-cooper': figures}
+    before = {path: path.stat().st_mtime_ns for path in work.rglob('*') if path.is_file()}
+    again = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    assert {p: p.stat().st_mtime_ns for p in work.rglob('*') if p.is_file()} == before

@@ -3,9 +3,8 @@
 Trains the configs of ``configs/benchmark/mini`` one after the other for the same number of
 iterations, with the same seed and from scratch, tests each, and writes ``docs/benchmark.md`` and
 ``docs/benchmark.json``, and the zoo's tables. Typed again it goes on where it was interrupted:
-finished methods are not repeated, a training resumes from its newest checkpoint. A method whose
-config names a checkpoint of another method (a teacher, in ``work_dirs/{config}/``) gets the one
-of this run, which is trained before it.
+a method is a recipe of one stage, or of two where its config names a checkpoint of another method
+(a teacher, in ``work_dirs/{config}/``), and recipes resume.
 
 With ``--profile`` it measures the modules of the named methods' detectors instead (V2XPnP's when
 none is named) on made-up points. The last line is one JSON object.
@@ -13,12 +12,9 @@ none is named) on made-up points. The last line is one JSON object.
 
 import argparse
 import json
-import math
+import os
 import re
-import statistics
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +35,8 @@ from turbotrain.commands import read_config
 from turbotrain.datasets import MODES
 from turbotrain.recipes.budget import train_for
 from turbotrain.recipes.circumstances import circumstances
-from turbotrain.recipes.processes import CommandError, Jobs, training_log
+from turbotrain.recipes.processes import Jobs
+from turbotrain.recipes.stages import Stage, figures, fingerprint, run_stages
 from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
@@ -67,65 +64,26 @@ def parse_args() -> argparse.Namespace:
     unknown = set(args.methods) - set(known)
     if unknown:
         parser.error(f'no mini config for {sorted(unknown)}; known: {[*known]}')
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, value.resolve())
+    os.chdir(ROOT)  # as configs' paths want it
     return args
 
 
-class Benchmark:
-    """One run: a budget, a seed and a mode."""
+def plans_of(args: argparse.Namespace) -> dict[tuple[str, int], list[Stage]]:
+    """Each method's training, behind those of the teachers that its config names."""
+    paths = method_configs(mini=True)
+    folder = args.work_dir / args.mode / f'seed_{args.seed}'
+    plans: dict[str, list[Stage]] = {}
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.paths = method_configs(mini=True)
-        name = f'{args.mode}_{args.iters}-iterations_seed-{args.seed}'
-        self.folder = args.work_dir.resolve() / name
-        self.failed: list[str] = []
-        # Held while a method is run: a teacher may be wanted by several at a time.
-        self.locks = {method: threading.Lock() for method in self.paths}
-        self.jobs = Jobs(args.jobs)
-        # mmengine reads configs in one thread only.
-        self.configs = {method: self.config(method) for method in self.paths}
-
-    def figures(self) -> dict[str, dict]:
-        """What the finished methods of this run have reached."""
-        files = {method: self.folder / method / 'figures.json' for method in self.paths}
-        return {m: json.loads(file.read_text()) for m, file in files.items() if file.exists()}
-
-    def run(self, method: str) -> None:
-        """Train and test one method, unless that is done; teachers go first."""
-        with self.locks[method]:
-            if method not in self.figures() and method not in self.failed:
-                self._run(method)
-
-    def _run(self, method: str) -> None:
-        cfg, teachers = self.configs[method]
-        for teacher in teachers:
-            self.run(teacher)
-        folder, saved = self.folder / method, self.folder / f'{method}.py'
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(saved, cfg.pretty_text)
-        checkpoint, newest = folder / f'iter_{self.args.iters}.pth', folder / 'last_checkpoint'
-        if not newest.exists() or newest.read_text() != checkpoint.name:
-            self.call(method, 'train', saved, '--resume')
-        if method not in self.failed:
-            self.call(method, 'test', saved, checkpoint)
-        if method not in self.failed:
-            figures = collect(folder) | dict(parameters=count_parameters(cfg))
-            write_whole(folder / 'figures.json', json.dumps(figures, indent=2) + '\n')
-
-    def check(self, method: str) -> None:
-        """Stop if what is there of a method was made from another config than it has now."""
-        saved = self.folder / f'{method}.py'
-        if saved.exists() and read_config(saved).to_dict() != self.configs[method][0].to_dict():
-            sys.exit(
-                f'{saved} differs from what {self.paths[method].name} gives now: remove it and '
-                f'{saved.with_suffix("")}/, or name another --work-dir'
-            )
-
-    def config(self, method: str) -> tuple[Config, list[str]]:
-        """The method's config with this run's budget, and the methods whose weights it needs."""
-        args, teachers = self.args, []
+    def plan(method: str) -> list[Stage]:
+        if method in plans:
+            return plans[method]
+        teachers: list[Stage] = []
 
         def own(value: Any) -> Any:
+            """With the teachers' checkpoints of this run."""
             if isinstance(value, dict):
                 return {key: own(item) for key, item in value.items()}
             if isinstance(value, list | tuple):
@@ -133,39 +91,32 @@ class Benchmark:
             found = CHECKPOINT.fullmatch(value) if isinstance(value, str) else None
             if not found:
                 return value
-            teachers.append(found[1])
-            return str(self.folder / found[1] / f'iter_{args.iters}.pth')
+            teachers.extend(plan(found[1]))
+            return str(teachers[-1].checkpoint)
 
-        cfg = Config(own(read_config(self.paths[method], args.mode).to_dict()))
+        cfg = Config(own(read_config(paths[method], args.mode).to_dict()))
         train_for(cfg, args.iters, args.seed)
         if args.data_root:
             for loader in (cfg.train_dataloader, cfg.test_dataloader):
-                loader.dataset.data_root = str(args.data_root.resolve())
-        return cfg, teachers
+                loader.dataset.data_root = str(args.data_root)
+        stage = Stage(method, 1, cfg, folder / f'{method}-{fingerprint(cfg)}')
+        plans[method] = [*teachers, stage]
+        return plans[method]
 
-    def call(self, method: str, tool: str, *words: object) -> None:
-        """Type one of the project's commands; its output goes to a file."""
-        start = time.perf_counter()
-        try:
-            self.jobs.call(tool, self.folder / method, *words)
-            how = f'{time.perf_counter() - start:.0f} s'
-        except CommandError as error:
-            self.failed.append(method)
-            how = str(error)
-        print(f'{method}: {tool} ... {how}', flush=True)
+    return {(method, args.seed): plan(method) for method in paths}
 
 
-def collect(folder: Path) -> dict[str, float | None]:
-    """Figures that training and test have left in a work directory."""
-    metrics = json.loads((folder / 'metrics.json').read_text())
-    figures = {key: value for key, value in metrics.items() if 'frame_order' not in key}
-    train = [entry['time'] for entry in training_log(folder).train]
-    # The newest log of a test; its time is a whole step's, waiting for the data included.
-    log = max(folder.glob('[0-9]*_[0-9]*/[0-9]*_[0-9]*.json'), key=lambda path: path.name)
+def collect(stage: Stage) -> dict[str, float]:
+    """Figures that the training and the test of a method have left."""
+    found = figures(stage)
+    # Its time is a whole step's, waiting for the data included.
+    log = max(stage.measurement.glob('[0-9]*_[0-9]*/[0-9]*_[0-9]*.json'), key=lambda p: p.name)
     test = json.loads(log.read_text().splitlines()[-1])
-    figures['seconds_per_iteration'] = round(statistics.median(train), 4)
-    figures['seconds_per_sample'] = round(test['time'] - test['data_time'], 4)
-    return {k: v if math.isfinite(v) else None for k, v in figures.items()}
+    return {k: v for k, v in found['metrics'].items() if 'frame_order' not in k} | dict(
+        seconds_per_iteration=round(found['seconds_per_iteration'], 4),
+        seconds_per_sample=round(test['time'] - test['data_time'], 4),
+        parameters=count_parameters(stage.config),
+    )
 
 
 def about(args: argparse.Namespace, methods: list[str]) -> dict:
@@ -190,15 +141,19 @@ def write_report(path: Path, results: dict) -> None:
 
 def train_and_test(args: argparse.Namespace) -> dict:
     """Run the benchmark; a summary by method."""
-    benchmark = Benchmark(args)
-    chosen = args.methods or list(benchmark.paths)
-    for method in benchmark.paths:
-        benchmark.check(method)
-    benchmark.jobs.map(benchmark.run, chosen)
-    methods = benchmark.figures()
+    plans = plans_of(args)
+    chosen = {key: plans[key] for key in plans if not args.methods or key[0] in args.methods}
+    done = run_stages(chosen, Jobs(args.jobs))
+    # Those that an earlier call has finished belong to the table, too.
+    ends = {method: stages[-1] for (method, _), stages in plans.items()}
+    methods = {
+        method: collect(stage)
+        for method, stage in ends.items()
+        if (stage.measurement / 'metrics.json').exists()
+    }
     if methods:
         results = load_results(args.report)
-        setting = about(args, [] if len(methods) == len(benchmark.paths) else list(methods))
+        setting = about(args, [] if len(methods) == len(ends) else list(methods))
         settings = dict(iterations=args.iters, seed=args.seed, methods=methods)
         results['modes'][args.mode] = setting | settings
         write_report(args.report, results)
@@ -209,11 +164,11 @@ def train_and_test(args: argparse.Namespace) -> dict:
         mode=args.mode,
         # AP@0.5 of vehicles (%), and points of it over the ego alone; EPA (%), bytes, seconds
         methods={
-            method: {name: figures.get(name) for name in names}
+            method: {name: found.get(name) for name in names}
             | {name: gained.get(method) for name, gained in over.items()}
-            for method, figures in methods.items()
+            for method, found in methods.items()
         },
-        failed=benchmark.failed,
+        failed=[method for method, _ in chosen if (method, args.seed) not in done],
         iterations=args.iters,
         seed=args.seed,
     )

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -174,14 +175,21 @@ def stages_of(
 def fingerprint(cfg: Config) -> str:
     """Eight digits that differ wherever the weights may that two configs lead to.
 
-    The checkpoint to start from counts by its name and its folder's, which is itself a fingerprint:
-    work directories may be moved.
+    Checkpoints count by their names and their folders', which are themselves fingerprints: work
+    directories may be moved.
     """
     without = MEASURING + WATCHING
     values = {key: value for key, value in cfg.to_dict().items() if key not in without}
-    if values.get('load_from'):
-        values['load_from'] = Path(values['load_from']).parts[-2:]
-    return digest(values)
+    return digest(_with_short_checkpoints(values))
+
+
+def _with_short_checkpoints(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_short_checkpoints(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_short_checkpoints, value))
+    is_checkpoint = isinstance(value, str) and value.endswith('.pth')
+    return Path(value).parts[-2:] if is_checkpoint else value
 
 
 def digest(values: dict) -> str:
@@ -270,37 +278,46 @@ class Run:
 
 
 def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], dict[str, dict]]:
-    """Train and measure, several runs at a time.
+    """Train and measure, several runs at a time; see :func:`run_stages`."""
+    # All configs first: mmengine reads them in one thread only.
+    plans = {
+        (run.name, run.seed): list(
+            stages_of(run.recipe, run.seed, settings, run.change, run.epochs)
+        )
+        for run in runs
+    }
+    return run_stages(plans, Jobs(settings.jobs))
+
+
+def run_stages(
+    plans: Mapping[tuple[str, int], list[Stage]], jobs: Jobs
+) -> dict[tuple[str, int], dict[str, dict]]:
+    """Run the stages of each plan in their order; a stage of several plans is run once.
+
+    Args:
+        plans: name and seed -> stages.
+        jobs: what runs the commands.
 
     Returns:
-        Name and seed -> stage -> figures. Runs of which a stage failed are missing.
+        Name and seed -> stage -> figures. Plans of which a stage failed are missing.
     """
     locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-    # All configs first: mmengine reads them in one thread only.
-    jobs = Jobs(settings.jobs)
-    planned = [
-        (run, list(stages_of(run.recipe, run.seed, settings, run.change, run.epochs)))
-        for run in runs
-    ]
 
-    def run_one(run: Run, stages: list[Stage]) -> dict[str, dict] | None:
+    def run_one(plan: tuple[str, int]) -> dict[str, dict] | None:
         found = {}
-        for stage in stages:
+        label = f'{plan[0]}, seed {plan[1]}'
+        for stage in plans[plan]:
             with locks[stage.folder]:
                 try:
                     found[stage.name] = run_stage(stage, jobs)
                 except CommandError as error:
-                    print(f'{run.name}, seed {run.seed}: {error}', flush=True)
+                    print(f'{label}: {error}', flush=True)
                     return None
-            print(f'{run.name}, seed {run.seed}: {describe(stage, found[stage.name])}', flush=True)
+            print(f'{label}: {describe(stage, found[stage.name])}', flush=True)
         return found
 
-    results = jobs.map(lambda plan: run_one(*plan), planned)
-    return {
-        (run.name, run.seed): found
-        for (run, _), found in zip(planned, results, strict=True)
-        if found is not None
-    }
+    results = zip(plans, jobs.map(run_one, plans), strict=True)
+    return {plan: found for plan, found in results if found is not None}
 
 
 def describe(stage: Stage, found: dict) -> str:
