@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/pareto_toy.py'
+TOOL = Path(__file__).resolve().parents[2] / 'docs/figures/pareto_toy.py'
 
 
 def test_suppression_ends_on_the_pareto_front_and_the_sum_far_from_it(tmp_path):

@@ -1,4 +1,4 @@
-"""What each way of masking hides: ``python tools/analysis/masking.py --out docs/masking.png``.
+"""What each way of masking hides: ``python docs/figures/masking.py --out docs/masking.png``.
 
 One sample of the mini set, two of its agents at two times, masked in every way: grey is hidden
 ground, whether something is there or not; coloured points are left, dark ones are hidden.

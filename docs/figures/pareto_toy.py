@@ -1,4 +1,4 @@
-"""Two tasks in known conflict: ``python tools/analysis/pareto_toy.py --out docs/pareto_toy.png``.
+"""Two tasks in known conflict: ``python docs/figures/pareto_toy.py --out docs/pareto_toy.png``.
 
 Two parameters. Both tasks want y = 4; across, one pulls steeply to x = 0.5 and the other to
 x = -0.5, so that the Pareto front is the line between (-0.5, 4) and (0.5, 4). Gradients are
