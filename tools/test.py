@@ -8,14 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 
+from turbotrain.commands import add_common_arguments, launch, load_config, run_tool
+
+# isort: split
 from mmengine.fileio import dump
 
-from turbotrain.commands import (
-    add_common_arguments,
-    launch,
-    load_config,
-    run_tool,
-)
 from turbotrain.whole_file import write_whole
 
 

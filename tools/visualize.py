@@ -20,6 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
+from turbotrain.commands import add_common_arguments, load_config, run_tool
+
+# isort: split
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -31,11 +34,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from turbotrain.commands import (
-    add_common_arguments,
-    load_config,
-    run_tool,
-)
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.engine import load_weights
 from turbotrain.pretraining import MaskedPretrainer

@@ -5,7 +5,8 @@ files, from the weights of the older one, on the same batches and random numbers
 turn. A ratio is one of times over a period of free and suppressing steps, and the median of these
 counts. Times are processor time on a CPU. Memory is what a step allocates at its peak. The last
 line is one JSON object of ratios, new over old; ``loss_difference`` says how far the losses of the
-first ten steps differ, relative to the older commit's.
+first ten steps differ, relative to the older commit's. On a CPU ``busy_neighbours`` is the time of
+a step beside four busy processes, over what its fair share of the cores makes of a step alone.
 
 :func:`step_seconds` compares the trainings of several configs by the code as it is.
 """
@@ -26,6 +27,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
+import turbotrain.commands  # noqa: F401 - how threads wait, before torch is loaded
+
+# isort: split
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
@@ -45,6 +49,7 @@ CONFIGS = dict(
     pretrain='mini/pretrain_mini_v2xpnp.py',
     full='finetune_v2xpnp.py',
 )
+NEIGHBOURS = 4
 AGENTS, FRAMES = 4, 5  # of the full-size sample
 
 
@@ -205,6 +210,32 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
     }
 
 
+def beside_neighbours(args: argparse.Namespace) -> float:
+    """How long a fine-tuning step takes beside busy processes, over its fair share of the cores."""
+    cores, threads = os.cpu_count() or 1, args.threads
+    with tempfile.TemporaryDirectory() as folder:
+        save_batches('finetune', args.data_root, Path(folder) / 'batches.pickle')
+        side = Side(ROOT, f'configs/turbotrain/{CONFIGS["finetune"]}', Path(folder), threads)
+
+        def wall(steps: int = 2 * PERIOD) -> float:
+            start = time.perf_counter()
+            for _ in range(steps):
+                side.ask('step')
+            return time.perf_counter() - start
+
+        wall()  # warms up
+        alone = wall()
+        spin = [sys.executable, '-c', 'while True: pass']
+        neighbours = [subprocess.Popen(spin) for _ in range(NEIGHBOURS)]
+        try:
+            beside = wall()
+        finally:
+            for neighbour in neighbours:
+                neighbour.kill()
+        side.end()
+    return beside / alone / max(1, (threads + NEIGHBOURS) / cores)
+
+
 def print_table(name: str, steps: dict[str, list[dict]], peaks: dict[str, float]) -> None:
     """Mean milliseconds of each part, forward and backward, and what is left of the step."""
     means: dict[str, Counter] = {}
@@ -253,6 +284,8 @@ def main() -> None:
         unpack(args.against, Path(folder))
         for name in CONFIGS if args.full else ('finetune', 'pretrain'):
             ratios |= compare(name, Path(folder), args)
+    if not torch.cuda.is_available():
+        ratios['busy_neighbours'] = beside_neighbours(args)
     ratios = {key: float(f'{value:.3g}') for key, value in ratios.items()}
     print(json.dumps(dict(**ratios, against=args.against, threads=args.threads, **circumstances())))
 
