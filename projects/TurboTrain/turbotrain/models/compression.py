@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..errors import SettingError
+from .layers.map_layers import MAP_NORM
 
 __all__ = ['FeatureCompression', 'PrincipalCompression']
 
@@ -46,7 +47,7 @@ class FeatureCompression(BaseModule):
         if bits not in (8, 32):
             raise SettingError(f'bits must be 8 or 32, got {bits}')
         self.sent_channels, self.bits = channels // ratio, bits
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         sizes = ((channels, self.sent_channels, 1), (self.sent_channels, channels, 3))
         self.encoder, self.decoder = (
             ConvModule(c_in, c_out, k, padding=k // 2, bias=False, norm_cfg=norm_cfg)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import SettingError
+from ..models.layers.map_layers import MAP_NORM
 from ..models.warping import cells_at
 from .chamfer import NORMS, chamfer_distance, group_by_cell
 from .ground import ground_grid, heights_above_ground
@@ -107,7 +108,7 @@ class MaskedReconstructionHead(BaseModule):
         self.ground_grid = ground_grid(point_cloud_range)
         limits = torch.tensor(point_cloud_range, dtype=torch.float32)
         self.register_buffer('limits', limits, persistent=False)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         self.convs = nn.Sequential(
             *(
                 ConvModule(channels, feat_channels, 3, padding=1, bias=False, norm_cfg=norm_cfg)

@@ -5,6 +5,7 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from ..layers.map_layers import MAP_NORM
 from ..layers.masked_softmax import masked_softmax
 from .base import BaseFusionNeck
 
@@ -38,7 +39,7 @@ class DiscoNetFusion(BaseFusionNeck):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         widths = (2 * channels, *hidden_channels)
         self.weight = nn.Sequential(
             *(

@@ -5,6 +5,7 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
+from ..layers.map_layers import MAP_NORM
 from .base import BaseFusionNeck
 
 __all__ = ['FFNetFusion']
@@ -38,7 +39,7 @@ class FFNetFusion(BaseFusionNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         self.channels = self.flow_channels = channels
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         self.join = ConvModule(2 * channels, channels, 3, padding=1, bias=False, norm_cfg=norm_cfg)
 
     def compensate(self, features: Tensor, seen: Tensor, delays: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers.heterogeneous_attention import HeterogeneousAttention
-from ..layers.map_layers import map_feed_forward
+from ..layers.map_layers import MAP_NORM, map_feed_forward
 from .base import BaseFusionNeck
 
 __all__ = ['HeterogeneousAttentionFusion']
@@ -40,7 +40,7 @@ class HeterogeneousAttentionFusion(BaseFusionNeck):
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         self.attention = HeterogeneousAttention(channels, num_heads)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         self.feed_forward = map_feed_forward(channels, norm_cfg)
         self.convs = nn.ModuleList(
             ConvModule(channels, channels, 3, padding=1, bias=False, norm_cfg=norm_cfg)

@@ -8,7 +8,11 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['MapConv', 'MapLayerNorm', 'MapLinear', 'map_feed_forward', 'map_rows']
+__all__ = ['MAP_NORM', 'MapConv', 'MapLayerNorm', 'MapLinear', 'map_feed_forward', 'map_rows']
+
+
+# The norm of maps unless a config says otherwise: that of mmdet3d's SECOND.
+MAP_NORM = dict(type='BN2d', eps=1e-3, momentum=0.01)
 
 
 class MapLayerNorm(nn.LayerNorm):
@@ -47,11 +51,10 @@ def map_feed_forward(channels: int, norm_cfg: dict | None) -> nn.Sequential:
 
     Args:
         channels: C.
-        norm_cfg: mmcv's; None is batch norm with our momentum.
+        norm_cfg: mmcv's; None is :data:`MAP_NORM`.
     """
-    norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
     return nn.Sequential(
-        build_norm_layer(norm_cfg, channels)[1],
+        build_norm_layer(norm_cfg or MAP_NORM, channels)[1],
         MapConv(channels, 2 * channels),
         nn.ReLU(),  # in place, on a view, its gradient would be copied
         MapConv(2 * channels, channels),

@@ -6,6 +6,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import SettingError
+from ..layers.map_layers import MAP_NORM
 from ..parts import build_part
 from .base import BaseTemporalNeck
 
@@ -56,7 +57,7 @@ class FlowTemporalNeck(BaseTemporalNeck):
         super().__init__(point_cloud_range, init_cfg)
         shared = dict(channels=channels, point_cloud_range=point_cloud_range, norm_cfg=norm_cfg)
         self.temporal_neck = build_part(temporal_neck, **shared)
-        norm_cfg = norm_cfg or dict(type='BN2d', eps=1e-3, momentum=0.01)
+        norm_cfg = norm_cfg or MAP_NORM
         widths = (2 * channels, *[hidden_channels] * len(dilations))
         self.flow = nn.Sequential(
             *(
