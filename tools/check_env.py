@@ -19,6 +19,11 @@ from dataclasses import dataclass
 from importlib import metadata
 
 SET_UP = 'run `make setup` (docs/installation.md says what to do with a GPU)'
+SPCONV = (
+    'pip install spconv-cu120==2.3.6'
+    if sys.version_info < (3, 12)
+    else "pip install spconv-cu126==2.3.8 'cumm-cu126<0.9'"
+)
 REBUILD_MMCV = (
     'compile mmcv against this torch: '
     '`pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps mmcv==2.1.0`'
@@ -48,7 +53,7 @@ class Package:
 
 PACKAGES = (
     Package('torch', ('torch',), '2.1', '2.14'),
-    Package('numpy', ('numpy',), '1.23', '2', fix="pip install 'numpy<2'"),
+    Package('numpy', ('numpy',), '1.23', '2.4', fix="pip install 'numpy<2.4'"),  # numba's ceiling
     Package('pkg_resources', ('setuptools',), '60', '82', fix="pip install 'setuptools<82'"),
     Package(
         'cv2',
@@ -71,11 +76,11 @@ PACKAGES = (
     Package('imageio_ffmpeg', ('imageio-ffmpeg',), '0.5', '1'),
     Package(
         'spconv.pytorch',
-        ('spconv-cu120', 'spconv-cu118', 'spconv-cu121', 'spconv'),
+        ('spconv-cu120', 'spconv-cu126', 'spconv-cu118', 'spconv-cu121', 'spconv'),
         '2.3',
         '2.4',
         needed_for='sparse encoders',
-        fix='pip install spconv-cu120==2.3.6',
+        fix=SPCONV,
     ),
     Package('trimesh', ('trimesh',), '5.2', '6', needed_for='simulation'),
     Package('embreex', ('embreex',), '4.4', '5', needed_for='simulation'),
@@ -113,12 +118,12 @@ def describe(error: BaseException) -> str:
 
 
 def check_python() -> Row:
-    """The interpreter's version: 3.10 or 3.11."""
+    """The interpreter's version: 3.10 to 3.13."""
     version = platform.python_version()
-    if in_range(version, '3.10', '3.12'):
+    if in_range(version, '3.10', '3.14'):
         return Row('python', version)
     fix = 'make setup PYTHON=/path/to/python3.11'
-    return Row('python', version, 'needs 3.10 or 3.11', fix, fatal=True)
+    return Row('python', version, 'needs 3.10 to 3.13', fix, fatal=True)
 
 
 def check_package(package: Package) -> Row:
@@ -245,7 +250,7 @@ def check_operators() -> list[Row]:
     """The operators of mmcv, without which no box can be matched, and spconv, which is optional."""
     mmcv_runs = (run_box_iou_rotated, run_nms_rotated, run_voxelization, run_points_in_boxes)
     rows = [check_operator(run, REBUILD_MMCV, fatal=True) for run in mmcv_runs]
-    return [*rows, check_operator(run_spconv, 'pip install spconv-cu120==2.3.6', fatal=False)]
+    return [*rows, check_operator(run_spconv, SPCONV, fatal=False)]
 
 
 def report(sections: dict[str, list[Row]]) -> int:

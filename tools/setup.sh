@@ -6,15 +6,16 @@ CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 venv=$1 stamp=$2 torch=$3
 
 fail() { echo "make setup: $*" >&2; exit 1; }
-supported='import sys; sys.exit(sys.version_info[:2] not in {(3, 10), (3, 11)})'
+supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
 headers='import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))'
 
 python=''
-for name in ${PYTHON:-python3.11 python3.10 python3}; do
+for name in ${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
   if "$name" -c "$supported" 2>/dev/null; then python=$name; break; fi
 done
-[ -n "$python" ] || fail "Python 3.10 or 3.11 is needed, and none of ${PYTHON:-python3.11," \
-  "python3.10, python3} is that; name one: make setup PYTHON=/path/to/python3.11"
+[ -n "$python" ] || fail "Python 3.10 to 3.13 is needed, and none of ${PYTHON:-python3.11," \
+  "python3.12, python3.13, python3.10, python3} is that; name one:" \
+  'make setup PYTHON=/path/to/python3.11'
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "$python has no venv module; install it (Debian and Ubuntu: the package python3-venv)."
 "$python" -c "$headers" 2>/dev/null || fail "$python has no C headers (Python.h), which compiling" \
@@ -30,24 +31,65 @@ rm -f "$venv"/.setup-*
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv"
 "$venv/bin/python" -c "$supported" || fail "$venv was made with another Python; remove it and repeat."
 sed "s/^torch==[^ ]*/torch==$torch/" requirements.txt >"$venv/requirements.txt"
-pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+log=$venv/setup.log
+: >"$log"
+
+job=''
+trap '[ -z "$job" ] || kill -- "-$job" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+
+# step TEXT COMMAND...: run it, its output in the log; one line tells how long it has run.
+step() {
+  local text=$1 start=$SECONDS line=''
+  shift
+  set -m # in a process group of its own, so that all of it ends when this script does
+  "$@" >>"$log" 2>&1 &
+  job=$!
+  set +m
+  while kill -0 "$job" 2>/dev/null; do
+    line="$text: $((SECONDS - start)) s$(compiled $((SECONDS - start)))"
+    printf '\r%-79s' "$line"
+    sleep 0.5
+  done
+  wait "$job" || { job=''; printf '\n'; fail "${text#* } failed; $log says why. Its last words:" \
+    "$(tail -n 3 "$log")"; }
+  job=''
+  printf '\r%-79s\n' "$text: $((SECONDS - start)) s"
+}
+
+# compiled SECONDS: how many files of a running compilation are done, and the time that is left.
+compiled() {
+  local count ready all
+  count=$(grep -aoE '^ *\[[0-9]+/[0-9]+\] ' "$log" | tail -n 1 | tr -d ' []')
+  [ -n "$count" ] || return 0
+  ready=${count%/*} all=${count#*/}
+  [ "$ready" -eq "$all" ] || printf ', %s of %s files compiled, about %s s left' \
+    "$ready" "$all" $(($1 * (all - ready) / ready))
+}
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 install() { pip install --constraint "$venv/requirements.txt" "$@"; }
 
-echo "[1/4] torch $torch"
-install torch setuptools wheel ninja numpy
-echo '[2/4] mmcv: compiled from source the first time, which takes about 11 minutes on 2 cores'
+step "[1/4] torch $torch" install torch setuptools wheel ninja numpy
 # pip's cache doesn't tell one torch from another: only the mmcv of the pinned torch belongs there.
 cache=()
-grep -q "^torch==$torch\\b" requirements.txt || cache=(--no-cache-dir)
-install --no-build-isolation "${cache[@]}" mmcv
-echo '[3/4] everything else: about 2 minutes'
-install --no-build-isolation --requirement <(grep -v '^torchjd' "$venv/requirements.txt")
-install --no-deps torchjd # it asks for torch 2.3, and runs on 2.1
-echo '[4/4] opencv without libGL, and a first import of the compiled operators'
-pip uninstall --yes opencv-python
-install --force-reinstall --no-deps opencv-python-headless
+grep -q "^torch==$torch\b" requirements.txt || cache=(--no-cache-dir)
+# Information for debuggers doubles the time to compile; the operators are the same without.
+export CFLAGS="-g0 ${CFLAGS:-}"
+step '[2/4] mmcv, compiled from source the first time' \
+  install --verbose --no-deps --no-build-isolation "${cache[@]}" mmcv
+# These ask for what is not wanted (a second opencv, an older torch or numpy): what they do need is
+# in requirements.txt.
+alone=(torchjd mmengine mmdet3d lyft_dataset_sdk nuscenes-devkit)
+pattern=$(IFS='|'; echo "${alone[*]}")
+: >"$log" # the lines that count files
+step '[3/4] everything else' install --no-build-isolation \
+  --requirement <(grep -vE "^($pattern|mmcv)\b" "$venv/requirements.txt")
+step '[4/4] OpenMMLab' install --no-deps "${alone[@]}"
 # An mmcv that something else left in the cache, compiled against another torch: compile it anew.
-"$venv/bin/python" -c 'import mmcv.ops' 2>/dev/null ||
-  install --force-reinstall --no-deps --no-build-isolation --no-cache-dir mmcv
-"$venv/bin/python" -c 'import mmcv.ops'
+"$venv/bin/python" -c 'import mmcv.ops' >>"$log" 2>&1 ||
+  step 'mmcv anew, against this torch' install --verbose --force-reinstall --no-deps \
+    --no-build-isolation --no-cache-dir mmcv
+"$venv/bin/python" -c 'import mmcv.ops' >>"$log" 2>&1 || fail "mmcv's operators cannot be loaded;" \
+  "$log says why. Its last words: $(tail -n 1 "$log")"
 touch "$stamp"

@@ -20,6 +20,10 @@ def requirements():
     return [Requirement(line) for line in lines if line]
 
 
+def wanted_here():
+    return [r for r in requirements() if r.marker is None or r.marker.evaluate()]
+
+
 def make_executable(path, text):
     path.write_text(text)
     path.chmod(0o755)
@@ -59,7 +63,7 @@ def path_with(folder, **programs):
     return f'{folder}:{os.environ["PATH"]}'
 
 
-@pytest.mark.parametrize('requirement', requirements(), ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize('requirement', wanted_here(), ids=lambda requirement: requirement.name)
 def test_installed_versions_agree_with_requirements(requirement):
     # torch may be another one than the pinned: `make test TORCH=...`.
     if requirement.name != 'torch':
@@ -73,7 +77,7 @@ def test_linters_and_compiled_packages_are_pinned_exactly():
         assert re.fullmatch(r'==[\d.]+', pins[name]), f'{name}{pins[name]}'
 
 
-@pytest.mark.parametrize('version', ['3, 9', '3, 12'])
+@pytest.mark.parametrize('version', ['3, 9', '3, 14'])
 def test_setup_refuses_other_pythons_in_one_sentence(checkout, tmp_path, version):
     # Stands for a Python of that version: it runs real code, told that it is another version.
     python = make_executable(
@@ -84,7 +88,7 @@ def test_setup_refuses_other_pythons_in_one_sentence(checkout, tmp_path, version
     result = make_setup(checkout, python)
     assert result.returncode != 0
     first = result.stderr.splitlines()[0]
-    assert first.startswith('make setup: Python 3.10 or 3.11 is needed')
+    assert first.startswith('make setup: Python 3.10 to 3.13 is needed')
     assert str(python) in first
     assert not (checkout / '.venv').exists()
 
@@ -113,7 +117,9 @@ def fake_venv(root, fails_at='nothing'):
 
 def test_interrupted_setup_is_not_done_and_a_finished_one_is(checkout):
     fake_venv(checkout, fails_at='--no-build-isolation mmcv')
-    assert make_setup(checkout).returncode != 0
+    failed = make_setup(checkout)
+    assert failed.returncode != 0
+    assert '.venv/setup.log says why' in failed.stderr.splitlines()[0]
     assert not list(checkout.glob('.venv/.setup-*'))
 
     fake_venv(checkout)
