@@ -1,4 +1,4 @@
-# finetune_mini_v2xpnp.py on scenes with more objects: tools/create_object_database.py collects them.
+# finetune_mini_v2xpnp.py on scenes with more objects, from tools/create_object_database.py.
 _base_ = './finetune_mini_v2xpnp.py'
 paste = dict(
     type='CooperativeObjectPaste',
