@@ -91,6 +91,7 @@ def open_split(infos: Path, args: argparse.Namespace) -> Moments:
     load = next(step for step in own.pipeline if step.type == 'LoadCooperativePoints')
     own.update(
         pipeline=[], ego=args.ego, drop_corridors=False, num_history=0, num_future=0,
+        serialize_data=False,  # which pays where workers share it
         **{key: getattr(args, key) for key in ('mode', 'class_map') if getattr(args, key)},
     )  # fmt: skip
     load = TRANSFORMS.build({**load, 'zero_intensity': False})
@@ -102,10 +103,11 @@ def settings_of(args: argparse.Namespace, splits: list[Moments]) -> dict[str, ob
     files = [*args.infos, *([args.predictions] if args.predictions else [])]
     return dict(
         format=args.format,
-        files={str(path.name): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         mode=splits[0].dataset.mode,
         ego=args.ego,
         alone=args.alone,
+        class_map=args.class_map,
         classes={name: names_of(args)[name] for name in splits[0].classes},
     )
 

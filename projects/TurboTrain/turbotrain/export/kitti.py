@@ -168,7 +168,7 @@ def _picture_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pixels = front[..., :2] / front[..., 2:] * _FOCAL + [_WIDTH / 2, _HEIGHT / 2]
     behind = (depth < _NEAR).all(axis=-1)
     low, high = (
-        np.where(behind[..., None, None], empty, pixels).reshape(len(boxes), -1, 2)
+        np.where(behind[..., None, None], empty, pixels).reshape(len(boxes), 24, 2)
         for empty in (np.inf, -np.inf)
     )
     whole = np.concatenate([low.min(axis=1, initial=np.inf), high.max(axis=1, initial=-np.inf)], 1)

@@ -23,6 +23,7 @@ class Moment:
     """What an ego knows at one time. All but the pose is in the frame of its LiDAR.
 
     Attributes:
+        split: ``train``, ``val`` or ``test``.
         scenario: name of the scenario.
         ego: id of the ego.
         frame: number of the frame.
@@ -35,6 +36,7 @@ class Moment:
         tracks: (M,) ids of labelled objects, the same in all frames of a set with tracks.
     """
 
+    split: str
     scenario: str
     ego: int
     frame: int
@@ -48,8 +50,8 @@ class Moment:
 
     @property
     def token(self) -> str:
-        """32 hexadecimal digits that no other ego or time of a set has."""
-        return token_of(self.scenario, self.ego, self.frame)
+        """32 hexadecimal digits that no other ego or time of the set has."""
+        return token_of(self.split, self.scenario, self.ego, self.frame)
 
 
 class Moments:
@@ -114,6 +116,7 @@ class Moments:
         self, info: Mapping[str, Any], boxes: np.ndarray, labels: np.ndarray, **more: np.ndarray
     ) -> Moment:
         return Moment(
+            split=self.split,
             scenario=info['scenario'],
             ego=int(info['agents'].ids[0]),
             frame=info['frame'],
