@@ -46,7 +46,7 @@ _ATTRIBUTES = (
     'pedestrian.sitting_lying_down', 'vehicle.moving', 'vehicle.parked', 'vehicle.stopped',
 )  # fmt: skip
 # Classes of the project's class maps by nuScenes' names, and those that are called like its own.
-NUSCENES_NAMES = dict(vehicle='car', van='car') | {name: name for name in _CATEGORIES}
+NUSCENES_NAMES = dict(vehicle='car') | {name: name for name in _CATEGORIES}
 
 Tables = dict[str, list[dict]]
 
