@@ -1,4 +1,4 @@
-"""A small set as DAIR-V2X-C or V2X-Seq has it, written by hand, for what a scene does not have."""
+"""DAIR-V2X-C and V2X-Seq in tests: opened, and written by hand for what a scene does not have."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.simulation.dair_layout import write_cloud
+
+NAMES = ('dair_v2x_c', 'v2x_seq')
+RANGE = [-60.0, -40.0, -5.0, 60.0, 40.0, 3.0]
+PIPELINE = [
+    dict(type='LoadCooperativePoints', zero_intensity=False),
+    dict(type='ProjectPointsToEgo'),
+    dict(type='CooperativeRangeFilter', point_cloud_range=RANGE),
+    dict(type='PackCooperativeInputs'),
+]
 
 BEGIN = 1_626_000_000_000_000  # microseconds
 TURNED = [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]  # a quarter turn to the left
@@ -14,6 +24,22 @@ PLAIN = np.eye(3).tolist()
 SPLIT_FILES = dict(
     dair_v2x_c='cooperative-split-data.json', v2x_seq='cooperative-split-data-spd.json'
 )
+
+
+def open_as(root: Path, dataset: str, **settings) -> V2XPnPDataset:
+    """The training split; classes of all kinds are one."""
+    infos = build_infos(str(root), 'train', dataset)
+    path = root / f'{dataset}_infos_train.npz'
+    save_infos(str(path), infos)
+    own = dict(num_history=2, num_future=3 * (dataset != 'dair_v2x_c'), comm_range=1e3)
+    return V2XPnPDataset(
+        path.name,
+        str(root),
+        class_map=dict(vehicle=infos.class_names.tolist()),
+        pipeline=PIPELINE,
+        test_mode=True,
+        **own | settings,
+    )
 
 
 class Frame(NamedTuple):

@@ -83,20 +83,20 @@ def json_list(row: dict, count: int) -> Callable[[Path], None]:
 FILES = {
     'yaml': ('yaml', lambda path: path.write_text(annotation('Car', 3_000)), 3, 40),
     **{
-        f'labels of {name}': (f'labels_{name}', json_list(dair.box(name), 3_000), 3, 40)
+        f'labels of {name}': (f'labels_{name}', json_list(dair.box(name), 3_000), 2, 20)
         for name in ('dair_v2x_c', 'v2x_seq')
     },
     'moments': ('moments', json_list(dict(
         frame_id='000200', sequence_id='0001', pointcloud_timestamp='1626000000100000',
         pointcloud_path='velodyne/000200.pcd', label_lidar_std_path='label/lidar/000200.json',
-    ), 3_000), 1, 16),
+    ), 3_000), 0.3, 8),
     'pairs': ('pairs', json_list(dict(
         vehicle_frame='000200', infrastructure_frame='000210', vehicle_sequence='0001',
         infrastructure_sequence='0001', system_error_offset=dict(delta_x=0.5, delta_y=-0.3),
-    ), 3_000), 1, 16),
+    ), 3_000), 0.3, 9),
     'splits': ('splits', lambda path: path.write_text(json.dumps(
         dict(cooperative_split=dict(train=[f'{i:06d}' for i in range(60_000)]))
-    )), 1, 24),
+    )), 0.5, 18),
     'bin': ('bin', POINTS.tofile, 0.2, 4),
     'pcd ascii': ('pcd_ascii', lambda path: write_pcd(path, POINTS[:20_000], 'ascii'), 1, 12),
     'pcd': ('pcd_binary', lambda path: write_pcd(path, POINTS, 'binary'), 0.2, 4),

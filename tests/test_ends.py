@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -17,12 +18,14 @@ from matplotlib.figure import Figure
 
 import tools.check_dataset
 import tools.create_data
+import tools.export
 import tools.pack_dataset
 import tools.report
 import tools.simulate
 import tools.test
 from tests.datasets.test_schemas import objects
 from tests.scenes import write_scenario
+from tests.test_fuzz import HEAD
 from tools.benchmark import results
 from tools.benchmark.robustness import Results
 from turbotrain.commands import run_tool
@@ -83,6 +86,20 @@ def simulate(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return typed(tools.simulate, '--out', 'OUT')(root, out, monkeypatch)
 
 
+def export(
+    predicted: bool, root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
+    words = []
+    if predicted:  # into the folder of this very export
+        words = ['--predictions', root / 'predictions.jsonl']
+        words[1].write_text(json.dumps(HEAD))
+        monkeypatch.setattr(tools.export, 'begin_export', lambda *args: None)
+    infos = root / 'v2xpnp_infos_train.npz'
+    return typed(tools.export, 'nuscenes', '--infos', infos, '--out', 'OUT', *words)(
+        root, out, monkeypatch
+    )
+
+
 def pack(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     read = packing.read_bytes
     monkeypatch.setattr(packing, 'read_bytes', lambda path: (os.fsync(-1), read(path))[1])
@@ -125,6 +142,8 @@ WRITERS = {
     'check_dataset --fix-list': ('fix.json', partial(check, '--fix-list', 'OUT/fix.json')),
     'pack_dataset': ('store', pack),
     'simulate': ('summary.json', simulate),
+    'export': ('export.json', partial(export, False)),
+    'export --predictions': ('results_nusc.json', partial(export, True)),
     'create_object_database': (
         'objects.npz', of(lambda out: save_objects(str(out / 'objects.npz'), objects()))
     ),
@@ -141,6 +160,10 @@ WRITERS = {
     'robustness': ('robustness.json', of(lambda out: Results(out, {}).add('delay', 1, {}))),
     'benchmarks': ('results.json', save_results),
 }  # fmt: skip
+
+
+# Those that look at a file of that name first, and go on from it.
+GO_ON = 'robustness', 'export'
 
 
 def raise_signal(number: int) -> None:
@@ -193,7 +216,7 @@ def test_what_is_left(command, end, data_root, tmp_path, monkeypatch, second):
     old_content = b'{}' if command in ('robustness', 'benchmarks') else b'old'
     if command == 'simulate':
         old_content = f'{{"generator": "{simulation.GENERATOR}"}}'.encode()
-    if command != 'robustness':  # which goes on from what is there
+    if command not in GO_ON:
         old.write_bytes(old_content)
     main = make(data_root, tmp_path, monkeypatch)
     if end == 'second run':
@@ -211,7 +234,7 @@ def test_what_is_left(command, end, data_root, tmp_path, monkeypatch, second):
     said = str(ended.value.code)
     assert said.startswith('error: ') and ENDS[end] in said and '\n' not in said
     monkeypatch.undo()
-    if command != 'robustness':
+    if command not in GO_ON:
         assert old.read_bytes() == old_content
     left = {path.name for path in tmp_path.rglob('*partial*')} - {f'{name}.partial'}
     assert not left - ({'.partial'} if end in ('second run', 'read-only') else set())

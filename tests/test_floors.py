@@ -12,7 +12,7 @@ FLOORS = (
     {'whole_file'},
     {'structures'},
     {'datasets', 'evaluation', 'balancing', 'simulation'},
-    {'models', 'visualization'},
+    {'models', 'visualization', 'export'},
     {'pretraining'},
     {'engine'},
     {'plugin', 'report'},

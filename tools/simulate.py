@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def simulate_as(layout: str, out: Path, options: SetOptions, workers: int) -> dict[str, object]:
-    """Simulate a set, and write it in another layout.
+    """Simulate a set, and write it in another layout: whole or not at all.
 
     Raises:
         FileExistsError: there is something at ``out``.
@@ -145,7 +145,8 @@ def simulate_as(layout: str, out: Path, options: SetOptions, workers: int) -> di
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         summary = simulate_dataset(Path(folder) / 'set', options, workers)
-        rewrite_as_dair(Path(folder) / 'set', out, layout)
+        rewrite_as_dair(Path(folder) / 'set', Path(folder) / layout, layout)
+        (Path(folder) / layout).replace(out)
     return summary
 
 

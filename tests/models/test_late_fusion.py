@@ -159,9 +159,11 @@ def test_a_batch_is_its_samples(detector):
     assert nothing.trajectories.shape == (0, 1, 6, 2)
 
 
-def test_a_late_message_is_put_forward_by_its_own_forecast(detector):
-    late = agents_at(POSES[:2], delays=np.float32([0.0, 0.7]))
-    nothing, old = seen_from(POSES[0])[:0], seen_from(POSES[1], ago=0.7)
+@pytest.mark.parametrize('ago', [0.7, 0.04, -0.05])
+def test_a_late_message_is_put_forward_by_its_own_forecast(detector, ago):
+    """Or back, where a roadside unit sees a little later than the vehicle."""
+    late = agents_at(POSES[:2], delays=np.float32([0.0, ago]))
+    nothing, old = seen_from(POSES[0])[:0], seen_from(POSES[1], ago=ago)
     (merged,) = merge(detector, [sample_of(late)], [nothing, old])
     assert_same(merged, seen_from(POSES[0]))
     assert np.abs(0.7 * velocity(8)).max() > 2.0
@@ -321,8 +323,43 @@ def test_options_of_map_fusion_and_projected_clouds_are_refused(detector):
         detector.extract_feat(dict(points=[[cloud(i) for i in range(6)]]), [sample])
 
 
-def test_late_clouds_are_no_examples(detector):
-    """Their truth would be of now, and what they show is put forward in testing."""
-    late = with_truth(agents_at(delays=np.float32([0, 0.3, 0])))
-    with pytest.raises(ValueError, match='take CooperativeDelay out'):
+@pytest.mark.parametrize('ago', [0.05, 0.3, 0.5, -0.045])
+def test_late_clouds_have_the_labels_of_their_time(detector, ago):
+    """What an agent would have labelled then, to a millimetre, as long as nothing turns."""
+    sample = with_truth(agents_at(delays=np.float32([0, ago, 0])))
+    unknown = sample.gt_instances_3d.velocity_valid
+    unknown[3], sample.gt_instances_3d.future_valid[5, 2] = False, False
+    now, late, other = (example.gt_instances_3d for example in detector._examples(sample))
+    for truth, pose, then in ((now, 0, 0.0), (late, 1, ago), (other, 2, 0.0)):
+        expected = seen_from(POSES[pose], ago=then)
+        places = expected.bboxes_3d.tensor[:, :3]
+        places[3] = seen_from(POSES[pose]).bboxes_3d.tensor[3, :3]  # how it moves is not known
+        torch.testing.assert_close(truth.bboxes_3d.tensor[:, :3], places, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            truth.future_trajectories, expected.trajectories[:, 0], atol=2e-3, rtol=0
+        )
+    if late.future_valid[5].any():
+        assert late.future_valid[5].tolist() == [True, True, False, False, True, True]
+    assert now.future_valid[5].tolist() in ([True, True, False, True, True, True], [False] * 6)
+    assert torch.isfinite(sum(detector.loss(
+        dict(points=[[cloud(i) for i in range(6)]]), [sample])['loss_cls']))  # fmt: skip
+
+
+def test_no_later_than_one_step_in_training(detector):
+    late = with_truth(agents_at(delays=np.float32([0, 0.6, 0])))
+    with pytest.raises(ValueError, match='up to 0.5 s late, got one of 0.60 s'):
         detector.loss(dict(points=[[cloud(i) for i in range(6)]]), [late])
+
+
+def test_without_tracks_late_objects_stay_where_they_are(detector):
+    """As in DAIR-V2X-C, whose two sides never see at the same time, and which has no futures."""
+    sample = with_truth(agents_at(delays=np.float32([0, 0.04, -0.03])))
+    truth = sample.gt_instances_3d
+    del truth.future_trajectories, truth.future_valid
+    truth.future_trajectories, truth.future_valid = torch.zeros(8, 0, 2), torch.zeros(8, 0).bool()
+    truth.velocity_valid[:] = False
+    for example, pose in zip(detector._examples(sample), POSES, strict=True):
+        places = seen_from(pose).bboxes_3d.tensor[:, :3]
+        found = example.gt_instances_3d.bboxes_3d.tensor[:, :3]
+        torch.testing.assert_close(found, places, atol=1e-3, rtol=0)
+        assert example.gt_instances_3d.future_valid.shape == (8, 0)

@@ -1,11 +1,16 @@
 """A set depends on its options only, and never looks complete when it is not."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from tests.commands import run_main
+from tools import simulate
+from turbotrain.datasets import build_infos
 from turbotrain.simulation import (
+    DAIR_LAYOUTS,
     PRESETS,
     SensorOptions,
     SetOptions,
@@ -29,6 +34,28 @@ def digests(root):
 def test_same_bytes_with_any_number_of_workers(tiny_set, tmp_path):
     simulate_dataset(tmp_path / 'again', TINY, workers=1)
     assert digests(tmp_path / 'again') == digests(tiny_set)
+
+
+@pytest.mark.parametrize('layout', DAIR_LAYOUTS)
+def test_a_layout_is_there_whole_or_not_at_all(layout, tiny_set, tmp_path, monkeypatch):
+    def copied(out, *options):
+        shutil.copytree(tiny_set, out)
+        return dict(scenarios={'one': 'four_way'})
+
+    monkeypatch.setattr(simulate, 'simulate_dataset', copied)
+    out, rewrite = tmp_path / 'set', simulate.rewrite_as_dair
+    words = '--layout', layout, '--out', out
+    with monkeypatch.context() as patch:
+        patch.setattr(simulate, 'rewrite_as_dair', lambda *args: (rewrite(*args), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            run_main(simulate, patch, *words)
+    assert not [*out.iterdir()] and [path.name for path in tmp_path.iterdir()] == ['set']
+    assert run_main(simulate, monkeypatch, *words) == 0
+    infos = build_infos(str(out), 'train', layout)
+    assert len(infos.scenarios) == 1 and set(infos.agent.tolist()) == {1, -1}
+    assert (infos.cloud != '').all() and len(infos.object_id) > 50
+    with pytest.raises(FileExistsError, match='not empty; choose another folder'):
+        run_main(simulate, monkeypatch, *words)
 
 
 def test_plan_names_and_places():

@@ -47,14 +47,14 @@ def advance(
 ) -> tuple[Tensor, Tensor]:
     """Where boxes are, and what lies ahead of them, some time after they were forecast.
 
-    Paths are straight between their positions and go on straight behind the last one. The box is
-    where its likeliest mode has it.
+    Paths are straight between their positions and go on straight behind the last one and before the
+    box. The box is where its likeliest mode has it.
 
     Args:
         centres: (M, 2) positions when the forecast was made, metres.
         paths: (M, K, F, 2) positions 1 to F steps later.
         mode_scores: (M, K).
-        steps: (M,) how much later it is, in steps; not negative.
+        steps: (M,) how much later it is, in steps; below 0 if it is earlier.
 
     Returns:
         (M, 2) and (M, K, F, 2), as of then.
@@ -62,7 +62,7 @@ def advance(
     m, k, f, _ = paths.shape
     whole = torch.cat([centres[:, None, None].expand(m, k, 1, 2), paths], dim=2)
     time = steps[:, None] + torch.arange(f + 1, device=paths.device)
-    before = time.floor().long().clamp(max=f - 1)
+    before = time.floor().long().clamp(min=0, max=f - 1)
     share = (time - before)[:, None, :, None].to(paths.dtype)
     rows = before[:, None, :, None].expand(m, k, f + 1, 2)
     whole = whole.gather(2, rows).lerp(whole.gather(2, rows + 1), share)

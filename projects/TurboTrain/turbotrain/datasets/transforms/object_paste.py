@@ -22,14 +22,14 @@ class CooperativeObjectPaste(BaseTransform):
     """Paste objects of other samples, as ground-truth sampling does for one cloud.
 
     An object keeps the place and the path it had in its own ego's frame. It appears wherever it was
-    at each frame, in the clouds of all agents that could see it: what lies behind it, seen from
-    that agent, is removed, and so are its points behind something else. It is left out when, at any
-    step of past or future, it would come too close to another object or to an agent (whose future
-    counts where another agent labels it), and it gets no label if no point of it is left in any
-    cloud. Samples whose ego is a roadside unit stay as they are: the road lies elsewhere below each
-    of them. Goes after :class:`LoadCooperativePoints`, whose ``zero_intensity`` holds for pasted
-    points, too, and before :class:`ProjectPointsToEgo`. The idea is SECOND's; its extension to
-    sequences and agents is ours.
+    at the time of each cloud, late ones included, in the clouds of all agents that could see it:
+    what lies behind it, seen from that agent, is removed, and so are its points behind something
+    else. It is left out when, at any step of past or future, it would come too close to another
+    object or to an agent (whose future counts where another agent labels it), and it gets no label
+    if no point of it is left in any cloud. Samples whose ego is a roadside unit stay as they are:
+    the road lies elsewhere below each of them. Goes after :class:`LoadCooperativePoints`, whose
+    ``zero_intensity`` holds for pasted points, too, and before :class:`ProjectPointsToEgo`. The
+    idea is SECOND's; its extension to sequences and agents is ours.
 
     Args:
         database: file that ``tools/create_object_database.py`` makes, of the same steps in time.
@@ -71,12 +71,11 @@ class CooperativeObjectPaste(BaseTransform):
                 'CooperativeObjectPaste has to come after LoadCooperativePoints and before '
                 'ProjectPointsToEgo'
             )
-        other_times = agents.delays.any() or results['pad_history'] or 'future_points' in results
+        other_times = results['pad_history'] or 'future_points' in results
         if 'noisy_poses' in results or other_times:
             raise SettingError(
                 'CooperativeObjectPaste has to come before CooperativePoseNoise, and cannot paste '
-                'into late, repeated or future clouds: leave CooperativeDelay, pad_history and '
-                'LoadFuturePoints out'
+                'into repeated or future clouds: leave pad_history and LoadFuturePoints out'
             )
         unknown = set(self.numbers) - set(results['classes'])
         if unknown:
@@ -137,10 +136,10 @@ class CooperativeObjectPaste(BaseTransform):
         clouds = [results['rng'].permutation(cloud) for cloud in clouds]
         visible = np.zeros(len(chosen), dtype=bool)
         for n, t in zip(*np.nonzero(agents.valid), strict=True):
-            here = np.flatnonzero(objects.known[chosen, t])
+            centre, yaw, there = self._at(chosen, agents.time_offsets[t] - agents.delays[n])
+            here = np.flatnonzero(there)
             poses = np.zeros((len(here), 6))
-            poses[:, :3] = objects.centre[chosen, t][here]
-            poses[:, 4] = np.rad2deg(objects.yaw[chosen, t][here])
+            poses[:, :3], poses[:, 4] = centre[here], np.rad2deg(yaw[here])
             sensor_from_box = invert_rigid(agents.ego_from_agent[n, t]) @ pose_to_matrix(poses)
             box_from_sensor = invert_rigid(sensor_from_box).astype(np.float32)
             i = n * agents.num_frames + t
@@ -164,6 +163,31 @@ class CooperativeObjectPaste(BaseTransform):
                 visible[owner[kept]] = True
                 results['points'][i] = np.concatenate([scene, points])
         return visible
+
+    def _at(self, chosen: list[int], seconds: float) -> tuple[np.ndarray, ...]:
+        """Where objects were at a time of an agent's cloud: a late one's lies between two steps.
+
+        Returns:
+            (K, 3) centres, (K,) yaw (rad), and (K,) whether an object was there, which the nearest
+            step says. From there it goes to the next known one straight, or stays if none is known.
+        """
+        objects, times = self.objects, self.objects.time_offsets
+        nearest = int(np.abs(times - seconds).argmin())
+        rest = seconds - times[nearest]
+        begin, heading = objects.centre[chosen, nearest], objects.yaw[chosen, nearest]
+        centre, yaw = begin.copy(), heading.copy()
+        ahead = 1 if rest > 0 else -1
+        # The step that lies beyond the time wins, if it is known.
+        for other in (nearest - ahead, nearest + ahead) if abs(rest) > 1e-4 else ():
+            if 0 <= other < len(times):
+                known = objects.known[chosen, other]
+                share = rest / (times[other] - times[nearest])
+                turn = objects.yaw[chosen, other] - heading
+                turn = (turn + np.pi) % (2 * np.pi) - np.pi
+                way = share * (objects.centre[chosen, other] - begin)
+                centre = np.where(known[:, None], begin + way, centre)
+                yaw = np.where(known, heading + share * turn, yaw)
+        return centre, yaw, objects.known[chosen, nearest]
 
     def _label(self, chosen: np.ndarray, results: dict) -> None:
         objects, t = self.objects, results['agents'].num_frames

@@ -33,8 +33,8 @@ class LateFusionDetector(CooperativeDetector):
 
     Agents see in their own frames: samples must not go through ``ProjectPointsToEgo``. In training
     every agent of a sample is an example by itself, vehicle or roadside unit, with the sample's
-    objects in its own frame as the truth; these have to reach beyond the ego's range, see
-    ``label_range`` of ``CooperativeRangeFilter``.
+    objects in its own frame, and at the time of its cloud, as the truth; these have to reach beyond
+    the ego's range, see ``label_range`` of ``CooperativeRangeFilter``.
 
     Source: No Fusion and Late Fusion of V2XPnP's benchmark are "decoupled" pipelines whose parts
     are not public. What decoupled means here is our choice: boxes are detected in the current
@@ -101,14 +101,8 @@ class LateFusionDetector(CooperativeDetector):
         """Losses of the heads on all agents' own maps.
 
         Raises:
-            ValueError: a cloud is late. The truth is of now, and what a late one shows is put
-                forward in :meth:`predict` only.
+            ValueError: a cloud is later than one step of the forecasts.
         """
-        if any(sample.agents.delays.any() for sample in batch_data_samples):
-            raise SettingError(
-                'LateFusionDetector learns from clouds that are on time: take CooperativeDelay out '
-                'of the training pipeline; late boxes are put forward in testing'
-            )
         bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
         heard = np.flatnonzero(_heard(batch_data_samples))
         rows = torch.from_numpy(heard).to(forecasting.device)
@@ -129,32 +123,49 @@ class LateFusionDetector(CooperativeDetector):
         )
 
     def _examples(self, sample: Det3DDataSample) -> list[Det3DDataSample]:
-        """The sample's objects as each of its agents has them in its own frame.
+        """The sample's objects as each of its agents has them in its own frame, at its own time.
 
-        Objects beyond an agent's range stay where they are: no anchor is near. Their futures count
-        as unknown, since there is nothing to read them off.
+        Where a cloud is late, an object is where it was then by its velocity, or where it is now if
+        that is unknown, and its future is read between the known positions. Objects beyond an
+        agent's range stay where they are: no anchor is near. Their futures count as unknown, since
+        there is nothing to read them off.
         """
         truth = sample.gt_instances_3d
-        boxes = truth.bboxes_3d.tensor.to(truth.labels_3d.device)
+        now = truth.bboxes_3d.tensor.to(truth.labels_3d.device)
+        delays = torch.from_numpy(sample.agents.delays).to(now)[:, None]
+        latest = delays.abs().max().item()
+        if latest > self.step_interval:
+            raise SettingError(
+                f'LateFusionDetector learns from clouds that are up to {self.step_interval:g} s '
+                f'late, got one of {latest:.2f} s: let CooperativeDelay in the training pipeline '
+                'delay by less; in testing it may be more'
+            )
+        boxes = now.repeat(len(delays), 1, 1)
+        boxes[..., :2] -= delays[..., None] * truth.velocity * truth.velocity_valid[:, None]
+        whole = torch.cat([now[:, None, :2], truth.future_trajectories], dim=1)
+        share = (delays / self.step_interval)[..., None, None]
+        paths = whole[:, 1:].lerp(whole[:, :-1], share)
+        known = torch.cat([torch.ones_like(truth.future_valid[:, :1]), truth.future_valid], dim=1)
+        known = known[:, 1:] & (known[:, :-1] | (delays == 0)[..., None])
         agent_from_ego = torch.from_numpy(invert_rigid(sample.agents.ego_from_features))
         agent_from_ego = agent_from_ego.to(boxes)[:, None]
         moved = move_boxes(agent_from_ego, boxes)
-        heights = (boxes[:, 2] + boxes[:, 5] / 2)[:, None]
-        futures = move_paths(agent_from_ego[:, None], truth.future_trajectories, heights)
+        heights = (now[:, 2] + now[:, 5] / 2)[:, None]
+        futures = move_paths(agent_from_ego[:, None], paths, heights)
         velocities = turn(agent_from_ego, truth.velocity)
         accelerations = turn(agent_from_ego, truth.acceleration)
         low, high = self.limits[:2], self.limits[3:5]
         inside = ((moved[..., :2] > low) & (moved[..., :2] < high)).all(dim=-1)
         examples = []
-        for own, own_futures, velocity, acceleration, near in zip(
-            moved, futures, velocities, accelerations, inside, strict=True
+        for own, own_futures, own_known, velocity, acceleration, near in zip(
+            moved, futures, known, velocities, accelerations, inside, strict=True
         ):
             example = Det3DDataSample(metainfo=sample.metainfo)
             example.gt_instances_3d = InstanceData(
                 bboxes_3d=sample.box_type_3d(own),
                 labels_3d=truth.labels_3d,
                 future_trajectories=own_futures,
-                future_valid=truth.future_valid & near[:, None],
+                future_valid=own_known & near[:, None],
                 velocity=velocity,
                 velocity_valid=truth.velocity_valid & near,
                 acceleration=acceleration,
