@@ -98,6 +98,9 @@ def parse_arguments() -> argparse.Namespace:
         default=sensors.min_points,
         help='points an object needs to be labelled (default %(default)s)',
     )
+    parser.add_argument(
+        '--cameras', action='store_true', help='have the agents take simple pictures, too'
+    )
     return parser.parse_args()
 
 
@@ -118,6 +121,7 @@ def main() -> None:
             arguments.beam_step,
             arguments.azimuth_step,
             arguments.min_points,
+            arguments.cameras,
         ),
     )
     if arguments.layout == 'v2xpnp':
