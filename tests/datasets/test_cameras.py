@@ -133,9 +133,10 @@ def said_of(cloud: str, dataset: str = 'v2xpnp', **settings) -> str:
     ('content', 'expected'),
     [
         (None, 'is missing, and so is'),
-        (b'', 'is no picture that OpenCV reads (0 bytes)'),
-        (b'<html>not found</html>', 'is no picture'),
-        (b'\xff\xd8\xff\xe0' + bytes(40), 'is no picture'),
+        (b'', 'is no whole JPEG or PNG picture ('),
+        (b'<html>not found</html>', 'is no whole JPEG'),
+        (b'\xff\xd8\xff\xe0' + bytes(40), 'is no whole JPEG'),
+        (slice(2000), 'is no whole JPEG'),
     ],
 )
 @pytest.mark.parametrize('dataset', ['v2xreal', 'opv2v', 'v2x_seq'])
@@ -144,6 +145,8 @@ def test_pictures_that_are_missing_or_damaged(written, tmp_path, dataset, conten
     cloud = clouds_of(root, dataset)[1]
     camera = read_cameras(cloud, DIALECTS[dataset])[0]
     (path,) = (Path(image) for image in camera.images if Path(image).exists())
+    if isinstance(content, slice):  # cut off
+        content = path.read_bytes()[content]
     path.unlink()
     if content is not None:
         path.write_bytes(content)

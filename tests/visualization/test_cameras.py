@@ -251,6 +251,10 @@ def test_sure_detections_are_there_with_their_classes(recorded):
     assert [(view.agent, view.name) for view in scene.views] == [
         *((0, f'cam{i}') for i in range(1, 5)), (1, 'cam1'), (1, 'cam2'),
     ]  # fmt: skip
+    for picture in recorded.glob('train/*/*/*.jpeg'):
+        picture.unlink()
+    with pytest.raises(DataFileError, match='_cam1.jpeg: is missing'):
+        camera_scene(sample, clouds, opened.metainfo['classes'], opened.infos.dialect)
 
 
 @pytest.fixture
@@ -273,15 +277,11 @@ def test_the_command_draws_labels_without_a_checkpoint(recorded, tmp_path, monke
     pictures = sorted(recorded.glob('train/*/*/*.jpeg'))
     pictures[0].write_bytes(b'')
     film = [*words[:-3], tmp_path / 'c.mp4', *words[-2:]]
-    with pytest.warns(UserWarning, match=f'{pictures[0].name}: is no picture.*is left out'):
+    with pytest.warns(UserWarning, match=f'{pictures[0].name}: is no whole JPEG.*is left out'):
         assert run_main(tools.visualize, monkeypatch, *film) == 0
     (shown, frame), (more, _) = map(cv2.VideoCapture.read, [cv2.VideoCapture(str(film[-3]))] * 2)
     assert shown and not more and frame.shape == whole.shape
     assert np.abs(frame.astype(int) - whole).mean() > 5, 'the camera left its place to others'
-    for picture in pictures:
-        picture.unlink()
-    with pytest.raises(DataFileError, match='_cam1.jpeg: is missing'):
-        run_main(tools.visualize, monkeypatch, *words)
     for given, said in (
         (['--points'], 'go with --cameras'),
         (['--cameras', '--join'], 'neither with --reconstruction nor with --join'),

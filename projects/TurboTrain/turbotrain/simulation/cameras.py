@@ -71,8 +71,8 @@ class Camera(NamedTuple):
     intrinsics: np.ndarray
     size: tuple[int, int]
 
-    def cords(self, world_from_lidar: np.ndarray) -> np.ndarray:
-        """(4, 4) ``world_from_body`` of a body with x ahead, y to the left and z up."""
+    def world_from_body(self, world_from_lidar: np.ndarray) -> np.ndarray:
+        """(4, 4) where a body with x ahead, y to the left and z up is, whose camera this is."""
         return world_from_lidar @ self.lidar_from_camera @ _BODY_FROM_CAMERA.T
 
 

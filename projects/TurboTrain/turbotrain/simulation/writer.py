@@ -56,7 +56,7 @@ def write_annotation(
     """
     lines: list[str] = []
     for camera in cameras:
-        cords = matrix_to_pose(camera.cords(pose_to_matrix(pose)))
+        cords = matrix_to_pose(camera.world_from_body(pose_to_matrix(pose)))
         lines += _camera_lines(camera.name, cords, camera.lidar_from_camera, camera.intrinsics)
     for number, yaw in enumerate(() if cameras else CAMERA_YAWS[infra], start=1):
         lines += _usual_camera(f'cam{number}', pose, yaw)

@@ -8,6 +8,7 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
 from ..datasets.readers import DataFileError, Dialect, read_cameras, read_image
+from ..errors import SettingError
 from ..structures import invert_rigid
 from .samples import confident, scene_of
 from .scene import BEVScene
@@ -79,6 +80,7 @@ def camera_scene(
 
     Raises:
         DataFileError: no camera at all can be shown; what is wrong with single ones is warned of.
+        SettingError: see :func:`~turbotrain.datasets.readers.cameras.read_cameras`.
     """
     agents, truth = sample.agents, sample.gt_instances_3d
     views: list[CameraView] = []
@@ -99,8 +101,8 @@ def camera_scene(
                 continue
             camera_from_ego = camera.camera_from_lidar @ lidar_from_ego
             views.append(CameraView(camera.name, place, image, camera.intrinsics, camera_from_ego))
-    if not views and problems:
-        raise problems[0]
+    if not views:
+        raise problems[0] if problems else SettingError('no agent has a cloud now, nor a camera')
     for error in problems:
         warnings.warn(f'{error}; the camera is left out', stacklevel=2)
     predicted = {}

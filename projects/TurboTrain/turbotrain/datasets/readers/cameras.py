@@ -8,19 +8,20 @@ Lens distortion is not undone: the OpenCOOD family names none, and the tools of 
 do not use theirs (``cam_D``).
 """
 
+import io
 import os
 import re
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from ...errors import SettingError
 from ...structures import invert_rigid
 from .annotation import load_annotation, read_pose
 from .dair_calibration import read_intrinsics, read_transform
 from .dialects import DairDialect, Dialect
-from .errors import DataFileError, MissingFileError, shown
+from .errors import DataFileError, MissingFileError, said, shown
 from .files import read_bytes
 from .json_file import member
 
@@ -28,6 +29,7 @@ __all__ = ['EXTRINSICS', 'Camera', 'read_cameras', 'read_image']
 
 EXTRINSICS = ('lidar_from_camera', 'camera_from_lidar', 'world_from_camera')
 """What ``extrinsic`` of an annotation may stand for; ``Dialect.extrinsic`` is the default."""
+_MAX_PIXELS = 2**25  # of a picture; recorded ones have 2 million
 _ENDINGS = ('.jpeg', '.jpg', '.png')
 _MIRROR_Y = np.diag([1.0, -1.0, 1.0, 1.0])
 # CARLA's cameras have x ahead, y to the right and z up.
@@ -104,17 +106,22 @@ def read_image(camera: Camera, backend_args: dict | None = None) -> np.ndarray:
             content = read_bytes(path, backend_args)
         except MissingFileError:
             continue
-        try:
-            picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # of nothing, or of too much
-            picture = None
-        if picture is None:
-            raise DataFileError(
-                path, f'is no picture that OpenCV reads ({len(content)} bytes); get it anew'
-            )
-        return np.ascontiguousarray(picture[..., ::-1])
+        return _decode(path, content)
     others = ' and '.join(camera.images[1:])
     raise MissingFileError(camera.images[0], f'is missing, and so is {others}')
+
+
+def _decode(path: str, content: memoryview) -> np.ndarray:
+    """A picture of bounded size; OpenCV would fill the end of a cut file with grey."""
+    try:
+        with Image.open(io.BytesIO(content), formats=['JPEG', 'PNG']) as picture:
+            width, height = picture.size
+            if width * height > _MAX_PIXELS:
+                raise ValueError(f'{width} x {height} pixels are more than {_MAX_PIXELS}')
+            return np.array(picture.convert('RGB'))
+    except Exception as error:  # of a damaged file nearly anything
+        problem = f'is no whole JPEG or PNG picture ({said(error)}); get it anew'
+        raise DataFileError(path, problem) from error
 
 
 def _read_camera(
