@@ -7,6 +7,7 @@ checked by themselves.
 import shutil
 from pathlib import Path
 
+import cv2
 import lzf
 import numpy as np
 import yaml
@@ -49,9 +50,33 @@ def rewrite(source: Path, out: Path, dataset: str) -> None:
         points = np.fromfile(path.with_suffix('.bin'), '<f4').reshape(-1, 4)
         folder = out / split / scenario / agent
         folder.mkdir(parents=True, exist_ok=True)
+        if dataset in ('opv2v', 'v2xset'):
+            content['cameras'] = list(_pictures(path, content))
         write(folder, path.stem, content, points, dataset)
         if dataset != 'v2v4real':
             (folder.parent / 'data_protocol.yaml').write_text('world: {seed: 1}\n')
+
+
+def _pictures(path: Path, content: dict):
+    """Each camera's picture, and its entry in the annotation."""
+    for number in range(1, 5):
+        picture = path.with_name(f'{path.stem}_cam{number}.jpeg')
+        if picture.exists():
+            yield cv2.imread(str(picture)), content[f'cam{number}']
+
+
+def _carla_camera(camera: dict, world_from_lidar: np.ndarray) -> dict:
+    """A camera with x ahead, y to the right and z up; ``extrinsic`` maps the LiDAR's points."""
+    mirror = np.diag([1.0, -1.0, 1.0, 1.0])
+    body_from_optical = np.zeros((4, 4))  # of right-handed bodies with y to the left
+    body_from_optical[[0, 1, 2, 3], [2, 0, 1, 3]] = 1.0, -1.0, -1.0, 1.0
+    lidar_from_body = np.array(camera['extrinsic']) @ np.linalg.inv(body_from_optical)
+    x, y, z, roll, yaw, pitch = pose(world_from_lidar @ lidar_from_body)
+    return dict(
+        cords=[x, -y, z, -roll, -yaw, pitch],
+        extrinsic=(mirror @ np.linalg.inv(lidar_from_body) @ mirror).tolist(),
+        intrinsic=camera['intrinsic'],
+    )
 
 
 def _carla(folder: Path, stem: str, content: dict, points: np.ndarray, dataset: str) -> None:
@@ -86,6 +111,10 @@ def _carla(folder: Path, stem: str, content: dict, points: np.ndarray, dataset: 
         vehicles=vehicles,
     )
     stem = f'{2 * int(stem):06d}'
+    for number, (picture, camera) in enumerate(content['cameras']):
+        world_from_lidar = matrix(content['lidar_pose'])
+        annotation[f'camera{number}'] = _carla_camera(camera, world_from_lidar)
+        cv2.imwrite(str(folder / f'{stem}_camera{number}.png'), picture)
     with (folder / f'{stem}.yaml').open('w') as file:
         yaml.dump(annotation, file)
     (folder / f'{stem}_additional.yaml').write_text('unrelated: true\n')

@@ -23,6 +23,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests import dair
 from tests.datasets.test_schemas import objects
@@ -37,8 +38,11 @@ from turbotrain.datasets import (
 from turbotrain.datasets.object_database import load_objects, save_objects
 from turbotrain.datasets.readers import (
     DIALECTS,
+    Camera,
     DataFileError,
     read_annotation,
+    read_cameras,
+    read_image,
     read_point_cloud,
     read_trajectories,
     read_vector_map,
@@ -50,7 +54,8 @@ from turbotrain.engine import read_checkpoint
 from turbotrain.errors import UserError
 from turbotrain.evaluation.predictions import read_predictions
 from turbotrain.report import read_runs
-from turbotrain.simulation.writer import write_vector_map
+from turbotrain.simulation.cameras import CAMERAS
+from turbotrain.simulation.writer import write_annotation, write_vector_map
 from turbotrain.structures import Lane, MapPoint, polylines_of
 
 NUMBER = int(os.environ.get('FUZZ', 300))
@@ -132,6 +137,14 @@ def _labels(dataset: str) -> Callable[[str], object]:
     return lambda path: read_cooperative_labels(path, DIALECTS[dataset])
 
 
+def _cameras(path: str) -> object:
+    return read_cameras(path.replace('.yaml', '.bin'), DIALECTS['v2xpnp'])
+
+
+def _picture(path: str) -> object:
+    return read_image(Camera('cam1', (path,), np.eye(3), np.eye(4)))
+
+
 READERS: dict[str, tuple[str, Callable]] = {
     'yaml': ('.yaml', read_annotation),
     'labels_dair_v2x_c': ('.json', _labels('dair_v2x_c')),
@@ -140,6 +153,8 @@ READERS: dict[str, tuple[str, Callable]] = {
     'moments': ('.json', read_moments),
     'pairs': ('.json', read_pairs),
     'splits': ('.json', read_splits),
+    'cameras': ('.yaml', _cameras),
+    'jpeg': ('.jpeg', _picture),
     'bin': ('.bin', read_point_cloud),
     'pcd_ascii': ('.pcd', read_point_cloud),
     'pcd_binary': ('.pcd', read_point_cloud),
@@ -183,6 +198,9 @@ def good(tmp_path_factory) -> dict[str, Path]:
         splits=dair.SPLIT_FILES['v2x_seq'],
     ).items():
         files[name].write_bytes((dair_set / path).read_bytes())
+    write_annotation(files['cameras'], np.arange(6.0), False, {}, CAMERAS[False])
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(files['jpeg'])
     points = np.random.default_rng(0).uniform(-40, 40, (50, 4)).astype('<f4')
     points.tofile(files['bin'])
     for encoding in ('ascii', 'binary', 'binary_compressed'):

@@ -3,7 +3,7 @@
 Example:
     python tools/simulate.py --out data/mini_v2xpnp
     python tools/simulate.py --preset midi --out data/midi_v2xpnp
-    python tools/simulate.py --layout v2x_seq --out data/mini_v2x_seq
+    python tools/simulate.py --layout v2x_seq --cameras --out data/mini_v2x_seq
 """
 
 import argparse
@@ -98,6 +98,9 @@ def parse_arguments() -> argparse.Namespace:
         default=sensors.min_points,
         help='points an object needs to be labelled (default %(default)s)',
     )
+    parser.add_argument(
+        '--cameras', action='store_true', help='have agents take simple pictures, too'
+    )
     return parser.parse_args()
 
 
@@ -118,6 +121,7 @@ def main() -> None:
             arguments.beam_step,
             arguments.azimuth_step,
             arguments.min_points,
+            arguments.cameras,
         ),
     )
     if arguments.layout == 'v2xpnp':

@@ -4,12 +4,13 @@ Vehicle 1 and roadside unit -1 of each scenario stay; scenarios that have not bo
 Cooperative labels are the union of the two agents', the vehicle's first, without the vehicle
 itself. Both sides number their frames anew, from different numbers. Every correction is other than
 0, and the files of the roadside unit are off by just as much, so that a reader that corrects as the
-set does finds all in its place.
+set does finds all in its place. Of pictures, each side's first camera's are kept.
 
 Nothing here is shared with the readers, which are tested on these files.
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from ..errors import SettingError
 from ..structures.boxes import corners_of
 from ..structures.poses import invert_rigid, matrix_to_pose, pose_to_matrix
+from .cameras import IMAGE_SUFFIX
 
 __all__ = ['DAIR_LAYOUTS', 'rewrite_as_dair']
 
@@ -29,6 +31,7 @@ _SPLIT_FILES = dict(
 )
 _SPLITS = ('train', 'val', 'test')
 _AGENTS = dict(vehicle=1, infrastructure=-1)
+_SENSORS = dict(vehicle='lidar', infrastructure='virtuallidar')
 _FIRST = dict(vehicle=200, infrastructure=7000)  # numbers of frames
 _BETWEEN = 1000  # numbers from one scenario's first frame to the next one's
 _BEGIN = 1_626_000_000_000_000  # microseconds
@@ -104,7 +107,11 @@ def _write_scenario(
             path = out / f'{side}-side/velodyne/{names[side]}.pcd'
             path.parent.mkdir(parents=True, exist_ok=True)
             write_cloud(path, points, with_time=side == 'vehicle')
-            lists.frames[side].append(_entry(layout, side, names[side], group, ends[side], time))
+            entry = _entry(layout, side, names[side], group, ends[side], time)
+            picture = scenario / f'{agent}/{stem}_cam1{IMAGE_SUFFIX}'
+            if picture.is_file():
+                entry |= _write_camera(out, side, names[side], picture, content[side]['cam1'])
+            lists.frames[side].append(entry)
             lists.splits[f'{side}_split'][split].append(names[side])
         lists.splits['cooperative_split'][split].append(names['vehicle'])
         lists.pairs.append(_pair(layout, names, group, offset))
@@ -144,6 +151,24 @@ def _write_poses(
     _write(unit / f'virtuallidar_to_world/{names["infrastructure"]}.json', found)
 
 
+def _write_camera(out: Path, side: str, name: str, picture: Path, camera: dict) -> dict[str, str]:
+    """A picture and its calibration; what the list of frames says of them."""
+    image, sensor = f'image/{name}.jpg', f'{_SENSORS[side]}_to_camera'
+    target = out / f'{side}-side' / image
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(picture, target)
+    camera_from_lidar = invert_rigid(np.array(camera['extrinsic'], dtype=np.float64))
+    flat = [float(value) for row in camera['intrinsic'] for value in row]
+    files = dict(
+        camera_intrinsic=dict(cam_D=[0.0] * 5, cam_K=flat),
+        **{sensor: _transform(camera_from_lidar)},
+    )
+    paths = {kind: f'calib/{kind}/{name}.json' for kind in files}
+    for kind, content in files.items():
+        _write(out / f'{side}-side' / paths[kind], content)
+    return dict(image_path=image) | {f'calib_{kind}_path': path for kind, path in paths.items()}
+
+
 def _transform(matrix: np.ndarray) -> dict[str, list]:
     return dict(rotation=matrix[:3, :3].tolist(), translation=matrix[:3, 3:].tolist())
 
@@ -151,12 +176,11 @@ def _transform(matrix: np.ndarray) -> dict[str, list]:
 def _entry(
     layout: str, side: str, name: str, group: str, ends: tuple[str, str], time: int
 ) -> dict[str, object]:
-    sensor = 'lidar' if side == 'vehicle' else 'virtuallidar'
     entry = dict(
         pointcloud_path=f'velodyne/{name}.pcd',
         pointcloud_timestamp=str(time),
         image_timestamp=str(time),
-        label_lidar_std_path=f'label/{sensor}/{name}.json',
+        label_lidar_std_path=f'label/{_SENSORS[side]}/{name}.json',
     )
     start, end = ends
     if layout == 'dair_v2x_c':

@@ -179,7 +179,10 @@ def _run(
 
 def _finish(root: Path, options: SetOptions, records: list[ScenarioRecord]) -> dict[str, object]:
     (root / 'map').mkdir()
-    summary: dict[str, object] = {'generator': GENERATOR, 'options': asdict(options)}
+    given = asdict(options)
+    if not options.sensors.cameras:
+        del given['sensors']['cameras']  # files of a set without pictures stay as they always were
+    summary: dict[str, object] = {'generator': GENERATOR, 'options': given}
     for corridor, file in MAP_FILES.items():
         group = [record for record in records if (record.plan.kind == 'corridor') == corridor]
         write_vector_map(root / 'map' / file, [lane for item in group for lane in item.lanes])

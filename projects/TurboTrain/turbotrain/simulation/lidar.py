@@ -98,8 +98,8 @@ class Scene:
             directions: (R, 3) unit vectors.
 
         Returns:
-            ``range`` (R,) m, ``face`` (R,) index (-1 without a hit), ``cosine`` (R,) of the angle
-            of incidence.
+            ``range`` (R,) m, ``face`` (R,) index (-1 without a hit), ``normal`` (R, 3) of that
+            face, to either side of it, ``cosine`` (R,) of the angle of incidence.
         """
         rays = np.ascontiguousarray(directions, dtype=np.float32)
         origins = np.broadcast_to(origin.astype(np.float32), rays.shape).copy()
@@ -109,6 +109,7 @@ class Scene:
         return {
             'range': hit['tfar'].astype(np.float64),
             'face': hit['primID'],
+            'normal': normal,
             'cosine': np.abs((normal * directions).sum(1)),
         }
 

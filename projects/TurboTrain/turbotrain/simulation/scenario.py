@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import SettingError
 from ..structures.vector_map import Lane
 from .agents import Agent, choose_window, roadside_agents, vehicle_agents
+from .cameras import CAMERAS, IMAGE_SUFFIX, Roads, paint_of, render, write_image
 from .lidar import Scene, scan
 from .meshes import Mesh, user_mesh
 from .overlaps import without_overlaps
@@ -42,6 +43,7 @@ class SensorOptions:
         beam_step: use every n-th beam of a LiDAR.
         azimuth_step: use every n-th firing (0.2 degrees) of a LiDAR.
         min_points: points of an agent's own cloud that an object needs to be in its labels.
+        cameras: whether agents have cameras that take pictures.
     """
 
     duration: float = 20.0
@@ -49,6 +51,7 @@ class SensorOptions:
     beam_step: int = 2
     azimuth_step: int = 8
     min_points: int = 1
+    cameras: bool = False
 
     def __post_init__(self) -> None:
         for name in ('frame_stride', 'beam_step', 'azimuth_step', 'min_points'):
@@ -167,9 +170,11 @@ def _record(
     tracks, agents = stage.tracks, stage.agents
     ids = np.arange(len(tracks.users)) + FIRST_OBJECT_ID
     meshes = [user_mesh(user) for user in tracks.users]
+    paints = np.array([paint_of(int(key)) for key in ids])
     recorded = range(0, options.frames, options.frame_stride)
     hits = np.zeros((len(recorded), len(agents), len(meshes)), dtype=np.int64)
     points = 0
+    roads = Roads(stage.lanes)
     for agent in agents:
         (folder / str(agent.id)).mkdir(parents=True)
     for row, frame in enumerate(recorded):
@@ -193,7 +198,13 @@ def _record(
             write_cloud(stem.with_suffix('.bin'), cloud.points)
             pose = agent.poses[frame] + np.array([*plan.offset, 0.0, 0.0, 0.0, 0.0])
             labels = {int(ids[i]): _label(tracks, i, frame, plan.offset) for i in listed}
-            write_annotation(stem.with_suffix('.yaml'), pose, agent.id < 0, labels)
+            cameras = CAMERAS[agent.id < 0] if options.cameras else ()
+            write_annotation(stem.with_suffix('.yaml'), pose, agent.id < 0, labels, cameras)
+            for camera in cameras:
+                site_from_camera = agent.matrix(frame) @ camera.lidar_from_camera
+                picture = render(scene, site_from_camera, camera, paints[here], roads)
+                path = stem.with_name(f'{stem.name}_{camera.name}{IMAGE_SUFFIX}')
+                write_image(path, picture)
             points += len(cloud.points)
     ever = np.flatnonzero((hits >= options.min_points).any((0, 1)))
     return ScenarioRecord(

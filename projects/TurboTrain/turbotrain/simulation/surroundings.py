@@ -15,6 +15,7 @@ __all__ = ['Footprint', 'park_vehicles', 'place_buildings', 'place_poles', 'stat
 PARKING_START = 23.0  # metres from the junction's centre; closer by lie the crossings
 PARKING_SHARE = 0.3  # of the room along the kerb
 GROUND_HALF_SIZE = 400.0
+BARK, LEAVES = 0.3, 0.35  # reflectivities
 POLE_RADIUS = 0.08
 POLE_SETBACK = 0.8  # metres from the kerb to a sensor pole
 
@@ -206,6 +207,6 @@ def _block(footprint: Footprint, reflectivity: float) -> Mesh:
 def _tree(x: float, y: float, rng: np.random.Generator) -> list[Mesh]:
     top, radius = rng.uniform(3.6, 4.6), rng.uniform(1.0, 1.8)
     return [
-        upright_cylinder(x, y, rng.uniform(0.1, 0.2), 0.0, top, 0.3),
-        ellipsoid((x, y, top + 0.5 * radius), (radius, radius, 0.8 * radius), 0.35),
+        upright_cylinder(x, y, rng.uniform(0.1, 0.2), 0.0, top, BARK),
+        ellipsoid((x, y, top + 0.5 * radius), (radius, radius, 0.8 * radius), LEAVES),
     ]

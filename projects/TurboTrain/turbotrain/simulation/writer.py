@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..structures import vector_map
+from ..structures.poses import matrix_to_pose, pose_to_matrix
+from .cameras import Camera
 
 __all__ = [
     'write_annotation',
@@ -33,7 +35,11 @@ def write_cloud(path: Path, points: np.ndarray) -> None:
 
 
 def write_annotation(
-    path: Path, pose: np.ndarray, infra: bool, objects: Mapping[int, Mapping[str, Any]]
+    path: Path,
+    pose: np.ndarray,
+    infra: bool,
+    objects: Mapping[int, Mapping[str, Any]],
+    cameras: Sequence[Camera] = (),
 ) -> None:
     """Write one agent's YAML of one frame.
 
@@ -46,10 +52,14 @@ def write_annotation(
         infra: whether the agent is infrastructure.
         objects: by object id: ``obj_type``, ``location`` (3,) m, ``angle`` (3,) degrees
             ``[roll, yaw, pitch]`` and ``extent`` (3,) half sizes in m, all in the world frame.
+        cameras: those that have taken pictures; without any, the format's usual ones are written.
     """
     lines: list[str] = []
-    for number, yaw in enumerate(CAMERA_YAWS[infra], start=1):
-        lines += [f'cam{number}:', *_camera_lines(pose, yaw)]
+    for camera in cameras:
+        cords = matrix_to_pose(camera.world_from_body(pose_to_matrix(pose)))
+        lines += _camera_lines(camera.name, cords, camera.lidar_from_camera, camera.intrinsics)
+    for number, yaw in enumerate(() if cameras else CAMERA_YAWS[infra], start=1):
+        lines += _usual_camera(f'cam{number}', pose, yaw)
     lines += ['ego_speed: 0', f'infra: {str(infra).lower()}']
     for key in ('lidar_pose', 'true_ego_pose'):
         lines += [f'{key}:', *_items(pose, '')]
@@ -68,32 +78,36 @@ def _items(values: Sequence[float] | np.ndarray, indent: str) -> list[str]:
     return [f'{indent}- {round(float(value), 5) + 0.0:.5f}' for value in values]
 
 
-def _camera_lines(pose: np.ndarray, yaw: float) -> list[str]:
-    """A camera 0.3 m below the LiDAR, level with it, turned by ``yaw`` degrees.
-
-    ``extrinsic`` maps camera (z forward, x right, y down) to LiDAR coordinates; the format leaves
-    its direction open.
-    """
+def _usual_camera(name: str, pose: np.ndarray, yaw: float) -> list[str]:
+    """A camera 0.3 m below the LiDAR, level with it, turned by ``yaw`` degrees."""
     cos, sin = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
     width, height = IMAGE_SIZE
     cords = np.array(pose, dtype=np.float64)
     cords[2] -= 0.3
     cords[4] = (cords[4] + yaw + 180.0) % 360.0 - 180.0
-    tables = {
-        'extrinsic': (
-            (sin, 0.0, cos, 0.0),
-            (-cos, 0.0, sin, 0.0),
-            (0.0, -1.0, 0.0, -0.3),
-            (0.0, 0.0, 0.0, 1.0),
-        ),
-        'intrinsic': (
-            (FOCAL_LENGTH, 0.0, width / 2),
-            (0.0, FOCAL_LENGTH, height / 2),
-            (0.0, 0.0, 1.0),
-        ),
-    }
-    lines = ['  cords:', *_items(cords, '  ')]
-    for key, rows in tables.items():
+    extrinsic = (
+        (sin, 0.0, cos, 0.0),
+        (-cos, 0.0, sin, 0.0),
+        (0.0, -1.0, 0.0, -0.3),
+        (0.0, 0.0, 0.0, 1.0),
+    )
+    intrinsic = (
+        (FOCAL_LENGTH, 0.0, width / 2),
+        (0.0, FOCAL_LENGTH, height / 2),
+        (0.0, 0.0, 1.0),
+    )
+    return _camera_lines(name, cords, extrinsic, intrinsic)
+
+
+def _camera_lines(
+    name: str,
+    cords: np.ndarray,
+    extrinsic: Sequence[Sequence[float]] | np.ndarray,
+    intrinsic: Sequence[Sequence[float]] | np.ndarray,
+) -> list[str]:
+    """A camera's entry; ``extrinsic`` maps camera (z forward, x right, y down) to LiDAR."""
+    lines = [f'{name}:', '  cords:', *_items(cords, '  ')]
+    for key, rows in (('extrinsic', extrinsic), ('intrinsic', intrinsic)):
         lines.append(f'  {key}:')
         for row in rows:
             first, *rest = _items(row, '    ')

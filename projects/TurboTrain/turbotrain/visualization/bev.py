@@ -20,7 +20,7 @@ from .scene import BEVScene
 
 __all__ = ['draw_bev', 'picture_of', 'save_figure']
 
-_HEADER = 0.072
+HEADER = 0.072
 """Share of the picture's height for the title."""
 
 
@@ -72,7 +72,7 @@ def open_page(view_range: Sequence[float], size: tuple[int, int]) -> Page:
     dpi = height / 9.0
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    top, bottom = round(height * (1 - _HEADER)), round(height * FOOTER)
+    top, bottom = round(height * (1 - HEADER)), round(height * FOOTER)
     axes = figure.add_axes((0.0, bottom / height, 1.0, (top - bottom) / height))
     axes.set_axis_off()
     limits = _fit(view_range, width / (top - bottom))
@@ -153,7 +153,7 @@ def draw_scale_bar(axes: Axes, limits: np.ndarray) -> None:
 
 def write_header(figure: Figure, scene: BEVScene) -> list[Text]:
     """The title, and what there is to see in numbers."""
-    middle = 1.0 - _HEADER / 2
+    middle = 1.0 - HEADER / 2
     title = figure.text(
         0.014, middle, scene.title, color='white', fontsize=15, fontweight='bold', va='center',
         parse_math=False,

@@ -10,7 +10,7 @@ from ..evaluation import DetectionFrame, match_detections
 from ..structures import VEHICLE, transform_points
 from .scene import AgentView, BEVScene
 
-__all__ = ['first_agents', 'scene_of']
+__all__ = ['confident', 'first_agents', 'scene_of']
 
 
 def scene_of(
@@ -44,7 +44,7 @@ def scene_of(
 
     predicted = {}
     if 'pred_instances_3d' in sample:
-        found = sample.pred_instances_3d[sample.pred_instances_3d.scores_3d >= score_threshold]
+        found = confident(sample, score_threshold)
         predicted = dict(
             pred_boxes=found.bboxes_3d.bev.cpu().numpy(), pred_scores=found.scores_3d.cpu().numpy()
         )
@@ -69,6 +69,12 @@ def scene_of(
         agents=tuple(views),
         **predicted,
     )
+
+
+def confident(sample: Det3DDataSample, score_threshold: float) -> InstanceData:
+    """A sample's detections without those whose score is below a threshold."""
+    found = sample.pred_instances_3d
+    return found[found.scores_3d >= score_threshold]
 
 
 def first_agents(data: dict, count: int) -> dict:

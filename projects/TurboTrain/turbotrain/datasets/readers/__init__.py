@@ -1,6 +1,7 @@
 """One file per thing on disk."""
 
 from .annotation import Annotation, read_annotation
+from .cameras import EXTRINSICS, Camera, read_cameras, read_image
 from .cloud_layout import CloudLayout, guess_layout
 from .dair_frames import DairFrame, Oddity
 from .dair_index import LABELS
@@ -17,9 +18,11 @@ __all__ = [
     'AGENT',
     'CLOUD_SUFFIXES',
     'DIALECTS',
+    'EXTRINSICS',
     'LABELS',
     'AgentFrame',
     'Annotation',
+    'Camera',
     'CloudLayout',
     'DairDialect',
     'DairFrame',
@@ -37,6 +40,8 @@ __all__ = [
     'open_source',
     'read_annotation',
     'read_bytes',
+    'read_cameras',
+    'read_image',
     'read_moment',
     'read_point_cloud',
     'read_trajectories',

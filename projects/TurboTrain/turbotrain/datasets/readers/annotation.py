@@ -13,7 +13,7 @@ from .errors import DataFileError, said, shown
 from .files import read_bytes
 from .yaml_loader import load_yaml
 
-__all__ = ['LONE_IDS', 'TINY', 'Annotation', 'read_annotation']
+__all__ = ['LONE_IDS', 'TINY', 'Annotation', 'load_annotation', 'read_annotation', 'read_pose']
 
 _HUGE = 1e12  # what no place or angle is; false for NaN as well
 TINY = 1e-6  # m, what no half size is; float32, in which info files have it, still holds it
@@ -74,15 +74,8 @@ def read_annotation(
         DataFileError: the file is missing, is no YAML, lacks a key, or a value has not the type
             and length it must have.
     """
-    text = bytes(read_bytes(path, backend_args))
-    try:
-        content = load_yaml(text)
-    except Exception as error:  # damaged scalars can raise nearly anything in PyYAML
-        raise DataFileError(path, f'is not valid YAML ({said(error)})') from error
-    if not isinstance(content, dict):
-        raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
-
-    world_from_agent = _pose(path, content)
+    content = load_annotation(path, backend_args)
+    world_from_agent = read_pose(path, content, 'lidar_pose')
     # An empty mapping is written {}; nothing at all is the end of a file that was cut off.
     vehicles = content.get('vehicles', _MISSING) if labels else {}
     if not isinstance(vehicles, dict):
@@ -133,15 +126,44 @@ def read_annotation(
 _MISSING = object()
 
 
-def _pose(path: str, content: dict) -> np.ndarray:
-    """``lidar_pose``: six numbers, or a 4x4 matrix as a list of rows or an array."""
-    value = content.get('lidar_pose', _MISSING)
+def load_annotation(path: str, backend_args: dict | None = None) -> dict[str, Any]:
+    """An annotation file's content as it stands there.
+
+    Raises:
+        DataFileError: the file is missing, is no YAML, or holds no mapping.
+    """
+    text = bytes(read_bytes(path, backend_args))
+    try:
+        content = load_yaml(text)
+    except Exception as error:  # damaged scalars can raise nearly anything in PyYAML
+        raise DataFileError(path, f'is not valid YAML ({said(error)})') from error
+    if not isinstance(content, dict):
+        raise DataFileError(path, f'expected a mapping at the top, got {type(content).__name__}')
+    return content
+
+
+def read_pose(path: str, mapping: dict, key: str, where: str = '') -> np.ndarray:
+    """A pose: six numbers, or a 4x4 matrix as a list of rows or an array.
+
+    Args:
+        path: the file, for the error.
+        mapping: what has the key.
+        key: the key.
+        where: what the mapping is in the file, such as ``'cam1.'``, for the error.
+
+    Returns:
+        (4, 4) float64.
+
+    Raises:
+        DataFileError: the key is missing, or is no pose.
+    """
+    value = mapping.get(key, _MISSING)
     expected = '6 finite numbers [x, y, z, roll, yaw, pitch] or a rigid 4x4 matrix'
     if value is _MISSING:
-        raise DataFileError(path, f"key 'lidar_pose' is missing; expected {expected}")
+        raise DataFileError(path, f'key {where + key!r} is missing; expected {expected}')
     pose = as_pose(_array(value))
     if pose is None:
-        raise DataFileError(path, f"key 'lidar_pose': expected {expected}, got {shown(value)}")
+        raise DataFileError(path, f'key {where + key!r}: expected {expected}, got {shown(value)}')
     return pose
 
 

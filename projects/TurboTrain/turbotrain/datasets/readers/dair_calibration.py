@@ -24,6 +24,7 @@ from .json_file import finite_number, load_json, member
 __all__ = [
     'CORRECTIONS',
     'UnitPose',
+    'read_intrinsics',
     'read_offset',
     'read_transform',
     'read_unit_pose',
@@ -71,7 +72,7 @@ CORRECTIONS = dict(world=corrected_in_world, vehicle=corrected_in_vehicle)
 
 
 def read_transform(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read ``lidar_to_novatel`` or ``novatel_to_world``; X_to_Y maps points of X into Y.
+    """Read ``lidar_to_novatel``, ``novatel_to_world`` and their like; X_to_Y maps X into Y.
 
     Returns:
         (4, 4), its rotation made exactly orthogonal.
@@ -91,6 +92,28 @@ def read_unit_pose(path: str, backend_args: dict | None = None) -> UnitPose:
     content = load_json(path, dict, backend_args)
     error = content.get('relative_error', '')
     return UnitPose(_transform(path, content), read_offset(path, 'relative_error', error))
+
+
+def read_intrinsics(path: str, backend_args: dict | None = None) -> tuple[str, np.ndarray]:
+    """Read ``camera_intrinsic``: ``cam_K`` (9), or else ``P`` (12), as the authors' tools do.
+
+    Returns:
+        The key, and (3, 3) numbers.
+
+    Raises:
+        DataFileError: the file is missing or damaged, or has neither.
+    """
+    content = load_json(path, dict, backend_args)
+    key, columns = ('cam_K', 3) if 'cam_K' in content else ('P', 4)
+    value = member(path, content, key)
+    rows = value if isinstance(value, list) else []
+    flat = [v for row in rows for v in (row if isinstance(row, list) else [row])]
+    numbers = [finite_number(v) for v in flat[:13]]
+    if len(numbers) != 3 * columns or None in numbers:
+        raise DataFileError(
+            path, f'key {key!r}: expected {3 * columns} finite numbers, got {shown(value)}'
+        )
+    return key, np.array(numbers, dtype=np.float64).reshape(3, columns)[:, :3]
 
 
 def read_offset(path: str, key: str, value: Any) -> tuple[float, float]:

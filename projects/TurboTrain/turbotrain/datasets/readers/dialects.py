@@ -24,6 +24,9 @@ class Dialect:
         tracks: an object's id is the same in all frames of a scenario. Without tracks nothing says
             where objects were or will be.
         byte_intensity: some clouds have intensities of 0 to 255, others of 0 to 1.
+        camera_key: pattern of the keys that annotations have for cameras; empty if they have none.
+            Axes of cameras are OpenCV's, and CARLA's where the world is left-handed.
+        extrinsic: what a camera's ``extrinsic`` is, see ``cameras.EXTRINSICS``.
     """
 
     left_handed: bool = False
@@ -33,6 +36,8 @@ class Dialect:
     frame_rate: float = 10.0
     tracks: bool = True
     byte_intensity: bool = False
+    camera_key: str = 'cam[0-9](_left)?'
+    extrinsic: str = 'lidar_from_camera'
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,21 @@ class DairDialect(Dialect):
     correction: str = ''
 
 
+_CARLA = Dialect(
+    left_handed=True,
+    default_type='Car',
+    frame_rate=20.0,
+    camera_key='camera[0-9]',
+    extrinsic='camera_from_lidar',
+)
 DIALECTS = {
     'v2xpnp': Dialect(),
     'v2xreal': Dialect(),
-    'opv2v': Dialect(left_handed=True, default_type='Car', frame_rate=20.0),
-    'v2xset': Dialect(left_handed=True, default_type='Car', frame_rate=20.0),
-    'v2v4real': Dialect(objects_in_agent=True, default_type='Car', association_ids=True),
+    'opv2v': _CARLA,
+    'v2xset': _CARLA,
+    'v2v4real': Dialect(
+        objects_in_agent=True, default_type='Car', association_ids=True, camera_key=''
+    ),
     'dair_v2x_c': DairDialect(
         tracks=False,
         split_file='cooperative-split-data.json',
