@@ -22,15 +22,17 @@ def test_both_stages_run_two_epochs(dataset, tiny_set, tmp_path, monkeypatch, ca
     rewrite(tiny_set, data, dataset)
     infos = data / f'{dataset}_infos_train.npz'
     save_infos(str(infos), build_infos(str(data), 'train', dataset))
-    before = []
-    for stage in ('pretrain', 'finetune'):
+    before = [f'train_dataloader.dataset.ann_file={infos.name}']
+    if dataset == 'dair_v2x_c':
+        before.append('train_dataloader.dataset.num_future=0')
+    for stage, name in (('pretrain', 'v2xpnp'), ('finetune', dataset)):
         monkeypatch.chdir(tmp_path)  # which the command leaves
         options = [
             f'train_dataloader.dataset.data_root={data}', 'train_dataloader.dataset.indices=1',
             'train_dataloader.num_workers=0', 'train_cfg.max_epochs=2',
             'default_hooks.draw_samples=None', *before,
         ]  # fmt: skip
-        words = CONFIGS / f'{stage}_mini_{dataset}.py', '--work-dir', tmp_path / stage
+        words = CONFIGS / f'{stage}_mini_{name}.py', '--work-dir', tmp_path / stage
         assert run_main(train, monkeypatch, *words, '--cfg-options', *options) == 0
         before = [
             f'load_from={tmp_path / "pretrain/epoch_2.pth"}', 'train_cfg.val_interval=2',

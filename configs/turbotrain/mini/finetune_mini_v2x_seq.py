@@ -1,10 +1,8 @@
 # finetune_mini_v2xpnp.py on the simulated dataset in V2X-Seq's layout.
-_base_ = [
-    '../../_base_/datasets/mini_v2x_seq.py',
-    '../../_base_/models/cooperative_pillars_mini.py',
-    '../../_base_/schedules/finetune_mini.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = './finetune_mini_v2xpnp.py'
 model = dict(trajectory_head=dict(follow_lanes=False), lane_bound=())  # there are no maps
+data = dict(data_root='data/mini_v2x_seq')
+train_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_train.npz'))
+val_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_val.npz'))
+test_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_test.npz'))
 load_from = 'work_dirs/pretrain_mini_v2x_seq/epoch_1.pth'
-custom_hooks = [dict(type='TransferReportHook')]
