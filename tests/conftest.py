@@ -6,6 +6,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 import turbotrain.plugin  # noqa: F401 - registers everything
 from tests.simulation.tiny import TINY
+from turbotrain.datasets import build_infos, save_infos
 from turbotrain.simulation import simulate_dataset
 
 # What a shell has put into the background is deaf to SIGINT, and so would be all that tests start.
@@ -37,3 +38,11 @@ def tiny_set(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('simulated') / 'tiny'
     simulate_dataset(root, TINY, workers=2)
     return root
+
+
+@pytest.fixture(scope='session')
+def infos(tiny_set, tmp_path_factory) -> Path:
+    """The info file of its training split."""
+    path = tmp_path_factory.mktemp('infos') / 'train.npz'
+    save_infos(str(path), build_infos(str(tiny_set), 'train'))
+    return path

@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from tests import dair
-from tests.datasets.test_growth import objects as annotation
-from tests.datasets.test_growth import points as map_of
-from tests.datasets.test_schemas import objects as database
+from tests.datasets.growth import objects as annotation
+from tests.datasets.growth import points as map_of
+from tests.datasets.objects import objects as database
+from tests.fuzzing import HEAD, PREDICTION, READERS
 from tests.layouts import write_pcd
 from tests.scenes import write_scenario
-from tests.test_fuzz import HEAD, PREDICTION, READERS
 from turbotrain.datasets import build_infos, save_infos
 from turbotrain.datasets.object_database import save_objects
 

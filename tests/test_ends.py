@@ -23,9 +23,9 @@ import tools.pack_dataset
 import tools.report
 import tools.simulate
 import tools.test
-from tests.datasets.test_schemas import objects
+from tests.datasets.objects import objects
+from tests.fuzzing import HEAD
 from tests.scenes import write_scenario
-from tests.test_fuzz import HEAD
 from tools.benchmark import results
 from tools.benchmark.robustness import Results
 from turbotrain.commands import run_tool

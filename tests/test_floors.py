@@ -58,3 +58,12 @@ def test_rooms_know_those_below_only():
 def test_no_module_needs_itself():
     """Packages' own files gather what is in them; nothing inside asks them for a neighbour."""
     TopologicalSorter(graph()).prepare()
+
+
+def test_tests_take_nothing_from_each_other():
+    """What several of them need lies in files of its own."""
+    for path in Path(__file__).parent.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('tests'):
+                last = node.module.split('.')[-1]
+                assert not last.startswith('test_'), f'{path.name} imports from {last}'

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets.test_dataset import assert_same
+from tests.datasets.samples import assert_same
 from tests.scenes import write_scenario
 from turbotrain.structures import pose_to_matrix, transform_points
 

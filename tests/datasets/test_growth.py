@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.datasets.test_attacks import MAP, text
-from tests.datasets.test_object_ids import HEAD, OBJECT
+from tests.datasets.annotations import HEAD, OBJECT
+from tests.datasets.attacks import text
+from tests.datasets.growth import objects, points
 from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,
@@ -43,12 +44,6 @@ def costs(read: Callable[[str], object], path: Path) -> str:
         tracemalloc.stop()
     assert peak < 2**25 + 64e6 * megabytes
     return said
-
-
-def objects(kind: str, number: int) -> str:
-    return HEAD + 'vehicles:\n' + ''.join(
-        f'  {i}: {{obj_type: {kind}, {OBJECT.format(i)}}}\n' for i in range(number)
-    )  # fmt: skip
 
 
 def aliases_of_a_text(number: int) -> str:
@@ -137,16 +132,6 @@ def array(content: bytes, numbers: int) -> bytes:
 def latin(number: int) -> bytes:
     """Python 2's bytes."""
     return b'T' + struct.pack('<i', number) + b'\x00' * number
-
-
-def points(number: int) -> bytes:
-    """A map with a lane of as many points, all of them one."""
-    point = f'{MAP}MapPoint\n)\x81}}'.encode('latin1')
-    point += b''.join(text(name) + b'K\x01s' for name in 'xyz') + b'bq\x00'
-    line = b'](' + point + b'h\x00' * number + b'e'
-    lane = f'{MAP}Lane\n)\x81}}'.encode('latin1') + text('type') + b'K\x01s'
-    lane += text('boundary') + b']s' + text('polyline') + line + b'sb'
-    return f'{MAP}Map\n)\x81}}'.encode('latin1') + text('map_features') + b']' + lane + b'asb.'
 
 
 def lanes(path: str) -> None:

@@ -11,7 +11,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from tests.datasets.test_dataset import assert_same
+from tests.datasets.samples import assert_same
 from tests.layouts import DATASETS, rewrite
 from turbotrain.datasets import (
     EpochIndexDataset,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.datasets.annotations import HEAD, OBJECT
 from turbotrain.datasets import build_infos
 from turbotrain.datasets.checking.checks import (
     CheckOptions,
@@ -19,9 +20,6 @@ from turbotrain.datasets.readers import (
     read_annotation,
     scan_scenario,
 )
-
-OBJECT = 'angle: [0, 0, 0], center: [0, 0, 0], extent: [2, 1, 1], location: [{}, 0, 0]'
-HEAD = 'lidar_pose: [0, 0, 1.9, 0, 0, 0]\n'
 
 
 def write(path: Path, *objects: tuple[str, str]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from tests.datasets.conftest import PIPELINE
-from tests.datasets.test_dataset import assert_same
+from tests.datasets.samples import assert_same
 from tests.scenes import write_scenario
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.datasets import info_builder as builder

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from tests.datasets.test_dataset import Follower
+from tests.datasets.samples import Follower
 from tests.engine.small_runs import Interruption, assert_same, build, end_of
 from tests.scenes import write_scenario
 from turbotrain.commands import load_config, only_dataset

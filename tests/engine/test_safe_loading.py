@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.datasets.test_attacks import routes, text
+from tests.datasets.attacks import routes, text
 from tests.engine.small_runs import build, end_of
 from turbotrain.engine import CheckpointError, read_checkpoint
 

@@ -7,19 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
+from tests.engine.stock_configs import DETECTORS, MIXED
 from tests.stock_data import write_kitti, write_nuscenes
-from tests.stock_models import shrink_centerpoint, shrink_pointpillars, shrink_second
 from turbotrain.commands import launch, load_config
-
-MIXED = Path(__file__).parents[2] / 'configs/mixed'
-DETECTORS = {
-    'pointpillars_kitti': (shrink_pointpillars, {'voxel_encoder', 'backbone', 'neck'}),
-    'second_kitti': (shrink_second, {'middle_encoder', 'backbone', 'neck'}),
-    'centerpoint_nuscenes': (
-        shrink_centerpoint,
-        {'pts_voxel_encoder', 'pts_backbone', 'pts_neck'},
-    ),
-}
 
 
 @pytest.fixture(scope='module')

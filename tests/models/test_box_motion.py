@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from tests.models.movers import objects
 from turbotrain.models import VectorMaps
 from turbotrain.models.box_motion import advance, move_boxes, move_paths
 from turbotrain.structures import (
@@ -16,13 +17,6 @@ from turbotrain.structures import (
 
 FLAT = pose_to_matrix([[3, -8, 1.9, 0, 40, 0], [20, 5, 4.1, 0, -110, 0]])
 TILTED = pose_to_matrix([[3, -8, 1.9, 1.5, 40, -2], [20, 5, 4.1, -1, -110, 2]])
-
-
-def objects(count: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    centres = rng.uniform([-20, -20, 0.5], [40, 20, 1.5], (count, 3))
-    angles = np.column_stack([np.zeros(count), rng.uniform(-180, 180, count), np.zeros(count)])
-    return centres, angles, rng.uniform([1.5, 0.6, 0.5], [3, 1.2, 1.2], (count, 3))
 
 
 def same_heading(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:

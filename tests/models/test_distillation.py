@@ -10,20 +10,13 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import MMDistributedDataParallel
 
-from tests.models.test_benchmark import open_split, save_teacher
-from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from tests.models.methods import open_split, save_teacher
+from turbotrain.datasets import V2XPnPDataset
 from turbotrain.models import DistilledCooperativeDetector
 from turbotrain.models.detectors.distilled_detector import _merged
 
 MINI = Path(__file__).parents[2] / 'configs/benchmark/mini'
 CONFIG = MINI / 'disconet_mini_v2xpnp.py'
-
-
-@pytest.fixture(scope='module')
-def infos(tiny_set, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp('infos') / 'train.npz'
-    save_infos(str(path), build_infos(str(tiny_set), 'train'))
-    return path
 
 
 @pytest.fixture(scope='module')

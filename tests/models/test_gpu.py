@@ -9,10 +9,9 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from tests.models.test_benchmark import CONFIGS, build, infos, open_split, save_teacher
+from tests.models.methods import CONFIGS, build, open_split, save_teacher
 from turbotrain.pretraining.ground import ground_grid, heights_above_ground
 
-__all__ = ['infos']
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
 

@@ -12,8 +12,8 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from tests.models.test_box_motion import objects
-from tests.models.test_map_encoder import road
+from tests.models.movers import objects
+from tests.models.roads import road
 from turbotrain.models import LateFusionDetector
 from turbotrain.models.detectors.cooperative_detector import AgentBatch
 from turbotrain.structures import (

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample
 
+from tests.models.roads import road, road_maps
 from turbotrain.models import (
     VectorMapAttention,
     VectorMapNeck,
@@ -14,35 +15,12 @@ from turbotrain.models import (
     nearest_polylines,
     stack_maps,
 )
+from turbotrain.structures import nearest_polylines as reference
 from turbotrain.structures import (
-    Lane,
-    Map,
-    MapPoint,
-    polylines_of,
     pose_to_matrix,
 )
-from turbotrain.structures import nearest_polylines as reference
 
 WORLD = torch.from_numpy(pose_to_matrix([[20.0, -7.0, 0.0, 0.0, 65.0, 0.0]]))
-
-
-def road(lanes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Curved lanes of several types, with boundaries, cut into polylines."""
-    x = np.linspace(-20, 20, 36)  # runs of 10, 10, 10 and 6 points
-    curves = [
-        Lane(
-            k, 1, type=1 + k % 3,
-            polyline=[MapPoint(*p) for p in np.column_stack([x, 4 * k - 8 + 0.02 * x**2])],
-            boundary=[MapPoint(*p) for p in np.column_stack([x, 4 * k - 6 + 0.02 * x**2])],
-        )
-        for k in range(lanes)
-    ]  # fmt: skip
-    return polylines_of(Map(curves))
-
-
-def road_maps() -> VectorMaps:
-    polylines, mask = road()
-    return VectorMaps(torch.from_numpy(polylines).float()[None], torch.from_numpy(mask)[None])
 
 
 def asked(count: int = 7, channels: int = 12) -> tuple[torch.Tensor, ...]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 
-from tests.models.test_benchmark import CONFIGS, build, infos, open_split  # noqa: F401 - a fixture
+from tests.models.methods import CONFIGS, build, open_split
 from turbotrain.commands import read_config
 from turbotrain.structures import INFRASTRUCTURE, VEHICLE
 
@@ -16,7 +16,7 @@ MODES = dict(
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_samples_are_of_the_mode(mode, infos, tiny_set):  # noqa: F811
+def test_samples_are_of_the_mode(mode, infos, tiny_set):
     kind, ids = MODES[mode]
     for name in ('v2xpnp', 'no-fusion'):
         cfg = read_config(FOLDER / f'{name}_mini_v2xpnp.py', mode)
@@ -35,7 +35,7 @@ def test_samples_are_of_the_mode(mode, infos, tiny_set):  # noqa: F811
 @pytest.mark.parametrize(
     ('name', 'mode'), [('v2xvit', 'ic'), ('v2xpnp', 'v2v'), ('early-fusion', 'i2i')]
 )
-def test_takes_a_step_in_the_mode(name, mode, infos, tiny_set):  # noqa: F811
+def test_takes_a_step_in_the_mode(name, mode, infos, tiny_set):
     cfg = read_config(FOLDER / f'{name}_mini_v2xpnp.py', mode)
     model = build(cfg)
     dataset = open_split(cfg, infos, tiny_set, 'train')

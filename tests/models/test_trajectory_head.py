@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from tests.models.test_map_encoder import road_maps
+from tests.models.roads import road_maps
 from turbotrain.models import TrajectoryHead, VectorMaps
 from turbotrain.models.heads import Motion
 from turbotrain.structures import drive_along_lanes, driving_lanes

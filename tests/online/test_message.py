@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.fuzzing import CHANGES, NUMBER, damaged
 from tests.online.recordings import untrained
-from tests.test_fuzz import CHANGES, NUMBER, damaged
 from turbotrain.errors import SettingError
 from turbotrain.online import Ego, MapMessage, MessageError, OnlineModel
 from turbotrain.online.message import HEADER_BYTES, PRECISIONS, pack, unpack

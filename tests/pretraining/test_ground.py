@@ -1,16 +1,16 @@
 """The ground is found below objects, whatever its height and slope, without a label."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from tests.models.test_benchmark import infos, open_split
-from tests.pretraining.test_masked_pretrainer import CONFIG
+from tests.models.methods import open_split
 from turbotrain.pretraining.ground import ground_grid, heights_above_ground
 
-__all__ = ['infos']
+CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
 RANGE = [-48.0, -24.0, -20.0, 48.0, 24.0, 20.0]
 CAR, PEDESTRIAN = 0, 1
 

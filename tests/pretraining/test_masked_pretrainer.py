@@ -9,7 +9,7 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
-from tests.pretraining.test_masking import STRATEGIES, records
+from tests.pretraining.masks import STRATEGIES, records
 from turbotrain.pretraining.masked_batch import MaskedBatch
 
 CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'

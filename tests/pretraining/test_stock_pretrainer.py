@@ -10,7 +10,7 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
-from tests.engine.test_stock_pretraining import DETECTORS, MIXED
+from tests.engine.stock_configs import DETECTORS, MIXED
 from tests.stock_models import mvxnet, pv_rcnn, stock
 from turbotrain.models import PortableSparseEncoder
 from turbotrain.pretraining.masked_batch import MaskedBatch

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from tests.scenes import write_scenario
-from tests.visualization.test_bev import VIEW, make_scene, pixels
+from tests.visualization.scenes import VIEW, make_scene, pixels
 from turbotrain.datasets import build_infos, save_infos
 from turbotrain.visualization import (
     AGENT_COLORS,

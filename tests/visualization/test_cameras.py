@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 import tools.visualize
 from tests.cameras import write_pictures
 from tests.commands import run_main
-from tests.visualization.test_bev import pixels
+from tests.visualization.scenes import pixels
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.datasets.readers import DataFileError
 from turbotrain.structures import VEHICLE, corners_of, transform_points
