@@ -1,7 +1,7 @@
 # TurboTrain's commands; `make` alone lists them.
 #
 # Settings, each given as NAME=value after the target:
-#   PYTHON  the interpreter that makes the environment (default: python3.11, python3.10 or python3)
+#   PYTHON  the interpreter that makes the environment (default: python3.11, 3.12, 3.13, 3.10 or python3)
 #   TORCH   another torch than requirements.txt pins; it gets an environment of its own,
 #           .venv-torch<version>. `make test TORCH=2.4.1` runs the tests with that one.
 #   JOBS    how many test files run at a time (default: 2), each test on one thread
@@ -20,7 +20,7 @@ STAMP := $(VENV)/.setup-$(shell cat requirements.txt tools/setup.sh | cksum | cu
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP) ## make .venv and install everything (once; 15 minutes the first time)
+setup: $(STAMP) ## make .venv and install everything (once; 12 minutes the first time)
 
 $(STAMP):
 	@PYTHON='$(PYTHON)' bash tools/setup.sh $(VENV) $@ $(TORCH)
