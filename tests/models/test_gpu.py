@@ -13,7 +13,10 @@ from tests.models.methods import CONFIGS, build, open_split, save_teacher
 from turbotrain.pretraining.ground import ground_grid, heights_above_ground
 
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason='there is no GPU here; tools/gpu_check.sh runs these on a machine that has one',
+)
 
 
 @pytest.fixture(autouse=True)

@@ -226,7 +226,9 @@ def test_the_command_itself_ends_with_a_sentence(tmp_path):
     assert output.strip().splitlines()[-1] == f'error: there is no work dir {tmp_path / "nowhere"}'
 
 
-browser_test = pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium on PATH')
+browser_test = pytest.mark.skipif(
+    CHROMIUM is None, reason='there is no chromium on the PATH; Debian has it'
+)
 
 
 @browser_test
