@@ -75,6 +75,11 @@ class Ego:
         """Time of the ego's newest cloud."""
         return self.trunk.seen[-1].time if self.trunk.seen else None
 
+    @property
+    def heard(self) -> dict[str, Seen]:
+        """The newest message of each of the others that are remembered, by name."""
+        return {name: seen[-1] for name, (_, seen) in self._heard.items()}
+
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments are those of :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
@@ -112,10 +117,9 @@ class Ego:
         Raises:
             SettingError: the ego has no cloud of that time.
         """
-        if self.now is None or (time is not None and time != self.now):
+        if time is not None and time != self.now:
             raise SettingError(f'detect: the newest cloud of the ego is of {self.now}, got {time}')
-        sample, heard = self._sample()
-        found = self._run(sample, heard)
+        found, heard = self.sample()
         instances = found.pred_instances_3d
         instances = instances[instances.scores_3d >= pred_score_thr]
         agents = found.agents
@@ -132,6 +136,21 @@ class Ego:
             world_from_ego=found.world_from_ego,
             **arrays,
         )
+
+    def sample(self) -> tuple[Det3DDataSample, list[Seen | None]]:
+        """The same as :meth:`detect`, as mmdet3d has it.
+
+        Returns:
+            The sample with ``pred_instances_3d``, as the detector gives it; and of each of its
+            agents what its map was taken from, None of those without one.
+
+        Raises:
+            SettingError: the ego has no cloud.
+        """
+        if self.now is None:
+            raise SettingError('detect: the newest cloud of the ego is of None, see() gives it one')
+        data, heard = self._inputs()
+        return self._run(data, heard), heard
 
     def _take(self, data: bytes) -> None:
         model = self.model
@@ -169,7 +188,7 @@ class Ego:
         oldest = self.now - self.max_delay - 1.0 / self.model.frame_rate
         self._heard = {k: v for k, v in self._heard.items() if v[1][-1].time > oldest}
 
-    def _sample(self) -> tuple[dict, list[Seen | None]]:
+    def _inputs(self) -> tuple[dict, list[Seen | None]]:
         """The moment as the data set would have it, and what each agent's map is taken from."""
         own = self.trunk.seen
         agents = [self.trunk.clouds(own)]

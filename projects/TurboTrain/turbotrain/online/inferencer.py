@@ -247,7 +247,8 @@ class InputPipeline:
                 f'test_dataloader.dataset.type: expected V2XPnPDataset, got {kind!r}; '
                 "mmdet3d's own inferencers run other detectors"
             )
-        self.name = dataset_of(settings.pop('ann_file')) or 'v2xpnp'
+        self.ann_file = settings.pop('ann_file')
+        self.name = dataset_of(self.ann_file) or 'v2xpnp'
         self.settings = settings | dict(
             backend_args=None, drop_corridors=False, serialize_data=False, test_mode=True
         )
