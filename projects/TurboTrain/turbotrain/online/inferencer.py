@@ -250,7 +250,11 @@ class InputPipeline:
         self.ann_file = settings.pop('ann_file')
         self.name = dataset_of(self.ann_file) or 'v2xpnp'
         self.settings = settings | dict(
-            backend_args=None, drop_corridors=False, serialize_data=False, test_mode=True
+            backend_args=None,
+            drop_corridors=False,
+            indices=None,
+            serialize_data=False,
+            test_mode=True,
         )
         self.moments = UnlabelledMoments(self.settings, self.name, max_delay)
         self.metainfo = self.moments.metainfo
