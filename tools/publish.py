@@ -112,7 +112,7 @@ def small_metrics(cfg: Config, weights: Path) -> dict[str, float | None]:
         simulate_dataset(root, SMALL)
         dataset = only_dataset(cfg.test_dataloader)
         save_infos(str(root / dataset.ann_file), build_infos(str(root), 'test'))
-        cfg = cfg.copy()
+        cfg = Config(cfg.to_dict())
         only_dataset(cfg.test_dataloader).data_root = str(root)
         cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
         return chosen(test(cfg, str(weights), 0))

@@ -97,7 +97,7 @@ def test_what_comes_off_the_wire_is_used(played, monkeypatch):
     ]  # fmt: skip
     assert all(row.encoding == 0.07 and row.size > 4 * 64 * 32 * 64 for row in live.rows)
     scene = scene_of_ego(live.ego, shown, 'title')
-    assert [view.name for view in scene.agents] == ['ego', *names[1:]]
+    assert {view.name for view in scene.agents} == {'ego', *names[1:]}
     assert all(len(view.points) for view in scene.agents)
     assert len(scene.pred_boxes) == len(shown.found['scores'])
 

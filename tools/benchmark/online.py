@@ -160,7 +160,7 @@ def main() -> None:
         sweep, setting = SETTINGS[title]
         found = dict(online=online.run(**setting), offline=None)
         if sweep:
-            disturbed = cfg.copy()
+            disturbed = Config(cfg.to_dict())
             disturb(disturbed, *sweep)
             found['offline'] = test(disturbed, checkpoint, args.seed)
         rows[title] = found

@@ -83,7 +83,7 @@ class Ego:
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments are those of :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
-        self._forget()
+        self._forget(self.model.reach)  # a message that is on its way needs what came before it
 
     def receive(self, data: bytes) -> bool:
         """Take a message, or refuse and count it.
@@ -168,7 +168,10 @@ class Ego:
             raise MessageError('replayed', f'{agent.name} has sent one of {seen[-1].time:g} s')
         if seen and message.time < seen[-1].time + 0.45 * tick:
             raise MessageError('frequent', f'{agent.name} sends more often than {2 / tick:g} Hz')
-        if agent.name not in self._heard and len(self._heard) >= self.max_agents:
+        full = agent.name not in self._heard and len(self._heard) >= self.max_agents
+        if full and now is not None:
+            self._forget(tick)  # who is too late to be heard makes room
+        if full and len(self._heard) >= self.max_agents:
             raise MessageError('crowded', f'{self.max_agents} agents are remembered already')
         cells = None
         if message.cells is not None:
@@ -183,9 +186,9 @@ class Ego:
         kept[:-1] = [one._replace(map=None, cells=None) for one in kept[:-1]]
         self._heard[agent.name] = agent, [*kept, newest]
 
-    def _forget(self) -> None:
-        """Drop who has been silent for too long."""
-        oldest = self.now - self.max_delay - 1.0 / self.model.frame_rate
+    def _forget(self, seconds: float) -> None:
+        """Drop who has been silent for that much longer than a message may be late."""
+        oldest = self.now - self.max_delay - seconds
         self._heard = {k: v for k, v in self._heard.items() if v[1][-1].time > oldest}
 
     def _inputs(self) -> tuple[dict, list[Seen | None]]:
