@@ -1,13 +1,16 @@
 """A recording played live: each agent a process of its own, messages by ZeroMQ."""
 
 import multiprocessing
+import os
 import signal
 import struct
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,20 @@ def _send(setup: Setup, agent: int, row: int, address: str, begin: Any) -> None:
         # An ego that does not listen loses messages, it does not stop the sender.
         with suppress(zmq.Again):
             socket.send_multipart([stamp, message], zmq.NOBLOCK)
+
+
+def _preload() -> None:
+    """Have senders start in a second: they fork from a process that has imported this module."""
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # which that process is not told
+    try:
+        forkserver.set_forkserver_preload([__name__])
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ['PYTHONPATH']
+        else:
+            os.environ['PYTHONPATH'] = before
 
 
 @dataclass
@@ -221,6 +238,8 @@ class Live:
         self._socket = zmq.Context().socket(zmq.PULL)
         self._socket.set_hwm(_WAITING)
         self._address = f'tcp://127.0.0.1:{self._socket.bind_to_random_port("tcp://127.0.0.1")}'
+        if self.method == 'forkserver':
+            _preload()
         try:
             for n in range(len(self.rows)):
                 self._processes.append(self._started(n))
@@ -258,10 +277,10 @@ class Live:
                 self._listen(min(left, _SLICE))
             if self.ended or time.monotonic() - begin >= seconds:
                 return
-            self._look_after_senders()
             times.append(time.monotonic())
             rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
             yield self._detect(moment, i, rate)
+            self._look_after_senders()
 
     def _detect(self, moment: float, i: int, rate: float) -> Shown:
         recording, ticks = self.setup.recording, [time.perf_counter()]
