@@ -15,7 +15,7 @@ VENV ?= $(if $(filter $(TORCH_PIN),$(TORCH)),.venv,.venv-torch$(TORCH))
 # The set-up is done when the stamp of exactly this recipe and these requirements is there.
 STAMP := $(VENV)/.setup-$(shell cat requirements.txt tools/setup.sh | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test lint format
+.PHONY: help setup look demo test lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ setup: $(STAMP) ## make .venv and install everything (once; 12 minutes the first
 
 $(STAMP):
 	@PYTHON='$(PYTHON)' bash tools/setup.sh $(VENV) $@ $(TORCH)
+
+look: setup ## detect in a simulated scene with kept weights, and write a video
+	$(VENV)/bin/python tools/look.py $(ARGS)
 
 demo: setup ## simulate, pretrain, fine-tune, test and draw, on a small data set
 	$(VENV)/bin/python tools/demo.py $(ARGS)

@@ -31,6 +31,7 @@ PAGES = [
             'CONTRIBUTING.md',
             'data/README.md',
             'configs/benchmark/README.md',
+            'weights/README.md',
         )
     ),
     *sorted((ROOT / 'docs').glob('*.md')),

@@ -14,12 +14,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
+from mmengine.config import Config
 
 import tools.check_dataset
 import tools.create_data
 import tools.export
+import tools.infer
 import tools.pack_dataset
+import tools.publish
 import tools.report
 import tools.simulate
 import tools.test
@@ -33,6 +37,7 @@ from turbotrain.datasets import build_infos, packing, save_infos
 from turbotrain.datasets.object_database import save_objects
 from turbotrain.engine.checkpoint import DurableBackend
 from turbotrain.evaluation.predictions import PredictionWriter
+from turbotrain.online import CooperativeInferencer
 from turbotrain.simulation import dataset as simulation
 from turbotrain.visualization import save_figure, write_video
 from turbotrain.whole_file import write_whole
@@ -129,6 +134,39 @@ def predictions(out: Path) -> None:
     writer.compute_metrics([('{}', None)])
 
 
+def infer(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    class Inferencer(CooperativeInferencer):
+        def __init__(self, *args: object) -> None:
+            self.pipeline = SimpleNamespace(metainfo=dict(classes=['Car']))
+
+        def samples(self, *args: object, **kwargs: object) -> Iterator:
+            return iter([(SimpleNamespace(to_dict=dict), [])])
+
+        visualize = postprocess = lambda *args, **kwargs: {}
+
+    def process(writer: PredictionWriter, *args: object) -> None:
+        writer.results.append(('{}', None))
+
+    monkeypatch.setattr(tools.infer, 'load_config', lambda *args: None)
+    monkeypatch.setattr(tools.infer, 'CooperativeInferencer', Inferencer)
+    monkeypatch.setattr(PredictionWriter, 'process', process)
+    words = 'config.py', 'a.pth', 'ROOT', '--out', 'OUT'
+    return typed(tools.infer, *words)(root, out, monkeypatch)
+
+
+def publish(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    dataset = dict(type='V2XPnPDataset', mode='vc')
+    cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
+    content = dict(state_dict=dict(a=torch.ones(2)))
+    monkeypatch.setattr(tools.publish, 'read_checkpoint', lambda path: content)
+    monkeypatch.setattr(tools.publish, 'load_config', lambda *args: cfg)
+    for name in ('test', 'small_metrics'):
+        monkeypatch.setattr(tools.publish, name, lambda *args: {})
+    config = tools.publish.ROOT / 'configs/a.py'
+    words = config, 'a.pth', '--command', 'make demo', '--out', 'OUT'
+    return typed(tools.publish, *words)(root, out, monkeypatch)
+
+
 def save_results(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(results, 'circumstances', str)
     monkeypatch.setitem(sys.modules, '__main__', SimpleNamespace(__file__=results.__file__))
@@ -150,6 +188,8 @@ WRITERS = {
     'train': ('epoch_1.pth', of(lambda out: DurableBackend().put(b'new', out / 'epoch_1.pth'))),
     'test': ('metrics.json', test),
     'test --predictions': ('predictions.jsonl', of(predictions)),
+    'infer': ('predictions.jsonl', infer),
+    'publish': ('a.pth', publish),
     'report': ('page.html', report),
     'visualize': (
         'a.png', of(lambda out: save_figure(Figure(figsize=(1, 1)), out / 'a.png'))

@@ -87,6 +87,37 @@ def test_offline_is_online(scenario, tmp_path, method):
             assert 0.01 * size > HEADER_BYTES
 
 
+def test_a_steady_delay_costs_no_history(scenario, tmp_path):
+    """Each message comes after the ego's next cloud, when the one before it is too old."""
+    cfg, path = untrained('v2xpnp', tmp_path)
+    model = OnlineModel(cfg, path, 'cpu')
+    moment = moment_of(scenario, [1, -1], FRAMES, arrays=True)
+    own, late = moment.agents
+    ego, sender = Ego(model, map_path=moment.map_path), Sender(model, late.kind, late.id)
+    on_its_way = None
+    for frame in range(6):
+        time = 100.0 + frame / 2
+        ego.see(own.clouds[frame], own.poses[frame], time)
+        if on_its_way:
+            assert ego.receive(on_its_way)
+        on_its_way = None
+        if time in late.times:
+            i = late.times.index(time)
+            on_its_way = sender.encode(late.clouds[i], late.poses[i], time)
+    late = replace(late, clouds=late.clouds[:-1], poses=late.poses[:-1], times=late.times[:-1])
+    inferencer = CooperativeInferencer(own_frames(cfg), path, 'cpu', show_progress=False)
+    (expected,) = inferencer(replace(moment, agents=[own, late]))['predictions']
+    found = ego.detect()
+    assert found['delays'].tolist() == [0.0, 0.5]
+    assert_same(found, expected)
+    past = ego.sample()[0].agents.valid[1]  # of 101.0 there is none
+    assert past.tolist() == [False, True, True]
+    ego.see(own.clouds[0], own.poses[0], 103.5)
+    assert ego.detect()['agents'] == ['vehicle 1'] and ego.heard
+    ego.see(own.clouds[0], own.poses[0], 109.0)
+    assert not ego.heard
+
+
 def test_one_cloud_is_one_encoding(scenario, tmp_path):
     cfg, path = untrained('f-cooper', tmp_path)
     model = OnlineModel(cfg, path, 'cpu')

@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ['end_children_too', 'terminable', 'worker_pool']
+__all__ = ['end_children_too', 'follow_parent', 'terminable', 'worker_pool']
 
 # In a worker: whether it has been told to end, and whether it has anything to clean up.
 _ending, _at_work = threading.Event(), threading.Event()
@@ -86,7 +86,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         UserError: a worker died.
     """
     with terminable():
-        pool = _Pool(workers, initializer=_follow_parent)
+        pool = _Pool(workers, initializer=follow_parent)
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -135,7 +135,7 @@ def _work_on(work: Callable, *args: Any, **kwargs: Any) -> Any:
             os._exit(1)  # the pool would take SystemExit for a result, and go on to the next work
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """In a worker: leave Ctrl-C to the parent, and end when it has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_worker)

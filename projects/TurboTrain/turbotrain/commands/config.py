@@ -55,11 +55,21 @@ _AMP = dict(
 )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False) -> None:
-    """Add the arguments that mmdet3d's train.py and test.py share."""
-    parser.add_argument('config', help='config file')
-    if checkpoint:
-        parser.add_argument('checkpoint', help='checkpoint file')
+def add_common_arguments(
+    parser: argparse.ArgumentParser,
+    checkpoint: bool = False,
+    usual: tuple[Path, Path] | None = None,
+) -> None:
+    """Add the arguments that mmdet3d's train.py and test.py share.
+
+    Args:
+        parser: of the command.
+        checkpoint: whether it takes one.
+        usual: the config and the checkpoint of a command that can do without being told.
+    """
+    for i, name in enumerate(['config', 'checkpoint'][: 1 + checkpoint]):
+        may = dict(nargs='?', default=str(usual[i])) if usual else {}
+        parser.add_argument(name, help=f'{name} file', **may)
     parser.add_argument('--mode', choices=[*MODES], help='who is the ego, and whom it hears')
     parser.add_argument('--work-dir', help='where logs, checkpoints and metrics go')
     parser.add_argument(

@@ -167,7 +167,7 @@ class V2XPnPDataset(BaseDataset):
             begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
             recorded = (infos.cloud[begin:end] != '') & infos.labelled[begin:end]
             rows = begin + np.flatnonzero(recorded)
-            agents = self._in_mode_order(np.unique(infos.agent[rows]))
+            agents = self.in_mode_order(np.unique(infos.agent[rows]))
             if self.ego != 'any':
                 agents = [a for a in agents if _kind(a) == MODES[self.mode][0]]
             egos = agents[:1] if self.ego == 'first' else agents
@@ -236,7 +236,8 @@ class V2XPnPDataset(BaseDataset):
             moments.setdefault(int(self.infos.frame[row]), []).append(row)
         return [dict(rows=moments[frame]) for frame in sorted(moments)]
 
-    def _in_mode_order(self, agents: np.ndarray) -> list[int]:
+    def in_mode_order(self, agents: np.ndarray) -> list[int]:
+        """The agents that the mode has: the ego's kind first, each kind by id as a string."""
         kinds = MODES[self.mode][1]
         agents = [int(a) for a in agents if _kind(a) in kinds]
         return sorted(agents, key=lambda a: (kinds.index(_kind(a)), str(a)))
@@ -345,7 +346,7 @@ class V2XPnPDataset(BaseDataset):
         infos = self.infos
         offset = infos.world_from_agent[rows, :2, 3] - infos.world_from_agent[ego_row, :2, 3]
         ego = int(infos.agent[ego_row])
-        others = self._in_mode_order(infos.agent[rows][np.hypot(*offset.T) <= self.comm_range])
+        others = self.in_mode_order(infos.agent[rows][np.hypot(*offset.T) <= self.comm_range])
         ids = [ego] + [agent for agent in others if agent != ego]
         return np.array(ids[: self.max_agents], dtype=np.int64)
 

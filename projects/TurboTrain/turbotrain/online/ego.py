@@ -75,10 +75,15 @@ class Ego:
         """Time of the ego's newest cloud."""
         return self.trunk.seen[-1].time if self.trunk.seen else None
 
+    @property
+    def heard(self) -> dict[str, Seen]:
+        """The newest message of each of the others that are remembered, by name."""
+        return {name: seen[-1] for name, (_, seen) in self._heard.items()}
+
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments are those of :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
-        self._forget()
+        self._forget(self.model.reach)  # a message that is on its way needs what came before it
 
     def receive(self, data: bytes) -> bool:
         """Take a message, or refuse and count it.
@@ -112,10 +117,9 @@ class Ego:
         Raises:
             SettingError: the ego has no cloud of that time.
         """
-        if self.now is None or (time is not None and time != self.now):
+        if time is not None and time != self.now:
             raise SettingError(f'detect: the newest cloud of the ego is of {self.now}, got {time}')
-        sample, heard = self._sample()
-        found = self._run(sample, heard)
+        found, heard = self.sample()
         instances = found.pred_instances_3d
         instances = instances[instances.scores_3d >= pred_score_thr]
         agents = found.agents
@@ -133,6 +137,21 @@ class Ego:
             **arrays,
         )
 
+    def sample(self) -> tuple[Det3DDataSample, list[Seen | None]]:
+        """The same as :meth:`detect`, as mmdet3d has it.
+
+        Returns:
+            The sample with ``pred_instances_3d``, as the detector gives it; and of each of its
+            agents what its map was taken from, None of those without one.
+
+        Raises:
+            SettingError: the ego has no cloud.
+        """
+        if self.now is None:
+            raise SettingError('detect: the newest cloud of the ego is of None, see() gives it one')
+        data, heard = self._inputs()
+        return self._run(data, heard), heard
+
     def _take(self, data: bytes) -> None:
         model = self.model
         message = unpack(data, model.number, model.shape, model.limits, self.max_points)
@@ -149,7 +168,10 @@ class Ego:
             raise MessageError('replayed', f'{agent.name} has sent one of {seen[-1].time:g} s')
         if seen and message.time < seen[-1].time + 0.45 * tick:
             raise MessageError('frequent', f'{agent.name} sends more often than {2 / tick:g} Hz')
-        if agent.name not in self._heard and len(self._heard) >= self.max_agents:
+        full = agent.name not in self._heard and len(self._heard) >= self.max_agents
+        if full and now is not None:
+            self._forget(tick)  # who is too late to be heard makes room
+        if full and len(self._heard) >= self.max_agents:
             raise MessageError('crowded', f'{self.max_agents} agents are remembered already')
         cells = None
         if message.cells is not None:
@@ -164,12 +186,12 @@ class Ego:
         kept[:-1] = [one._replace(map=None, cells=None) for one in kept[:-1]]
         self._heard[agent.name] = agent, [*kept, newest]
 
-    def _forget(self) -> None:
-        """Drop who has been silent for too long."""
-        oldest = self.now - self.max_delay - 1.0 / self.model.frame_rate
+    def _forget(self, seconds: float) -> None:
+        """Drop who has been silent for that much longer than a message may be late."""
+        oldest = self.now - self.max_delay - seconds
         self._heard = {k: v for k, v in self._heard.items() if v[1][-1].time > oldest}
 
-    def _sample(self) -> tuple[dict, list[Seen | None]]:
+    def _inputs(self) -> tuple[dict, list[Seen | None]]:
         """The moment as the data set would have it, and what each agent's map is taken from."""
         own = self.trunk.seen
         agents = [self.trunk.clouds(own)]

@@ -247,9 +247,14 @@ class InputPipeline:
                 f'test_dataloader.dataset.type: expected V2XPnPDataset, got {kind!r}; '
                 "mmdet3d's own inferencers run other detectors"
             )
-        self.name = dataset_of(settings.pop('ann_file')) or 'v2xpnp'
+        self.ann_file = settings.pop('ann_file')
+        self.name = dataset_of(self.ann_file) or 'v2xpnp'
         self.settings = settings | dict(
-            backend_args=None, drop_corridors=False, serialize_data=False, test_mode=True
+            backend_args=None,
+            drop_corridors=False,
+            indices=None,
+            serialize_data=False,
+            test_mode=True,
         )
         self.moments = UnlabelledMoments(self.settings, self.name, max_delay)
         self.metainfo = self.moments.metainfo

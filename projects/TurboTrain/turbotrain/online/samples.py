@@ -137,10 +137,11 @@ def infos_of(
             same = there[frames[there] == frame]
             i = same[np.argmin(away[same])]
             cloud = agent.clouds[i]
-            path = '' if cloud is None else str(cloud)
             if isinstance(cloud, np.ndarray):
                 path = cloud_name(agent.name, agent.times[i])
                 clouds[path] = np.pad(cloud, ((0, 0), (0, 4 - cloud.shape[1])))
+            else:
+                path = '' if cloud is None else str(cloud)
             columns.append((agent.number, int(frame), agent.poses[i], path))
     columns.sort(key=lambda column: column[:2])
     agent, frame, pose, cloud = zip(*columns, strict=True)

@@ -1,0 +1,361 @@
+"""A recording played live: each agent a process of its own, messages by ZeroMQ."""
+
+import multiprocessing
+import os
+import signal
+import struct
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zmq
+from mmengine.config import Config
+
+from ..structures import invert_rigid, transform_points
+from ..visualization import AgentView, BEVScene
+from ..workers import follow_parent
+from .channel import Channel
+from .ego import Ego
+from .moment import KINDS
+from .recording import Recording
+from .sender import Sender
+from .trunk import OnlineModel
+
+__all__ = ['AgentRow', 'Live', 'Shown', 'scene_of_ego']
+
+_STAMP = struct.Struct('<Hdd')  # place of the agent, time of sending, seconds that encoding took
+_WAITING = 64  # messages that wait in a socket
+_SLICE = 0.1  # s between two looks at whether to end
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all processes of a run are told.
+
+    Attributes:
+        config: of the model.
+        checkpoint: of the model.
+        device: where it runs; None is for a GPU, if there is one.
+        recording: what is played.
+        speed: seconds of the recording in one second.
+        pause: see :meth:`Recording.again_and_again`.
+        sending: settings of the senders.
+    """
+
+    config: Config
+    checkpoint: str | Path
+    device: str | None
+    recording: Recording
+    speed: float
+    pause: float
+    sending: dict[str, Any] = field(default_factory=dict)
+
+
+class _Clock:
+    """Seconds of the recording, the same in all processes of this machine.
+
+    Args:
+        speed: of the recording in one second.
+        begin: shared; when it begins, in :func:`time.monotonic`, infinite until that is known.
+    """
+
+    def __init__(self, speed: float, begin: Any) -> None:
+        self.speed, self.begin = speed, begin
+
+    def now(self) -> float:
+        """Below 0 before it begins."""
+        return (time.monotonic() - self.begin.value) * self.speed
+
+    def until(self, moment: float) -> float:
+        """Seconds to wait for a moment, infinite before it is known."""
+        return (moment - self.now()) / self.speed
+
+
+def _due(setup: Setup, agent: int, clock: _Clock) -> Iterator[tuple[float, int]]:
+    """The clouds of an agent that are not too old already, see ``again_and_again``."""
+    for moment, i in setup.recording.again_and_again(agent, setup.pause):
+        if clock.now() < moment + setup.recording.period:
+            yield moment, i
+
+
+def _warm_up(take: Callable, recording: Recording, agent: int) -> None:
+    """Let the first cloud of an agent cost what all cost; for a half that is not used again."""
+    _, i = next(recording.again_and_again(agent, 0.0))
+    take(recording.cloud(agent, i), recording.agents[agent].poses[i], 0.0)
+
+
+def _send(setup: Setup, agent: int, row: int, address: str, begin: Any) -> None:
+    """What a sender's process does, until it is ended."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an end from outside is no crash
+    torch.set_num_threads(1)
+    own, clock = setup.recording.agents[agent], _Clock(setup.speed, begin)
+    model = OnlineModel(setup.config, setup.checkpoint, setup.device)
+    _warm_up(Sender(model, own.kind, own.id).encode, setup.recording, agent)
+    sender = Sender(model, own.kind, own.id, **setup.sending)
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.set_hwm(_WAITING)
+    socket.connect(address)
+    socket.send_multipart([_STAMP.pack(row, clock.now(), 0.0), b''])  # is there
+    while np.isinf(begin.value):
+        time.sleep(_SLICE / 10)
+    for moment, i in _due(setup, agent, clock):
+        time.sleep(max(0.0, clock.until(moment)))
+        started = time.perf_counter()
+        message = sender.encode(setup.recording.cloud(agent, i), own.poses[i], moment)
+        stamp = _STAMP.pack(row, clock.now(), time.perf_counter() - started)
+        # An ego that does not listen loses messages, it does not stop the sender.
+        with suppress(zmq.Again):
+            socket.send_multipart([stamp, message], zmq.NOBLOCK)
+
+
+def _preload() -> None:
+    """Have senders start in a second: they fork from a process that has imported this module."""
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # which that process is not told
+    try:
+        forkserver.set_forkserver_preload([__name__])
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ['PYTHONPATH']
+        else:
+            os.environ['PYTHONPATH'] = before
+
+
+@dataclass
+class AgentRow:
+    """What the ego knows of a sender.
+
+    Attributes:
+        name: of the agent.
+        alive: whether its process is.
+        age: s, of its newest message when the ego last detected; None if it was not heard then.
+        size: bytes of that message.
+        encoding: s, from cloud to message.
+        taken: how many of its messages were taken, and refused.
+        refused: how many were refused.
+        starts: how often it was started.
+    """
+
+    name: str
+    alive: bool = True
+    age: float | None = None
+    size: int = 0
+    encoding: float = 0.0
+    taken: int = 0
+    refused: int = 0
+    starts: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One moment of the ego.
+
+    Attributes:
+        found: what :meth:`Ego.detect` returns.
+        milliseconds: of the ego's parts: ``see``, ``receive``, ``detect``.
+        rate: detections in a second, lately.
+        points: (P, 3) float32 metres, the ego's cloud in its own frame.
+    """
+
+    found: dict[str, Any]
+    milliseconds: dict[str, float]
+    rate: float
+    points: np.ndarray
+
+
+class Live:
+    """The ego, in this process, and its senders, each in one of its own.
+
+    A context: senders start when it is entered, and end when it is left, however that is.
+
+    Args:
+        model: the ego's.
+        config: that it was made of.
+        checkpoint: that it was made of.
+        recording: what is played, again and again.
+        rate: clouds of an agent in a second; None plays as fast as it was recorded. Delays and ages
+            are in seconds of the recording.
+        channel: what messages go through.
+        max_delay: of the ego.
+        score: detections below it are left out.
+        kill_every: s after which one sender, in turn, is killed and started again; None kills none.
+        sending: settings of the senders.
+
+    Attributes:
+        ego: the receiving half.
+        rows: what it knows of the senders.
+        ended: set it, and the run ends with the moment that is on.
+        crashes: how many senders have ended by an error.
+        kills: how many have been killed for ``kill_every``.
+        messages: how many have come off the wire, and of how many bytes.
+    """
+
+    method = 'forkserver'  # which has everything imported already, and no GPU at work
+
+    def __init__(
+        self,
+        model: OnlineModel,
+        config: Config,
+        checkpoint: str | Path,
+        recording: Recording,
+        rate: float | None = None,
+        channel: Channel | None = None,
+        max_delay: float = 0.5,
+        score: float = 0.3,
+        kill_every: float | None = None,
+        sending: dict[str, Any] | None = None,
+    ) -> None:
+        own = recording.agents[0]
+        self.ego = Ego(model, own.kind, own.id, max_delay, map_path=recording.map_path)
+        self.channel, self.score, self.kill_every = channel or Channel(), score, kill_every
+        # In the pause whatever was sent before it gets too old.
+        pause = model.reach + max_delay + self.channel.delay[1] + recording.period
+        speed = 1.0 if rate is None else rate * recording.period
+        device = str(model.device)
+        self.setup = Setup(config, checkpoint, device, recording, speed, pause, sending or {})
+        self.rows = [AgentRow(agent.name) for agent in recording.agents[1:]]
+        self.ended, self.crashes, self.kills = False, 0, 0
+        self.messages = Counter(count=0, bytes=0)
+        self._context = multiprocessing.get_context(self.method)
+        self._begin = self._context.Value('d', np.inf, lock=False)
+        self._clock = _Clock(speed, self._begin)
+        self._processes: list[Any] = []
+        self._there: set[int] = set()
+        self._next_kill = np.inf
+
+    def __enter__(self) -> 'Live':
+        """Start the senders."""
+        self._socket = zmq.Context().socket(zmq.PULL)
+        self._socket.set_hwm(_WAITING)
+        self._address = f'tcp://127.0.0.1:{self._socket.bind_to_random_port("tcp://127.0.0.1")}'
+        if self.method == 'forkserver':
+            _preload()
+        try:
+            for n in range(len(self.rows)):
+                self._processes.append(self._started(n))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the senders."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join()
+        self._socket.close(linger=0)
+
+    def run(self, seconds: float = np.inf) -> Iterator[Shown]:
+        """Detect at each cloud of the ego.
+
+        Args:
+            seconds: how long, once all senders are there.
+        """
+        own = self.setup.recording.agents[0]
+        warm = Ego(self.ego.model, own.kind, own.id, map_path=self.ego.map_path)
+        _warm_up(warm.see, self.setup.recording, 0)
+        warm.detect()
+        while len(self._there) < sum(row.alive for row in self.rows) and not self.ended:
+            self._listen(_SLICE)
+            self._look_after_senders()
+        self._begin.value = begin = time.monotonic()
+        self._next_kill = begin + (self.kill_every or np.inf)
+        times: deque[float] = deque(maxlen=20)
+        for moment, i in _due(self.setup, 0, self._clock):
+            while (left := self._clock.until(moment)) > 0 and not self.ended:
+                self._listen(min(left, _SLICE))
+            if self.ended or time.monotonic() - begin >= seconds:
+                return
+            times.append(time.monotonic())
+            rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+            yield self._detect(moment, i, rate)
+            self._look_after_senders()
+
+    def _detect(self, moment: float, i: int, rate: float) -> Shown:
+        recording, ticks = self.setup.recording, [time.perf_counter()]
+        cloud = recording.cloud(0, i)
+        self.ego.see(cloud, recording.agents[0].poses[i], moment)
+        ticks.append(time.perf_counter())
+        self._listen(0.0)
+        for agent, data in self.channel.arrived(self._clock.now()):
+            taken = self.ego.receive(data)
+            self.rows[agent].taken += taken
+            self.rows[agent].refused += not taken
+        ticks.append(time.perf_counter())
+        found = self.ego.detect(pred_score_thr=self.score)
+        ticks.append(time.perf_counter())
+        ages = dict(zip(found['agents'], found['delays'].tolist(), strict=True))
+        sizes = dict(zip(found['agents'][1:], found['message_bytes'], strict=True))
+        for row in self.rows:
+            row.age, row.size = ages.get(row.name), sizes.get(row.name, row.size)
+        parts = dict(zip(('see', 'receive', 'detect'), 1e3 * np.diff(ticks), strict=True))
+        return Shown(found, parts, rate, cloud[:, :3])
+
+    def _listen(self, seconds: float) -> None:
+        """Put what comes off the wire meanwhile, or has come, into the channel."""
+        end = time.monotonic() + seconds
+        while self._socket.poll(max(0.0, 1e3 * (end - time.monotonic()))):
+            stamp, data = self._socket.recv_multipart()
+            agent, sent, took = _STAMP.unpack(stamp)
+            self._there.add(agent)
+            if data:
+                self.rows[agent].encoding = took
+                self.messages.update(count=1, bytes=len(data))
+                self.channel.send((agent, data), sent)
+
+    def _look_after_senders(self) -> None:
+        """Kill who is due, note who is gone, and start it again in a run that kills."""
+        if time.monotonic() >= self._next_kill:
+            self._next_kill += self.kill_every
+            process = self._processes[self.kills % len(self._processes)]
+            process.kill()
+            process.join()
+            self.kills += 1
+        for n, process in enumerate(self._processes):
+            if self.rows[n].alive and process.exitcode is not None:
+                self.rows[n].alive = False
+                self._there.discard(n)
+                self.crashes += process.exitcode > 0
+            if not self.rows[n].alive and self.kill_every:
+                self._processes[n] = self._started(n)
+
+    def _started(self, n: int) -> Any:
+        """A new process of the n-th sender."""
+        process = self._context.Process(
+            target=_send, args=(self.setup, n + 1, n, self._address, self._begin), daemon=True
+        )
+        process.start()
+        self.rows[n].alive, self.rows[n].starts = True, self.rows[n].starts + 1
+        return process
+
+
+def scene_of_ego(ego: Ego, shown: Shown, title: str) -> BEVScene:
+    """What a picture shows of a moment: the clouds that the ego has, and what it found."""
+    found = shown.found
+    ego_from_world = invert_rigid(found['world_from_ego'])
+    views = [AgentView('ego', KINDS[ego.trunk.agent.kind], np.eye(4), shown.points)]
+    for name, newest in ego.heard.items():
+        if name in found['agents']:
+            pose = ego_from_world @ newest.world_from_agent
+            points = transform_points(pose, newest.points)
+            views.append(AgentView(name, KINDS[name.split()[0]], pose, points))
+    return BEVScene(
+        title=title,
+        agents=tuple(views),
+        pred_boxes=found['boxes'][:, [0, 1, 3, 4, 6]],
+        pred_scores=found['scores'],
+        pred_velocities=found.get('velocity'),
+        pred_futures=found.get('trajectories'),
+        pred_mode_scores=found.get('trajectory_scores'),
+    )
