@@ -316,8 +316,8 @@ def test_every_agent_has_the_map_in_its_own_frame():
 
 def test_options_of_map_fusion_and_projected_clouds_are_refused(detector):
     cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/late-fusion_mini_v2xpnp.py').model
-    with pytest.raises(ValueError, match='takes no multi_step'):
-        MODELS.build({**cfg, 'multi_step': True})
+    with pytest.raises(ValueError, match='takes no map_neck'):
+        MODELS.build({**cfg, 'map_neck': dict(type='VectorMapNeck')})
     sample = sample_of(agents_at(points_in_ego=True))
     with pytest.raises(ValueError, match='take ProjectPointsToEgo out'):
         detector.extract_feat(dict(points=[[cloud(i) for i in range(6)]]), [sample])

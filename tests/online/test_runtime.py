@@ -182,11 +182,9 @@ def test_what_cannot_be_split_says_why(tmp_path):
         ('late-fusion', 'shares boxes, not maps'),
         ('early-fusion', 'sends points, not maps'),
         ('faf', 'hears nobody'),
-        ('f-cooper', 'agents send the maps of all frames'),
         ('v2vnet', 'PrincipalCompression has no part that only a sender runs'),
     ):
         changes = dict(
-            ffnet={}, **{'f-cooper': dict(multi_step=True)},
             v2vnet=dict(compression=dict(type='PrincipalCompression')),
         )  # fmt: skip
         cfg, path = untrained(method, tmp_path, **changes.get(method, {}))

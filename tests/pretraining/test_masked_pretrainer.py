@@ -306,7 +306,7 @@ def test_the_loss_falls():
         (dict(targets=['all']), 'targets must be some of'),
         (dict(targets=[]), 'targets must be some of'),
         (dict(hiding='zero'), 'hiding must be one of'),
-        (dict(targets=['own'], detector=dict(multi_step=True)), "target 'own' wants a detector"),
+        (dict(targets=['own'], detector=dict(temporal_neck=None)), "target 'own' wants a detector"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, match):

@@ -205,8 +205,6 @@ def _refuse_other_methods(detector: torch.nn.Module, steps: list[str]) -> None:
         why = 'early fusion (MergeAgentPoints) sends points, not maps'
     elif 'EgoOnly' in steps:
         why = 'its ego hears nobody (EgoOnly)'
-    elif detector.multi_step:
-        why = 'with multi_step agents send the maps of all frames'
     elif not isinstance(detector.compression, FeatureCompression | None):
         why = f'{type(detector.compression).__name__} has no part that only a sender runs'
     else:

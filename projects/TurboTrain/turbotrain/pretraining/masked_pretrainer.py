@@ -257,7 +257,7 @@ def _without_heads(detector: Base3DDetector) -> Base3DDetector:
 
 
 def _fuses_agents_last(detector: Base3DDetector) -> bool:
-    return getattr(detector, 'temporal_neck', None) is not None and not detector.multi_step
+    return getattr(detector, 'temporal_neck', None) is not None
 
 
 def _not_empty(cloud: Tensor, limits: Tensor) -> Tensor:

@@ -42,8 +42,7 @@ class CooperativeDetector(Base3DDetector):
 
     The network of V2XPnP and TurboTrain: every cloud is encoded by itself; each agent fuses its
     frames; the ego fuses the agents' maps, one each ("one-step communication"); boxes are detected
-    on the fused map, and a path is forecast for each box. With ``multi_step`` agents send all their
-    frames' maps instead: the ego fuses the agents at each time, and then its own frames.
+    on the fused map, and a path is forecast for each box.
 
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the maps.
@@ -57,7 +56,6 @@ class CooperativeDetector(Base3DDetector):
         velocity_head: tells how boxes move, and turns them to head where they go; None does not.
         trajectory_head: forecasts boxes; None detects only.
         compression: what an agent sends in place of its map; None sends the map itself.
-        multi_step: send the maps of all frames.
         map_neck: has the fused map attend to the vector map, e.g. ``VectorMapNeck``; None does not.
         bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
             leaves the map as the agents sent theirs.
@@ -79,7 +77,7 @@ class CooperativeDetector(Base3DDetector):
 
     Raises:
         ValueError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
-            ``multi_step`` goes without a temporal neck; a frozen module does not exist; or the
+            a frozen module does not exist; or the
             detection head has a ``train_cfg`` or ``test_cfg`` of its own.
     """
 
@@ -97,7 +95,6 @@ class CooperativeDetector(Base3DDetector):
         velocity_head: dict | None = None,
         trajectory_head: dict | None = None,
         compression: dict | None = None,
-        multi_step: bool = False,
         map_neck: dict | None = None,
         bev_neck: dict | None = None,
         duplicates: dict | None = None,
@@ -140,15 +137,12 @@ class CooperativeDetector(Base3DDetector):
         self.temporal_neck = build_part(temporal_neck, **shared)
         self.fusion_neck = build_part(fusion_neck, **shared)
         self.compression = build_part(compression, **shared)
-        self.multi_step = multi_step
         self.map_neck = build_part(map_neck, **shared)
         self.bev_neck = build_part(bev_neck, in_channels=[channels], norm_cfg=norm_cfg)
         bbox_head = {**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}
         self.bbox_head = build_part(bbox_head, **of_heads)
         self.velocity_head = build_part(velocity_head, **of_heads)
         self.trajectory_head = build_part(trajectory_head, **of_heads)
-        if multi_step and temporal_neck is None:
-            raise SettingError('multi_step: maps of several frames need a temporal_neck')
         self.duplicates, self.lane_bound = duplicates, tuple(lane_bound)
         self.frozen = tuple(frozen)
         for name in self.frozen:
@@ -178,7 +172,8 @@ class CooperativeDetector(Base3DDetector):
             One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
         """
         maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
-        bev = self._agents_first(maps, batch) if self.multi_step else self._time_first(maps, batch)
+        sent = self._received(self.fuse_frames(maps, batch), batch.is_ego)
+        bev = self.fuse_agents(sent, batch, batch.valid.any(dim=1))
         self._note_messages(batch_inputs_dict, batch_data_samples, maps)
         return self.finish(bev, batch_data_samples)
 
@@ -226,14 +221,6 @@ class CooperativeDetector(Base3DDetector):
             current_from_frame=None if batch.points_in_ego else batch.current_from_frame,
         )
 
-    def _time_first(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
-        """(sum N_i, T, C, H, W) to (B, C, H, W): each agent sends one map."""
-        return self.fuse_agents(
-            self._received(self.fuse_frames(maps, batch), batch.is_ego),
-            batch,
-            batch.valid.any(dim=1),
-        )
-
     def fuse_agents(self, maps: Tensor, batch: 'AgentBatch', valid: Tensor) -> Tensor:
         """(sum N_i, C, H, W), as they have arrived, to (B, C, H, W).
 
@@ -251,35 +238,11 @@ class CooperativeDetector(Base3DDetector):
             delays=batch.delays,
         )
 
-    def _agents_first(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
-        """The same, where each agent sends T maps: every time is a sample to the fusion neck."""
-        frames = maps.shape[1]
-        sent = self._received(maps.transpose(0, 1).flatten(0, 1), batch.is_ego.repeat(frames))
-        fused = self.fusion_neck(
-            sent,
-            num_agents=batch.num_agents * frames,
-            kinds=batch.kinds.repeat(frames),
-            valid=batch.valid.T.flatten(),
-            ego_from_agent=(
-                None if batch.points_in_ego else batch.ego_from_agent.transpose(0, 1).flatten(0, 1)
-            ),
-            delays=batch.delays.repeat(frames),
-        )
-        fused = fused.unflatten(0, (frames, -1)).transpose(0, 1)
-        # A time counts for the ego if anybody saw anything then.
-        samples = batch.is_ego.cumsum(0) - 1
-        heard = batch.valid.new_zeros(fused.shape[:2], dtype=torch.int64)
-        heard = heard.index_add(0, samples, batch.valid.long()) > 0
-        return self.temporal_neck(fused, time_offsets=batch.time_offsets[batch.is_ego], valid=heard)
-
     def _note_messages(self, inputs: dict, samples: list[Det3DDataSample], maps: Tensor) -> None:
         """Say what was sent; where an agent sends some of the cells only, also which they are."""
         if self.training:
             return
-        frames, channels, height, width = maps.shape[1:]
-        cells, steps = height * width, frames if self.multi_step else 1
-
-        channels += self.fusion_neck.flow_channels
+        channels, cells = maps.shape[2] + self.fusion_neck.flow_channels, maps[0, 0, 0].numel()
 
         def size(count: int) -> int:
             if self.compression is not None:
@@ -287,17 +250,16 @@ class CooperativeDetector(Base3DDetector):
             return 4 * channels * count
 
         sent = self.fusion_neck.sent_cells
-        if sent is not None:
-            sent = sent.unflatten(0, (steps, -1)).transpose(0, 1).tolist()
+        sent = None if sent is None else sent.tolist()
         for i, sample in enumerate(samples):
             if 'message_bytes' in sample:
                 continue
             senders = sample.agents.valid[1:].any(axis=1).nonzero()[0] + 1
             if sent is None:
-                sizes = [size(cells) * steps] * len(senders)
+                sizes = [size(cells)] * len(senders)
             else:
                 which = -(-cells // 8)  # a bit for each cell
-                sizes = [sum(size(step[n]) + which for step in sent[i]) for n in senders]
+                sizes = [size(sent[i][n]) + which for n in senders]
             # Pretrainers have stand-ins for heads, which ask for nothing.
             if isinstance(self.velocity_head, VelocityHead) and len(senders):
                 occupied = self._occupancy_bytes(inputs['points'][i], sample)

@@ -47,11 +47,11 @@ class LateFusionDetector(CooperativeDetector):
         nms_thr: IoU seen from above from which the lower score goes; 0.15 as in V2X-Real.
         max_num: boxes that stay in a sample, the best ones.
         step_interval: seconds between positions of a path.
-        kwargs: see :class:`CooperativeDetector`. There is no ``fusion_neck``, ``compression``,
-            ``multi_step`` or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
+        kwargs: see :class:`CooperativeDetector`. There is no ``fusion_neck``, ``compression``
+            or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
 
     Raises:
-        ValueError: one of these four is given.
+        ValueError: one of these three is given.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LateFusionDetector(CooperativeDetector):
         step_interval: float = 0.5,
         **kwargs: Any,
     ) -> None:
-        for name in ('fusion_neck', 'compression', 'multi_step', 'map_neck'):
+        for name in ('fusion_neck', 'compression', 'map_neck'):
             if kwargs.get(name):
                 raise SettingError(f'LateFusionDetector shares boxes and takes no {name}')
         super().__init__(**kwargs | dict(fusion_neck=None))
