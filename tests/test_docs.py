@@ -30,7 +30,6 @@ PAGES = [
             'README.md',
             'CONTRIBUTING.md',
             'data/README.md',
-            'configs/benchmark/README.md',
             'weights/README.md',
         )
     ),

@@ -22,7 +22,7 @@ def copy(tmp_path) -> Path:
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     shutil.copy(ROOT / 'model-index.yml', tmp_path)
     (tmp_path / 'docs').mkdir()
-    for path in (ROOT / 'docs').glob('benchmark.*'):
+    for path in (*(ROOT / 'docs').glob('benchmark.*'), ROOT / 'docs/zoo.md'):
         shutil.copy(path, tmp_path / 'docs')
     return tmp_path
 
@@ -32,13 +32,13 @@ def test_writing_the_zoo_anew_changes_nothing(zoo, copy):
 
 
 def test_what_is_missing_or_wrong_is_mended(zoo, copy):
-    for name in ('model-index.yml', 'configs/benchmark/README.md'):
+    for name in ('model-index.yml', 'docs/zoo.md'):
         text = (copy / name).read_text()
         changed = text.replace('v2vnet_v2xpnp', 'v2vnet_v2xpqp')
         assert changed != text
         (copy / name).write_text(changed)
     assert len(zoo.write_zoo(copy)) == 2
-    for name in ('model-index.yml', 'configs/benchmark/README.md'):
+    for name in ('model-index.yml', 'docs/zoo.md'):
         assert (copy / name).read_text() == (ROOT / name).read_text()
 
 
@@ -78,7 +78,7 @@ def test_results_reach_the_readme_and_the_index(zoo, copy):
     zoo.write_zoo(copy)
     (row,) = [
         line
-        for line in (copy / 'configs/benchmark/README.md').read_text().splitlines()
+        for line in (copy / 'docs/zoo.md').read_text().splitlines()
         if line.startswith('| [f-cooper]')
     ]
     assert '| 524.3 kB | – / – | 47.1 / 27.0 |' in row
@@ -104,7 +104,7 @@ def test_results_reach_the_readme_and_the_index(zoo, copy):
 
 def test_reported_numbers_are_those_of_the_spec(zoo):
     """Two of the few that notes on V2XPnP's paper give, and none where they give none."""
-    text = (ROOT / 'configs/benchmark/README.md').read_text()
+    text = (ROOT / 'docs/zoo.md').read_text()
     assert '| v2xvit | v2v | 64.6 | 1.68 | 3.13 | 39.8 | 36.7 |' in text
     assert '| late-fusion | vc | 58.1 | 1.59 | 2.82 | 32.4 | 33.0 |' in text
     assert '| v2vnet |' not in text

@@ -1,7 +1,7 @@
 """Writes what follows from the benchmark's configs: ``python tools/benchmark/zoo.py``.
 
 * the Models of ``model-index.yml``, below its Collections, which are written by hand;
-* the tables in ``configs/benchmark/README.md``, from ``model-index.yml`` and from what
+* the tables in ``docs/zoo.md``, from ``model-index.yml`` and from what
   ``tools/benchmark/models.py`` left in ``docs/benchmark.json``;
 * ``docs/benchmark.md``, from the latter.
 
@@ -31,7 +31,7 @@ from tools.benchmark.pages import (
 from turbotrain.whole_file import write_whole
 
 INDEX, RESULTS = Path('model-index.yml'), Path('docs/benchmark.json')
-README, PAGE = Path('configs/benchmark/README.md'), Path('docs/benchmark.md')
+README, PAGE = Path('docs/zoo.md'), Path('docs/benchmark.md')
 WRITER = ': written by tools/benchmark/zoo.py'
 REPORTED = 'Reported in V2XPnP'
 
@@ -141,7 +141,7 @@ def methods_table(index: dict, results: dict, root: Path = ROOT) -> str:
         paper, facts = collection['Paper'], collection['Metadata']
         reported = facts.get(REPORTED, {}).get(method, {}).get('vc', 5 * [None])
         rows.append((
-            f'[{method}]({path.name})',
+            f'[{method}](../{path.relative_to(root)})',
             f'{paper["Title"]}, {facts["Venue"]} ([arXiv]({paper["URL"]}))',
             f'{sizes[str(path.relative_to(root))] / 1e6:.2f} M',
             message(ours.get('message_bytes')),
@@ -168,7 +168,7 @@ def papers_table(index: dict) -> str:
 
 
 def readme_text(root: Path = ROOT) -> str:
-    """``configs/benchmark/README.md`` with its tables made anew."""
+    """``docs/zoo.md`` with its tables made anew."""
     index, results = load_index(root), load_results(root / RESULTS)
     text = (root / README).read_text()
     tables = dict(methods=methods_table(index, results, root), papers=papers_table(index))
