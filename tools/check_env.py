@@ -73,6 +73,7 @@ PACKAGES = (
     Package('shapely', ('shapely',), '2.0', '2.1'),
     Package('numba', ('numba',), '0.57', '1'),
     Package('lzf', ('python-neo-lzf',), '0.3', '0.4'),
+    Package('PIL', ('pillow',), '9', '14'),
     Package('imageio_ffmpeg', ('imageio-ffmpeg',), '0.5', '1'),
     Package(
         'spconv.pytorch',
@@ -82,6 +83,7 @@ PACKAGES = (
         needed_for='sparse encoders',
         fix=SPCONV,
     ),
+    Package('zmq', ('pyzmq',), '26', '28', needed_for='tools/live.py'),
     Package('trimesh', ('trimesh',), '5.2', '6', needed_for='simulation'),
     Package('embreex', ('embreex',), '4.4', '5', needed_for='simulation'),
     Package('sumo', ('eclipse-sumo',), '1.28', '1.29', needed_for='simulation'),

@@ -36,7 +36,7 @@ LIFE = 12  # frames that an agent is there for
 
 def shrunk(cfg: Config) -> Config:
     """A config's map at a quarter of its length and half of its width: 25.6 m x 25.6 m."""
-    big = cfg.model.encoder.point_cloud_range
+    big = cfg.model.point_cloud_range
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):
