@@ -137,10 +137,11 @@ def main() -> None:
         row = rows[-1]
         print(f'{row["part"]:<24}{row["seconds"]:>7.1f} s  {row["result"]}', flush=True)
     from turbotrain.recipes.circumstances import circumstances
+    from turbotrain.whole_file import write_whole
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found = dict(gpus=gpus, parts=rows, **circumstances('bash tools/gpu_check.sh'))
-    (ROOT / OUT / 'result.json').write_text(json.dumps(found, indent=1) + '\n')
+    write_whole(ROOT / OUT / 'result.json', json.dumps(found, indent=1) + '\n')
     print(json.dumps(found))
     sys.exit(any(row['result'] != 'ok' for row in rows))
 

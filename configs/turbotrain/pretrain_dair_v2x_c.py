@@ -5,11 +5,5 @@ _base_ = [
     '../_base_/schedules/pretrain_15e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    _delete_=True,
-    type='MaskedPretrainer',
-    detector={{_base_.model}},
-    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
-    reconstruction_head=dict(feat_channels=256),
-)
+model = dict(detector={{_base_.model}}, **_base_.pretrainer)
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -5,12 +5,6 @@ _base_ = [
     '../_base_/schedules/pretrain_15e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    _delete_=True,
-    type='MaskedPretrainer',
-    detector={{_base_.model}},
-    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),  # CooPre's, our choice
-    reconstruction_head=dict(feat_channels=256),
-)
+model = dict(detector={{_base_.model}}, **_base_.pretrainer)
 # There is nothing to validate before stage 2.
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

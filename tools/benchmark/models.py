@@ -12,11 +12,9 @@ none is named) on made-up points. The last line is one JSON object.
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
@@ -36,7 +34,15 @@ from turbotrain.datasets import MODES
 from turbotrain.recipes.budget import train_for
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.processes import Jobs
-from turbotrain.recipes.stages import Stage, figures, fingerprint, run_stages
+from turbotrain.recipes.stages import (
+    Stage,
+    figures,
+    fingerprint,
+    go_to_root,
+    run_stages,
+    use_data_root,
+    with_texts,
+)
 from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')
@@ -64,10 +70,7 @@ def parse_args() -> argparse.Namespace:
     unknown = set(args.methods) - set(known)
     if unknown:
         parser.error(f'no mini config for {sorted(unknown)}; known: {[*known]}')
-    for name, value in vars(args).items():
-        if isinstance(value, Path):
-            setattr(args, name, value.resolve())
-    os.chdir(ROOT)  # as configs' paths want it
+    go_to_root(args)
     return args
 
 
@@ -82,23 +85,17 @@ def plans_of(args: argparse.Namespace) -> dict[tuple[str, int], list[Stage]]:
             return plans[method]
         teachers: list[Stage] = []
 
-        def own(value: Any) -> Any:
-            """With the teachers' checkpoints of this run."""
-            if isinstance(value, dict):
-                return {key: own(item) for key, item in value.items()}
-            if isinstance(value, list | tuple):
-                return type(value)(map(own, value))
-            found = CHECKPOINT.fullmatch(value) if isinstance(value, str) else None
+        def of_this_run(text: str) -> str:
+            """The checkpoint that this run's teacher leaves, in place of the config's."""
+            found = CHECKPOINT.fullmatch(text)
             if not found:
-                return value
+                return text
             teachers.extend(plan(found[1]))
             return str(teachers[-1].checkpoint)
 
-        cfg = Config(own(read_config(paths[method], args.mode).to_dict()))
+        cfg = Config(with_texts(read_config(paths[method], args.mode).to_dict(), of_this_run))
         train_for(cfg, args.iters, args.seed)
-        if args.data_root:
-            for loader in (cfg.train_dataloader, cfg.test_dataloader):
-                loader.dataset.data_root = str(args.data_root)
+        use_data_root(cfg, args.data_root)
         stage = Stage(method, 1, cfg, folder / f'{method}-{fingerprint(cfg)}')
         plans[method] = [*teachers, stage]
         return plans[method]

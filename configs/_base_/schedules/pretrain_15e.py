@@ -1,6 +1,13 @@
 # Stage 1. Adam as in CooPre; 15 of TurboTrain's 45 epochs. The split, one epoch of warm-up (CooPre:
 # ten) and BEV-MAE's clipping are our choice.
 lr = 2e-3
+# What stage 1 wraps around a full-size detector; the ratio and the cells are CooPre's, our choice.
+pretrainer = dict(
+    _delete_=True,
+    type='MaskedPretrainer',
+    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(feat_channels=256),
+)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),

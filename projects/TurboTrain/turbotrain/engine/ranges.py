@@ -26,8 +26,7 @@ def check_ranges(cfg: Config) -> None:
         return
     prefix = 'model.detector' if 'detector' in cfg.model else 'model'
     reference = f'{prefix}.point_cloud_range', limits
-    parts = {key: value for key, value in model.items() if key != 'point_cloud_range'}
-    refuse_other_ranges(*reference, {prefix: parts})
+    refuse_other_ranges(*reference, {prefix: model})
     refuse_other_ranges(*reference, {loader: cfg.get(loader) for loader in _LOADERS})
     if model.type == 'LateFusionDetector':
         return

@@ -101,14 +101,8 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """What the options of either say; changes to the project's root, as configs' paths want it.
-
-    Paths on the command line, which are relative to where it was typed, are made absolute before.
-    """
-    for name, value in vars(args).items():
-        if isinstance(value, Path):
-            setattr(args, name, value.resolve())
-    os.chdir(ROOT)
+    """What the options of either say; changes to the project's root, see :func:`go_to_root`."""
+    go_to_root(args)
     data_root = args.data_root
     if data_root and data_root.is_relative_to(ROOT):
         data_root = data_root.relative_to(ROOT)  # a stage is the same wherever the project lies
@@ -119,6 +113,24 @@ def settings_of(args: argparse.Namespace) -> Settings:
         jobs=getattr(args, 'jobs', 1),
         data_root=data_root,
     )
+
+
+def go_to_root(args: argparse.Namespace) -> None:
+    """Change to the project's root, as configs' paths want it.
+
+    Paths on the command line, which are relative to where it was typed, are made absolute before.
+    """
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, value.resolve())
+    os.chdir(ROOT)
+
+
+def use_data_root(cfg: Config, data_root: Path | None) -> None:
+    """Have all loaders of a config read another folder; None leaves them theirs."""
+    for split in ('train', 'val', 'test') if data_root else ():
+        if cfg.get(f'{split}_dataloader'):
+            cfg[f'{split}_dataloader'].dataset.data_root = str(data_root)
 
 
 def recipe_paths() -> dict[str, Path]:
@@ -150,10 +162,7 @@ def stages_of(
         if not length:
             continue
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
-        if settings.data_root:
-            for split in ('train', 'val', 'test'):
-                if cfg.get(f'{split}_dataloader'):
-                    cfg[f'{split}_dataloader'].dataset.data_root = str(settings.data_root)
+        use_data_root(cfg, settings.data_root)
         if settings.split == 'val' and cfg.get('val_dataloader'):
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
@@ -180,16 +189,18 @@ def fingerprint(cfg: Config) -> str:
     """
     without = MEASURING + WATCHING
     values = {key: value for key, value in cfg.to_dict().items() if key not in without}
-    return digest(_with_short_checkpoints(values))
+    return digest(
+        with_texts(values, lambda text: Path(text).parts[-2:] if text.endswith('.pth') else text)
+    )
 
 
-def _with_short_checkpoints(value: Any) -> Any:
+def with_texts(value: Any, change: Callable[[str], Any]) -> Any:
+    """A config's value, or the whole config, with every text in it changed."""
     if isinstance(value, dict):
-        return {key: _with_short_checkpoints(item) for key, item in value.items()}
+        return {key: with_texts(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_with_short_checkpoints, value))
-    is_checkpoint = isinstance(value, str) and value.endswith('.pth')
-    return Path(value).parts[-2:] if is_checkpoint else value
+        return type(value)(with_texts(item, change) for item in value)
+    return change(value) if isinstance(value, str) else value
 
 
 def digest(values: dict) -> str:
