@@ -18,7 +18,7 @@ from tests.commands import run_main
 from tests.visualization.scenes import pixels
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.datasets.readers import DataFileError
-from turbotrain.structures import VEHICLE, corners_of, transform_points
+from turbotrain.structures import NEAR, VEHICLE, ahead_part, corners_of, project, transform_points
 from turbotrain.visualization import (
     CLASS_COLORS,
     AgentView,
@@ -28,7 +28,6 @@ from turbotrain.visualization import (
     camera_scene,
     draw_cameras,
 )
-from turbotrain.visualization.projection import NEAR, ahead_part, project
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
 INTRINSICS = np.array([[160.0, 0.0, 155.0], [0.0, 160.0, 92.0], [0.0, 0.0, 1.0]])

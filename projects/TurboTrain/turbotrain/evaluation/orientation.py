@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..structures import wrapped
 from .average_precision import DetectionFrame
 from .center_matching import match_centers
 
@@ -32,6 +33,6 @@ def heading_errors(
         truth = frame.gt_boxes[frame.gt_labels == label]
         row, gt_row = match_centers(found[:, :2], truth[:, :2], radius)
         turn = found[row, 4].astype(np.float64) - truth[gt_row, 4]
-        turns.append(np.abs((turn + np.pi) % (2 * np.pi) - np.pi))
+        turns.append(np.abs(wrapped(turn)))
     turn = np.concatenate(turns)
     return np.minimum(turn, np.pi - turn), turn > np.pi / 2

@@ -13,18 +13,15 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from ..structures import corners_of
+from ..structures import BOX_EDGES, ahead_part, corners_of, project, wrapped
 from ..whole_file import write_whole
 from .moments import Moment, Moments
 
 __all__ = ['KITTI_NAMES', 'write_kitti', 'write_kitti_predictions']
 
 _WIDTH, _HEIGHT, _FOCAL = 1242, 375, 721.5  # pixels, about KITTI's own
-_NEAR = 0.1  # m, in front of the camera
 _CAMERA_FROM_LIDAR = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-_EDGES = np.array(
-    [[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]]
-)
+_INTRINSICS = np.array([[_FOCAL, 0, _WIDTH / 2], [0, _FOCAL, _HEIGHT / 2], [0, 0, 1]])
 _FIRST = dict(train=0, val=500_000, test=0)  # training and validation lie in one folder
 _MOST = 500_000
 
@@ -108,11 +105,11 @@ def _text(lines: list[str]) -> str:
 
 def _calibration() -> str:
     """P2 and the others, the rectification, and where the LiDAR is: all but P are turns by 90."""
-    project = _row([_FOCAL, 0, _WIDTH / 2, 0, 0, _FOCAL, _HEIGHT / 2, 0, 0, 0, 1, 0])
+    to_picture = _row(np.column_stack([_INTRINSICS, np.zeros(3)]).ravel())
     to_camera = _row(np.column_stack([_CAMERA_FROM_LIDAR, np.zeros(3)]).ravel())
     identity = np.eye(3, 4)
     return _text([
-        *(f'P{i}: {project}' for i in range(4)),
+        *(f'P{i}: {to_picture}' for i in range(4)),
         f'R0_rect: {_row(np.eye(3).ravel())}',
         f'Tr_velo_to_cam: {to_camera}',
         f'Tr_imu_to_velo: {_row(identity.ravel())}',
@@ -127,9 +124,9 @@ def _label(moment: Moment) -> str:
     """
     boxes = moment.boxes
     place = boxes[:, :3] @ _CAMERA_FROM_LIDAR.T
-    turn = _wrapped(-boxes[:, 6] - np.pi / 2)
+    turn = wrapped(-boxes[:, 6] - np.pi / 2)
     seen, outside = _picture_boxes(boxes)
-    alpha = _wrapped(turn - np.arctan2(place[:, 0], place[:, 2]))
+    alpha = wrapped(turn - np.arctan2(place[:, 0], place[:, 2]))
     table = np.column_stack([alpha, seen, boxes[:, [5, 4, 3]], place, turn])
     if moment.scores is not None:
         table = np.column_stack([table, moment.scores])
@@ -143,11 +140,6 @@ def _row(values: Iterable[float]) -> str:
     return ' '.join(f'{value:.6f}' for value in values)
 
 
-def _wrapped(angle: np.ndarray) -> np.ndarray:
-    """The same angles within [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
-
-
 def _picture_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where boxes are in the picture.
 
@@ -158,20 +150,14 @@ def _picture_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (M, 4) left, top, right, bottom in pixels, 0 for what is not in the picture, and (M,) which
         share of the 2D box lies outside of it.
     """
-    ends = (corners_of(boxes) @ _CAMERA_FROM_LIDAR.T)[:, _EDGES]  # (M, 12, 2, 3)
-    depth = ends[..., 2]
-    # Edges that pass the camera are cut where they do.
-    with np.errstate(divide='ignore', invalid='ignore'):
-        way = ((_NEAR - depth) / (depth[..., ::-1] - depth))[..., None]
-        cut = ends + way * (ends[:, :, ::-1] - ends)
-        front = np.where((depth >= _NEAR)[..., None], ends, cut)
-        pixels = front[..., :2] / front[..., 2:] * _FOCAL + [_WIDTH / 2, _HEIGHT / 2]
-    behind = (depth < _NEAR).all(axis=-1)
-    low, high = (
-        np.where(behind[..., None, None], empty, pixels).reshape(len(boxes), 24, 2)
-        for empty in (np.inf, -np.inf)
-    )
-    whole = np.concatenate([low.min(axis=1, initial=np.inf), high.max(axis=1, initial=-np.inf)], 1)
+    edges = (corners_of(boxes) @ _CAMERA_FROM_LIDAR.T)[:, BOX_EDGES].reshape(-1, 2, 3)
+    ends, kept = ahead_part(edges)
+    pixels, box = project(_INTRINSICS, ends), kept // len(BOX_EDGES)
+    low = np.full((len(boxes), 2), np.inf)
+    high = -low
+    np.minimum.at(low, box, pixels.min(axis=1))
+    np.maximum.at(high, box, pixels.max(axis=1))
+    whole = np.concatenate([low, high], 1)
     inside = whole.clip(0, [_WIDTH, _HEIGHT, _WIDTH, _HEIGHT])
     sizes, kept = whole[:, 2:] - whole[:, :2], inside[:, 2:] - inside[:, :2]
     seen = (kept > 0).all(axis=1)

@@ -7,11 +7,16 @@ import numpy as np
 
 from .poses import invert_rigid, pose_to_matrix, yaw_of
 
-__all__ = ['boxes_from_world', 'corners_inside', 'corners_of']
+__all__ = ['BOX_EDGES', 'boxes_from_world', 'corners_inside', 'corners_of']
 
 _CORNERS = np.array(
     [[1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 1], [1, 1, 1], [-1, 1, 1], [-1, -1, 1]]
 ) * np.array([0.5, 0.5, 1.0])
+
+BOX_EDGES = np.array(
+    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
+)
+"""(12, 2) the two corners of each edge, in the order of :func:`corners_of`."""
 
 
 def boxes_from_world(

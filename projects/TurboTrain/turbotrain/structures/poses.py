@@ -14,6 +14,7 @@ __all__ = [
     'matrix_to_pose',
     'pose_to_matrix',
     'transform_points',
+    'wrapped',
     'yaw_of',
 ]
 
@@ -102,6 +103,11 @@ def transform_points(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     moved = points.copy()
     moved[..., :3] = points[..., :3] @ b_from_a[:3, :3].T + b_from_a[:3, 3]
     return moved
+
+
+def wrapped(angle: np.ndarray) -> np.ndarray:
+    """The same angles, in radians, within [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def yaw_of(matrix: np.ndarray) -> np.ndarray:

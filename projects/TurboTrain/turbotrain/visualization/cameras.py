@@ -11,20 +11,16 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ..structures import corners_of, transform_points
+from ..structures import BOX_EDGES, NEAR, ahead_part, corners_of, project, transform_points
 from .bev import HEADER, agent_colors, write_header
 from .camera_scene import CameraScene, CameraView
 from .legend import FOOTER, LegendEntry, write_legend
 from .objects import AGENT_COLORS, BACKGROUND, FALSE_ALARM, MISSED, PREDICTION, TRUTH
-from .projection import NEAR, ahead_part, project
 
 __all__ = ['CLASS_COLORS', 'draw_cameras']
 
 CLASS_COLORS = (PREDICTION, FALSE_ALARM, MISSED, *AGENT_COLORS)
 """Colours of the classes, in their order; they are used again where there are more."""
-_EDGES = np.array(
-    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
-)
 _FRONT = [0, 1, 5, 4]  # corners of the face at the front
 _GAP = 3.0  # pixels between pictures
 _FARTHEST = 60.0  # m, of a point's colour
@@ -127,8 +123,8 @@ def _draw_boxes(
 ) -> None:
     """The edges of boxes (N, 7) in colours (N, 4), the face at the front filled."""
     corners = transform_points(view.camera_from_ego, corners_of(boxes))
-    segments, kept = ahead_part(corners[:, _EDGES].reshape(-1, 2, 3))
-    _draw_lines(axes, view, segments, shades[kept // len(_EDGES)], line, zorder=4)
+    segments, kept = ahead_part(corners[:, BOX_EDGES].reshape(-1, 2, 3))
+    _draw_lines(axes, view, segments, shades[kept // len(BOX_EDGES)], line, zorder=4)
     fronts = corners[:, _FRONT]
     whole = (fronts[..., 2] >= NEAR).all(1)
     axes.add_collection(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...structures import wrapped
 from ..ignore_list import IgnoreList
 from ..readers import LABELS, AgentFrame, Annotation, Source, open_source, resolve_dialect
 
@@ -158,7 +159,7 @@ def check_tracks(good: Good, options: CheckOptions) -> Found:
     for (key, agent), rows in tracks.items():
         frames, positions, yaws, half_lengths = (np.array(c) for c in zip(*rows, strict=True))
         seconds = np.diff(frames) / rate
-        turns = np.abs((np.diff(yaws) + np.pi) % (2 * np.pi) - np.pi)
+        turns = np.abs(wrapped(np.diff(yaws)))
         # People turn on the spot, vehicles do not.
         flipped = (turns > _FLIP) & (seconds <= 1.0) & (half_lengths[1:] > _LONG)
         if flipped.any():

@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from ...errors import SettingError
-from ...structures import VEHICLE, Agents, invert_rigid, pose_to_matrix, transform_points
+from ...structures import VEHICLE, Agents, invert_rigid, pose_to_matrix, transform_points, wrapped
 from ..point_kernels import keep_lit, keep_nearest
 
 __all__ = ['CooperativeObjectPaste']
@@ -183,7 +183,7 @@ class CooperativeObjectPaste(BaseTransform):
                 known = objects.known[chosen, other]
                 share = rest / (times[other] - times[nearest])
                 turn = objects.yaw[chosen, other] - heading
-                turn = (turn + np.pi) % (2 * np.pi) - np.pi
+                turn = wrapped(turn)
                 way = share * (objects.centre[chosen, other] - begin)
                 centre = np.where(known[:, None], begin + way, centre)
                 yaw = np.where(known, heading + share * turn, yaw)
