@@ -20,7 +20,7 @@ STAMP := $(VENV)/.setup-$(shell cat requirements.txt tools/setup.sh | cksum | cu
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP) ## make .venv and install everything (once; 12 minutes the first time)
+setup: $(STAMP) ## make .venv and install everything (once; 7 minutes the first time)
 
 $(STAMP):
 	@PYTHON='$(PYTHON)' bash tools/setup.sh $(VENV) $@ $(TORCH)

@@ -110,6 +110,13 @@ def test_attention_and_its_gradients_equal_the_equation(layout):
         torch.testing.assert_close(gradient, want, atol=1e-3, rtol=1e-4)
 
 
+def test_cells_that_no_frame_has_seen_take_no_value():
+    neck, features = temporal(), maps(2, 3)
+    nothing = neck.fuse(features, times(2, 3), torch.zeros(2, 3, 1, 1, 1, dtype=torch.bool))
+    alone = features[:, -1] + neck.out.bias[:, None, None]
+    torch.testing.assert_close(nothing, alone + neck.feed_forward(alone), atol=1e-5, rtol=1e-5)
+
+
 def test_heads_must_divide_channels():
     with pytest.raises(ValueError, match='multiple of num_heads'):
         TemporalAttentionNeck(10, RANGE, num_heads=4)

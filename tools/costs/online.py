@@ -26,6 +26,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import turbotrain.plugin  # noqa: F401 - registers everything
+from turbotrain.engine import keep_freed_memory
 from turbotrain.online import OnlineModel, open_recording
 from turbotrain.online.latency import new_frame_costs
 from turbotrain.recipes.circumstances import circumstances
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data/mini_v2xpnp')
     parser.add_argument('--repeats', type=int, default=3)
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     init_default_scope('mmdet3d')
     cfg = Config.fromfile(args.config)

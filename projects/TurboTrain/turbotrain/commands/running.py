@@ -50,7 +50,6 @@ def launch(cfg: Config, task: str) -> Any:
             the work directory, or the checkpoint to resume from is of another run.
     """
     if task == 'train':
-        keep_freed_memory()
         _refuse_unknown_optimizer(cfg)
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
@@ -166,6 +165,7 @@ def _worker_died(error: Exception) -> UserError | None:
 def run_tool(main: Callable[[], None]) -> None:
     """Run a command's main function; what a user can mend ends it with a sentence, not a trace."""
     end_children_too()
+    keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have letters that it cannot write
         sys.stdout.reconfigure(errors='backslashreplace')
     try:

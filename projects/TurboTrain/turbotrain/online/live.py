@@ -19,6 +19,7 @@ import torch
 import zmq
 from mmengine.config import Config
 
+from ..engine import keep_freed_memory
 from ..structures import invert_rigid, transform_points
 from ..visualization import AgentView, BEVScene
 from ..workers import follow_parent
@@ -95,6 +96,7 @@ def _warm_up(take: Callable, recording: Recording, agent: int) -> None:
 def _send(setup: Setup, agent: int, row: int, address: str, begin: Any) -> None:
     """What a sender's process does, until it is ended."""
     follow_parent()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an end from outside is no crash
     torch.set_num_threads(1)
     own, clock = setup.recording.agents[agent], _Clock(setup.speed, begin)

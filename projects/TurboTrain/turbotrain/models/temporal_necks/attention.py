@@ -3,7 +3,6 @@
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...errors import SettingError
 from ..layers.map_layers import MapConv, map_feed_forward, map_rows
@@ -68,16 +67,19 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         query = _dated(self.query, current, time[:, -1])
         first, relu, second = self.key_value
         hidden = relu(_dated(first, rows.flatten(0, 1), time.flatten(0, 1)))
-        # Keys and values apart, so that their gradients need not be put together.
-        matrices = second.weight.flatten(1).chunk(2), second.bias.chunk(2)
-        key, value = (
-            functional.linear(hidden, *part).view(s, t, h * w, self.num_heads, -1)
-            for part in zip(*matrices, strict=True)
-        )
-        logits = (query.view(s, 1, h * w, self.num_heads, -1) * key).sum(dim=4)
-        logits = logits / (c // self.num_heads) ** 0.5
-        weights = masked_softmax(logits, seen.flatten(3).mT, dim=1).to(value.dtype)
-        attended = (weights[..., None] * value).sum(dim=1).flatten(2)
+        # One frame asks T: its query goes through the keys' matrix, and the weighted mean of what
+        # was hidden through the values', so that no key and no value is ever made. The keys' bias
+        # adds the same to all frames of a cell, which softmax does not see.
+        key, value = second.weight.view(2, self.num_heads, -1, c)  # (heads, C / heads, C)
+        query = query.reshape(s * h * w, self.num_heads, -1).transpose(0, 1) @ key
+        hidden = hidden.view(s, t, h * w, c).transpose(1, 2).reshape(s * h * w, t, c)
+        logits = query.transpose(0, 1) @ hidden.mT / (c // self.num_heads) ** 0.5
+        seen = seen.expand(s, t, 1, h, w).permute(0, 3, 4, 2, 1).reshape(s * h * w, 1, t)
+        weights = masked_softmax(logits, seen, dim=2).to(hidden.dtype)
+        attended = (weights @ hidden).transpose(0, 1) @ value.mT
+        bias = second.bias[c:].view(self.num_heads, 1, -1)
+        attended = attended + bias * weights.sum(dim=2).T[..., None]
+        attended = attended.transpose(0, 1).reshape(s, h * w, c)
         fused = current + self.out.rows(attended)
         fused = fused.view(s, h, w, c).permute(0, 3, 1, 2)
         return fused + self.feed_forward(fused)
