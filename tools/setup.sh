@@ -77,12 +77,14 @@ cache=()
 grep -q "^torch==$torch\b" requirements.txt || cache=(--no-cache-dir)
 # CFLAGS replaces Python's own flags: these without information for debuggers, which doubles the time
 # to compile. Each of mmcv's 77 files reads torch's headers; compiled once, they save the rest.
-compile="-O3 -DNDEBUG -fwrapv -g0 ${CFLAGS:-}"
-CFLAGS=$compile step "[2/5] torch's headers, compiled" \
-  "$venv/bin/python" tools/precompile_headers.py "$headers"
-compile+=" -include $headers/torch.h"
-CFLAGS=$compile step '[3/5] mmcv, compiled from source the first time' \
-  install --verbose --no-deps --no-build-isolation "${cache[@]}" mmcv
+flags="-O3 -DNDEBUG -fwrapv -g0 ${CFLAGS:-}"
+CFLAGS=$flags step "[2/5] torch's headers, compiled" \
+  "$venv/bin/python" tools/mmcv_build/precompile_headers.py "$headers"
+compile_mmcv() {
+  CFLAGS="$flags -include $headers/torch.h" PYTHONPATH=$PWD/tools/mmcv_build \
+    install --verbose --no-deps --no-build-isolation "$@" mmcv
+}
+step '[3/5] mmcv, compiled from source the first time' compile_mmcv "${cache[@]}"
 # These ask for what is not wanted (a second opencv, an older torch or numpy): what they do need is
 # in requirements.txt.
 alone=(torchjd mmengine mmdet3d lyft_dataset_sdk nuscenes-devkit)
@@ -93,8 +95,7 @@ step '[4/5] everything else' install --no-build-isolation \
 step '[5/5] OpenMMLab' install --no-deps "${alone[@]}"
 # An mmcv that something else left in the cache, compiled against another torch: compile it anew.
 "$venv/bin/python" -c 'import mmcv.ops' >>"$log" 2>&1 ||
-  CFLAGS=$compile step 'mmcv anew, against this torch' install --verbose --force-reinstall --no-deps \
-    --no-build-isolation --no-cache-dir mmcv
+  step 'mmcv anew, against this torch' compile_mmcv --force-reinstall --no-cache-dir
 "$venv/bin/python" -c 'import mmcv.ops' >>"$log" 2>&1 || fail "mmcv's operators cannot be loaded;" \
   "$log says why. Its last words: $(tail -n 1 "$log")"
 touch "$stamp"

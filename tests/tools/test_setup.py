@@ -135,6 +135,12 @@ def test_interrupted_setup_is_not_done_and_a_finished_one_is(checkout):
     assert len(list(checkout.glob('.venv/.setup-*'))) == 1
 
 
+def test_a_function_finds_what_exec_has_set_as_mmcv_setup_does():
+    code = "def version():\n exec('__version__ = 1')\n return locals()['__version__']\nversion()"
+    result = run(sys.executable, '-c', code, PYTHONPATH=ROOT / 'tools/mmcv_build')
+    assert result.returncode == 0, result.stderr  # without the folder, it fails from Python 3.13 on
+
+
 def test_another_torch_gets_an_environment_of_its_own():
     result = run('make', '--dry-run', 'setup', 'TORCH=2.4.1')
     assert '.venv-torch2.4.1' in result.stdout

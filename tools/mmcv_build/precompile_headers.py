@@ -1,4 +1,4 @@
-"""Compile torch's C++ headers once: ``python tools/precompile_headers.py FOLDER``.
+"""Compile torch's C++ headers once: ``python tools/mmcv_build/precompile_headers.py FOLDER``.
 
 Writes ``FOLDER/torch.h`` and, where the compiler is GCC, its compiled form beside it. A compilation
 with ``-include FOLDER/torch.h`` then takes a fifth of the time for a file such as mmcv's. GCC uses
