@@ -108,14 +108,18 @@ def weights_alone(content: dict) -> bytes:
 def small_metrics(cfg: Config, weights: Path) -> dict[str, float | None]:
     """Metrics on the small set, simulated for this."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / 'set'
-        simulate_dataset(root, SMALL)
-        dataset = only_dataset(cfg.test_dataloader)
-        save_infos(str(root / dataset.ann_file), build_infos(str(root), 'test'))
-        cfg = Config(cfg.to_dict())
-        only_dataset(cfg.test_dataloader).data_root = str(root)
-        cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
-        return chosen(test(cfg, str(weights), 0))
+        return chosen(test(on_small_set(cfg, Path(folder) / 'set'), str(weights), 0))
+
+
+def on_small_set(cfg: Config, root: Path) -> Config:
+    """The config that tests on the small set, which is simulated into a folder."""
+    simulate_dataset(root, SMALL)
+    cfg = Config(cfg.to_dict())
+    dataset = only_dataset(cfg.test_dataloader)
+    dataset.data_root = str(root)
+    save_infos(str(root / dataset.ann_file), build_infos(str(root), 'test'))
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    return cfg
 
 
 def chosen(metrics: dict[str, float | None]) -> dict[str, float | None]:

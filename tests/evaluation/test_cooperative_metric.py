@@ -13,6 +13,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
+from turbotrain.errors import SettingError
 from turbotrain.evaluation import CooperativeMetric
 from turbotrain.structures import corners_inside
 
@@ -66,6 +67,15 @@ def test_perfect_predictions():
     assert (metrics['ADE'], metrics['FDE'], metrics['MR'], metrics['EPA']) == (0, 0, 0, 100)
     assert metrics['EPA/vehicle'] == metrics['EPA/pedestrian'] == 100
     assert metrics['EPA_stationary'] == metrics['EPA_stationary/vehicle'] == 0
+
+
+def test_classes_are_those_of_the_dataset():
+    evaluator = Evaluator(dict(type='CooperativeMetric', class_names=CLASSES))
+    evaluator.dataset_meta = dict(classes=tuple(CLASSES))
+    evaluator.process(data_samples=[make_sample()])
+    evaluator.dataset_meta = dict(classes=tuple(CLASSES[::-1]))  # all would be named wrongly
+    with pytest.raises(SettingError, match='class_names of the metric: expected the classes of'):
+        evaluator.process(data_samples=[make_sample()])
 
 
 def test_result_can_be_logged_and_written():

@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 
 from tests.models.methods import open_split, save_teacher
 from turbotrain.datasets import V2XPnPDataset
+from turbotrain.errors import SettingError
 from turbotrain.models import DistilledCooperativeDetector
 from turbotrain.models.detectors.distilled_detector import _merged
 
@@ -157,8 +158,13 @@ def test_testing_needs_no_teacher_and_training_says_which_is_missing(dataset):
         model(**data, mode='loss')
 
 
-def test_wrong_teachers_are_named(dataset, infos, tiny_set):
+def test_wrong_teachers_are_named(dataset, infos, tiny_set, tmp_path):
     cfg = Config.fromfile(CONFIG).model
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=dict(strange=torch.zeros(1))), path)
+    model = MODELS.build({**cfg, 'teacher': dict(config=cfg.teacher.config, checkpoint=str(path))})
+    with pytest.raises(SettingError, match=r'other.pth is no checkpoint of .*early-fusion.*strange'):
+        model(**batch_for(model, dataset, 3), mode='loss')
     with pytest.raises(ValueError, match=r"got keys \['config'\]"):
         MODELS.build({**cfg, 'teacher': dict(config='a.py')})
     small = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp.py').model

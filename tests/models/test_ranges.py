@@ -7,7 +7,7 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
-from turbotrain.models.ranges import refuse_other_ranges
+from turbotrain.models.ranges import refuse_other_ranges, refuse_outside
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 MINI = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
@@ -54,6 +54,11 @@ def test_anchors_elsewhere_are_refused(ranges):
     key = 'bbox_head.anchor_generator.ranges'
     with pytest.raises(ValueError, match=rf'{key}.* point_cloud_range is'):
         MODELS.build(model_of('turbotrain/mini/finetune_mini_v2xpnp', {key: ranges}))
+
+
+def test_a_range_of_evaluation_that_is_none():
+    with pytest.raises(ValueError, match=r'eval_range: expected \(x_min.*got \[0, 1\]'):
+        refuse_outside('eval_range', [0, 1], 'model.point_cloud_range', MINI)
 
 
 def test_what_may_differ():

@@ -109,7 +109,7 @@ class OnlineTest:
         agent = recording.agents[0]
         ego = Ego(self.model, agent.kind, agent.id, max_delay, map_path=recording.map_path)
         waiting = self._sent(name, recording, precision)[::-1]
-        for now, i in recording.again_and_again(0, 0.0):
+        for now, i in recording.again_and_again(0, recording.period):
             if now > max(wanted):
                 break
             ego.see(recording.cloud(0, i), agent.poses[i], now)

@@ -182,7 +182,16 @@ class CooperativeMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: the samples, with the fields that the class names.
+
+        Raises:
+            SettingError: the data set's classes are others.
         """
+        classes = tuple((self.dataset_meta or {}).get('classes', self.class_names))
+        if classes != self.class_names:
+            raise SettingError(
+                f'class_names of the metric: expected the classes of the dataset, {classes}, got '
+                f'{self.class_names}'
+            )
         for sample in data_samples:
             if 'scenario' in sample and 'frame' in sample:
                 name = f'{sample["scenario"]}, frame {sample["frame"]}'

@@ -36,7 +36,7 @@ def refuse_other_ranges(name: str, limits: Sequence[float], parts: Mapping) -> N
         parts: configs of the parts by their names.
 
     Raises:
-        ValueError: a range differs in x or y, or anchors lie elsewhere; names both settings.
+        SettingError: a range differs in x or y, or anchors lie elsewhere; names both settings.
     """
     for other, value in ranges_in(parts, ('point_cloud_range', 'pc_range')):
         # Coders of centre heads know the lower corner only.
@@ -75,8 +75,10 @@ def refuse_outside(other: str, bounds: Sequence[float], name: str, limits: Seque
         limits: ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres.
 
     Raises:
-        ValueError: a part lies outside; names both settings.
+        SettingError: a part lies outside, names both settings; or it is no range.
     """
+    if len(bounds) != 4:
+        raise SettingError(f'{other}: expected (x_min, y_min, x_max, y_max), got {[*bounds]}')
     low, high = bounds[:2], bounds[2:]
     if any(
         low[axis] < limits[axis] - _TOLERANCE or high[axis] > limits[axis + 3] + _TOLERANCE

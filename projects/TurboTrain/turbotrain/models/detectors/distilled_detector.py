@@ -102,7 +102,13 @@ def _build(cfg: dict, limits: list[float]) -> nn.Module:
         model = Config.fromfile(cfg['config']).model
         refuse_other_ranges('point_cloud_range', limits, {cfg['config']: model})
         teacher = MODELS.build(model)
-        load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
+        try:
+            load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
+        except RuntimeError as error:
+            raise SettingError(
+                f'{checkpoint} is no checkpoint of the teacher, {cfg["config"]}: '
+                f'{" ".join(str(error).split())[:200]}'
+            ) from error
     return teacher.requires_grad_(False).eval()
 
 
