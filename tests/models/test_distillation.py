@@ -163,7 +163,9 @@ def test_wrong_teachers_are_named(dataset, infos, tiny_set, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(dict(state_dict=dict(strange=torch.zeros(1))), path)
     model = MODELS.build({**cfg, 'teacher': dict(config=cfg.teacher.config, checkpoint=str(path))})
-    with pytest.raises(SettingError, match=r'other.pth is no checkpoint of .*early-fusion.*strange'):
+    with pytest.raises(
+        SettingError, match=r'other.pth is no checkpoint of .*early-fusion.*strange'
+    ):
         model(**batch_for(model, dataset, 3), mode='loss')
     with pytest.raises(ValueError, match=r"got keys \['config'\]"):
         MODELS.build({**cfg, 'teacher': dict(config='a.py')})
