@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from setuptools._distutils.ccompiler import new_compiler
 from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
-from torch.utils.cpp_extension import get_cxx_compiler, include_paths
+from torch.utils.cpp_extension import BuildExtension, get_cxx_compiler, include_paths
 
 
 def main() -> None:
@@ -26,6 +27,8 @@ def main() -> None:
     customize_compiler(compiler)  # reads CFLAGS
     # What follows CFLAGS is what mmcv and torch add.
     flags = [*compiler.compiler_so[1:], '-std=c++17', '-DTORCH_API_INCLUDE_EXTENSION_H']
+    if hasattr(BuildExtension, '_add_gnu_cpp_abi_flag'):  # older torches have two kinds of builds
+        flags.append(f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}')
     includes = [f'-I{path}' for path in [*include_paths(), get_python_inc()]]
     command = [*cxx, '-w', *flags, *includes, '-x', 'c++-header', header, '-o', f'{header}.gch']
     subprocess.run(command, check=True)
