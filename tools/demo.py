@@ -12,6 +12,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
+
+from turbotrain.whole_file import write_whole
+
 DATA = Path('data/mini_v2xpnp')
 CONFIGS = Path('configs/turbotrain/mini')
 PRETRAIN, FINETUNE = CONFIGS / 'pretrain_mini_v2xpnp.py', CONFIGS / 'finetune_mini_v2xpnp.py'
@@ -52,7 +56,7 @@ def main() -> None:
         print(f'<== {step}: {seconds[step]:.1f} s', flush=True)
 
     summary = summarise() | dict(seconds=seconds, picture=str(PICTURE))
-    (ROOT / OUT / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    write_whole(ROOT / OUT / 'summary.json', json.dumps(summary, indent=2) + '\n')
     print_summary(summary)
 
 

@@ -17,7 +17,7 @@ from mmengine.registry import HOOKS
 
 from tests.engine.small_runs import build, end_of, start
 from turbotrain.commands import explain
-from turbotrain.engine import CheckpointError, newest_checkpoint
+from turbotrain.engine import CheckpointError, checkpoints_by_age, newest_checkpoint
 from turbotrain.engine.checkpoint import read_checkpoint
 from turbotrain.errors import UserError
 from turbotrain.whole_file import write_whole
@@ -92,6 +92,17 @@ def test_a_damaged_newest_is_passed_over_with_a_warning(damage, copy):
     newest.write_bytes(damage(newest.read_bytes()))
     with pytest.warns(UserWarning, match=r'iter_14\.pth: .*going back to the checkpoint before'):
         assert newest_checkpoint(copy) == str(copy / 'iter_12.pth')
+
+
+def test_times_of_files_mean_nothing(copy):
+    names = [path.name for path in checkpoints_by_age(copy)]
+    assert names[:2] == ['iter_14.pth', 'iter_12.pth']
+    for i, name in enumerate(names):
+        os.utime(copy / name, (i, i))
+    (copy / 'best.pth').touch()
+    assert [path.name for path in checkpoints_by_age(copy)] == names
+    (copy / 'last_checkpoint').write_text('elsewhere/iter_12.pth')
+    assert checkpoints_by_age(copy)[0].name == 'iter_12.pth'
 
 
 def test_what_cannot_be_resumed_is_passed_over(copy):

@@ -2,7 +2,7 @@
 
 from .. import patches  # noqa: F401 - before mmdet3d is imported
 from ..errors import CheckpointError, UserError
-from .checkpoint import load_weights, newest_checkpoint, read_checkpoint
+from .checkpoint import checkpoints_by_age, load_weights, newest_checkpoint, read_checkpoint
 from .freed_memory import keep_freed_memory
 from .hooks import (
     ConflictPlotHook,
@@ -24,6 +24,7 @@ __all__ = [
     'TrainedPartsHook',
     'TransferReportHook',
     'UserError',
+    'checkpoints_by_age',
     'keep_freed_memory',
     'load_weights',
     'newest_checkpoint',

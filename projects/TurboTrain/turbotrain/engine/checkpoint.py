@@ -23,6 +23,7 @@ from .checkpoint_look import look_at_archive, look_at_legacy_file
 
 __all__ = [
     'DurableBackend',
+    'checkpoints_by_age',
     'load_weights',
     'newest_checkpoint',
     'read_checkpoint',
@@ -105,35 +106,49 @@ def _first(error: Exception) -> str:
 register_backend('durable', DurableBackend, force=True)
 
 
-def newest_checkpoint(work_dir: str | Path) -> str | None:
-    """The newest checkpoint of a run that is whole; warns of each damaged one that it passes over.
+def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
+    """The numbered checkpoints of a run, newest first, whole or not.
 
-    That is the one that ``last_checkpoint`` names, then those numbered lower. Of that file only a
-    name counts, never a folder; where it is gone, the highest number is the newest. Times of files
-    mean nothing: a copy of the folder has others. Where names disagree, a warning says so.
-
-    Raises:
-        CheckpointError: there are checkpoints, and none of them is whole.
+    First comes the one that ``last_checkpoint`` names, then those numbered lower. Of that file only
+    a name counts, never a folder; where it is gone, the highest number is the newest. Times of
+    files mean nothing: a copy of the folder has others.
     """
     folder = Path(work_dir)
     numbers = {path: _number(path.name) for path in folder.glob('*.pth')}
-    found = [path for path, number in numbers.items() if number is not None]
-    named = folder / 'last_checkpoint'
-    last = _number(PurePath(named.read_text(errors='replace')).name) if named.is_file() else None
+    last = _last(folder)
 
     def age(path: Path) -> tuple:
         kind, number = numbers[path]
         # What is numbered higher than the last one was left by an earlier run.
         return last is not None and kind == last[0] and number <= last[1], number
 
-    for path in sorted(found, key=age, reverse=True):
+    return sorted((path for path in numbers if numbers[path]), key=age, reverse=True)
+
+
+def _last(folder: Path) -> tuple[str, int] | None:
+    named = folder / 'last_checkpoint'
+    return _number(PurePath(named.read_text(errors='replace')).name) if named.is_file() else None
+
+
+def newest_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest checkpoint of a run that is whole; warns of each damaged one that it passes over.
+
+    It is the first whole one of :func:`checkpoints_by_age`. Where names disagree, a warning says
+    so.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none of them is whole.
+    """
+    found = checkpoints_by_age(work_dir)
+    last = _last(Path(work_dir))
+    for path in found:
         try:
             content = read_checkpoint(str(path))
             _refuse_weights_alone(str(path), content)
         except CheckpointError as error:
             warnings.warn(f'{error}; going back to the checkpoint before it', stacklevel=2)
             continue
-        for problem in _disagreements(path, numbers[path], content['meta'], last):
+        for problem in _disagreements(path, _number(path.name), content['meta'], last):
             warnings.warn(problem, stacklevel=2)
         return str(path)
     if found:

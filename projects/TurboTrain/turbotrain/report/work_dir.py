@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..engine import checkpoints_by_age
 from ..errors import UserError
 from .json_text import parse_json
 from .scalars import Scalars, read_scalars
@@ -89,7 +90,7 @@ def read_run(folder: Path, name: str) -> Run:
     logs = sorted(folder.glob('*/vis_data/scalars.json'))
     configs = sorted(folder.glob('*/vis_data/config.py'))
     trained = [path for path in configs if path.with_name('scalars.json') in logs]
-    checkpoints = sorted(folder.glob('*.pth'), key=lambda path: path.stat().st_mtime)
+    checkpoints = checkpoints_by_age(folder)[::-1]
     robustness = _robustness_file(folder, checkpoints)
     pictures: dict[int, dict[int, Path]] = {}
     for path in folder.glob('*/vis_data/vis_image/*.png'):
