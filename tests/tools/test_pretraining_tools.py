@@ -1,5 +1,6 @@
 """The tools that measure pretraining do what they say they measure."""
 
+import json
 import runpy
 from argparse import Namespace
 from pathlib import Path
@@ -71,6 +72,11 @@ def test_arms_differ_in_their_start_alone(efficiency, data_root):
     assert given.load_from == str(pretraining.checkpoint) and other.load_from is None
     other.load_from, other.custom_hooks = given.load_from, given.custom_hooks
     assert other.to_dict() == given.to_dict()
+    # The same from weights that a file has.
+    start = pretraining.checkpoint, plain[1].config.custom_hooks[0]['fresh']
+    change = efficiency['change_of']('one', 0, options, start)
+    (kept,) = stages_of(recipe, 0, settings, change, dict(pretraining=0))
+    assert kept.config.to_dict() == given.to_dict()
 
 
 def test_a_validation_that_saves_time_leaves_the_measurement_whole(efficiency, data_root):
@@ -101,6 +107,17 @@ def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
     efficiency['draw'](result['metrics'], tmp_path / 'a.png')
     assert (tmp_path / 'a.png').read_bytes()[:4] == b'\x89PNG'
     assert '25.0 ± 11.0' in efficiency['table'](result['metrics'], ['one', '100'])
+
+
+def test_shares_of_another_time_are_kept(efficiency, tmp_path):
+    out, rows = tmp_path / 'found.json', [dict.fromkeys(efficiency['METRICS'], v) for v in (1.0, 3)]
+    assert efficiency['earlier'](out, ['one']) == ({}, {})
+    found = {('scratch', share): rows for share in ('one', '5', '100')}
+    about = dict(cost={share: dict(iterations=9) for share in ('one', '5', 'pretraining')})
+    out.write_text(json.dumps(efficiency['summarise'](found) | about))
+    kept, cost = efficiency['earlier'](out, ['5', '10'])
+    assert kept == {('scratch', share): rows for share in ('one', '100')}
+    assert {*cost} == {'one', 'pretraining'}
 
 
 def test_one_arm_alone_has_no_gain(efficiency, tmp_path):

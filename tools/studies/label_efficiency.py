@@ -8,10 +8,11 @@ a tenth of the moments of all of them tells almost all that all moments do (MV-J
 
 Both arms train for the same iterations, :data:`LENGTHS`; ``--lengthen 2`` tells whether twice as
 many bring more. Pretraining sees the clouds of all training scenarios and no label, once for each
-seed.
+seed; or ``--pretrained`` names the weights that all start from, as MV-JAR's do.
 
-A day on two cores; started again, the command goes on where it was. ``--epoch-iters 1`` shows that
-all works. The last line is one JSON object.
+A day on two cores; started again, the command goes on where it was. Shares that ``--out`` has from
+another time stay in it, so that they can be run one by one. ``--epoch-iters 1`` shows that all
+works. The last line is one JSON object.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import copy
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,9 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.results import spread
+from turbotrain.commands import read_config, run_tool
 from turbotrain.datasets import V2XPnPDataset
+from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.stages import (
     RECIPES,
@@ -64,6 +68,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--lengthen', type=float, default=1.0, help='fine-tune for so many times the iterations'
     )
+    parser.add_argument('--pretrained', type=Path, help='checkpoint to use instead of pretraining')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
     )
@@ -82,8 +87,17 @@ def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
     return sorted(i for n in order[:count] for i in scenarios[names[n]])
 
 
-def change_of(share: str, seed: int, options: dict | None) -> Change:
-    """What makes the recipe one of the runs that are compared."""
+def change_of(
+    share: str, seed: int, options: dict | None, start: tuple[Path, Sequence[str]] | None = None
+) -> Change:
+    """What makes the recipe one of the runs that are compared.
+
+    Args:
+        share: of the labels.
+        seed: which scenarios are labelled.
+        options: changes to the fine-tuning.
+        start: weights that it starts from, and the parts that start fresh.
+    """
 
     def change(stage: str, cfg: Config) -> None:
         if stage != 'finetuning':
@@ -96,6 +110,9 @@ def change_of(share: str, seed: int, options: dict | None) -> Change:
             dataset = DATASETS.build({**loader.dataset, 'pipeline': []})
             loader.dataset.indices = list(range(0, len(dataset), VALIDATED))
             cfg.val_dataloader = loader
+        if start:
+            cfg.load_from = str(start[0])
+            cfg.custom_hooks = [dict(type='TransferReportHook', fresh=start[1])]
         cfg.merge_from_dict(options or {})
 
     return change
@@ -127,6 +144,21 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
             gain.setdefault(share, {})[metric] = mean
             error.setdefault(share, {})[metric] = std and round(std / math.sqrt(count), 2)
     return dict(metrics=metrics, gain=gain, gain_error=error)
+
+
+def earlier(path: Path, shares: Sequence[str]) -> tuple[dict, dict]:
+    """What a file has of other shares: metrics as :func:`summarise` takes them, and costs."""
+    found: dict[tuple[str, str], list[dict]] = {}
+    if not path.exists():
+        return found, {}
+    content = json.loads(path.read_text())
+    for arm in ARMS:
+        for share in set(LENGTHS) - set(shares):
+            rows = [content['metrics'][metric].get(arm, {}).get(share) for metric in METRICS]
+            if all(rows):
+                values = zip(*(row['values'] for row in rows), strict=True)
+                found[arm, share] = [dict(zip(METRICS, row, strict=True)) for row in values]
+    return found, {key: value for key, value in content['cost'].items() if key not in shares}
 
 
 def draw(metrics: dict, out: Path) -> None:
@@ -167,14 +199,23 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args)
     init_default_scope('mmdet3d')
+    given = args.pretrained
+    if given and not given.is_file():
+        raise UserError(f'--pretrained: there is no checkpoint {given}')
+    fresh = read_config(args.recipe).stages.finetuning.get('fresh', ())
     runs = {
         (arm, share, seed): Run(
             f'{arm}, {share}',
             seed,
             args.recipe,
-            change_of(share, seed, args.cfg_options),
+            change_of(
+                share,
+                seed,
+                args.cfg_options,
+                (given, fresh) if given and arm == 'pretrained' else None,
+            ),
             dict(
-                pretraining=PRETRAINING if arm == 'pretrained' else 0,
+                pretraining=PRETRAINING if arm == 'pretrained' and not given else 0,
                 finetuning=round(LENGTHS[share] * args.lengthen),
             ),
         )
@@ -185,8 +226,7 @@ def main() -> None:
     measured = run_all(runs.values(), settings)
     if len(measured) < len(runs):
         sys.exit('not all runs were measured, see above; the command goes on where it was')
-    found: dict[tuple[str, str], list[dict]] = {}
-    cost: dict[str, dict] = {}
+    found, cost = earlier(args.out, args.shares)
     for (arm, share, _), run in runs.items():
         stages = measured[run.name, run.seed]
         found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])
@@ -194,10 +234,16 @@ def main() -> None:
             cost[share if name == 'finetuning' else name] = {
                 key: round(stage[key], 1) for key in ('iterations', 'train_seconds')
             }
+        cost[share]['pretrained'] = given.name if given else 'for each seed'
     result = summarise(found)
     print(table(result['metrics'], args.shares))
     about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)
-    about |= dict(epoch_iters=args.epoch_iters, cfg_options=args.cfg_options, **circumstances())
+    about |= dict(
+        pretrained=given and given.name,
+        epoch_iters=args.epoch_iters,
+        cfg_options=args.cfg_options,
+        **circumstances(),
+    )
     write_whole(args.out, json.dumps(result | about, indent=1) + '\n')
     draw(result['metrics'], args.out.with_suffix('.png'))
     print(f'\n{args.out}, and the picture beside it')
@@ -205,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
