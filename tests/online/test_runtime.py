@@ -12,6 +12,8 @@ from tests.online.recordings import CONFIGS, moment_of, untrained
 from turbotrain.errors import SettingError
 from turbotrain.online import CooperativeInferencer, Ego, OnlineModel, Sender
 from turbotrain.online.message import HEADER_BYTES
+from turbotrain.online.trunk import AgentTrunk
+from turbotrain.structures import invert_rigid, pose_to_matrix, transform_points
 
 FRAMES = [*range(0, 30, 5)]
 VALUES = ('boxes', 'scores', 'velocity', 'trajectories', 'trajectory_scores')
@@ -85,6 +87,24 @@ def test_offline_is_online(scenario, tmp_path, method):
         for message in messages.values():
             assert size <= len(message) - HEADER_BYTES < 1.1 * size
             assert 0.01 * size > HEADER_BYTES
+
+
+def test_a_map_for_the_ego_is_of_projected_points(scenario, tmp_path):
+    cfg, path = untrained('f-cooper', tmp_path)
+    model = OnlineModel(cfg, path, 'cpu')
+    cloud = np.random.default_rng(0).uniform([-20, -20, -2, 0], [20, 20, 1, 1], (900, 4))
+    cloud = cloud.astype(np.float32)
+    ego_pose, at = [5.0, -3.0, 1.9, 0.0, 0.0, 70.0], [13.0, 5.0, 4.5, 1.0, 0.0, -110.0]
+    trunk = AgentTrunk(model, 'infrastructure', 1)
+    trunk.see(cloud, at, 0.0, ego_pose)
+    seen, (ego, own) = trunk.seen[-1], pose_to_matrix([ego_pose, at])
+    np.testing.assert_array_equal(seen.world_from_agent, ego)
+    points = model.read(cloud)
+    points[:, :3] = transform_points(invert_rigid(ego) @ own, points[:, :3])
+    np.testing.assert_allclose(seen.points, points, atol=1e-4)
+    torch.testing.assert_close(seen.map, model.encode(points), atol=1e-4, rtol=1e-4)
+    with pytest.raises(SettingError, match='infrastructure 1: ego_pose: expected'):
+        trunk.see(cloud, at, 1.0, [1.0, 2.0])
 
 
 def test_a_steady_delay_costs_no_history(scenario, tmp_path):

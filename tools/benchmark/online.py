@@ -2,8 +2,8 @@
 
 Plays the scenarios of the config's test set through senders, a channel and the ego, all in one
 process and on the recording's own clock, and compares with what ``robustness.py`` does to the data
-for the same delay or silence. Then with messages of lower precision. Encoding is in each agent's
-own frame on both sides. Prints a table; the last line is one JSON object.
+for the same delay or silence. Then with messages of lower precision. Senders know the ego's pose
+when they encode. Prints a table; the last line is one JSON object.
 """
 
 import argparse
@@ -129,21 +129,22 @@ class OnlineTest:
         """Every message of a scenario and its time, by time."""
         key = name, precision
         if key not in self.messages:
-            found = []
+            found, own = [], recording.agents[0]
             for n, agent in enumerate(recording.agents[1:], start=1):
                 sender = Sender(self.model, agent.kind, agent.id, precision)
                 for i, time in enumerate(agent.times):
                     cloud = recording.cloud(n, i)
                     if cloud is not None:
-                        found.append((time, sender.encode(cloud, agent.poses[i], time)))
+                        ego_pose = own.poses[max(0, np.searchsorted(own.times, time, 'right') - 1)]
+                        message = sender.encode(cloud, agent.poses[i], time, ego_pose)
+                        found.append((time, message))
             self.messages[key] = sorted(found, key=lambda one: one[0])
         return self.messages[key]
 
 
 def prepare(cfg: Config, every: int) -> None:
-    """Encode in each agent's own frame, and look at some moments only."""
+    """Look at some moments only, in this process."""
     dataset = only_dataset(cfg.test_dataloader)
-    dataset.pipeline = [step for step in dataset.pipeline if step.type != 'ProjectPointsToEgo']
     if every > 1:
         dataset.indices = list(range(0, len(DATASETS.build(dataset)), every))
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)

@@ -81,7 +81,7 @@ class Ego:
         return {name: seen[-1] for name, (_, seen) in self._heard.items()}
 
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
-        """Take the ego's own cloud; arguments are those of :meth:`Sender.encode`."""
+        """Take the ego's own cloud; arguments as for :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
         self._forget(self.model.reach)  # a message that is on its way needs what came before it
 

@@ -68,7 +68,8 @@ def _costs(
             if now in agent.times and agent.clouds[agent.times.index(now)] is not None:
                 j = agent.times.index(now)
                 cloud = recording.cloud(n, j)
-                messages.append(timed('encode', sender.encode, cloud, agent.poses[j], now))
+                pose = agent.poses[j]
+                messages.append(timed('encode', sender.encode, cloud, pose, now, own.poses[i]))
         timed('see', ego.see, recording.cloud(0, i), own.poses[i], now)
         timed('receive', lambda found=messages: [ego.receive(data) for data in found])
         timed('detect', ego.detect)

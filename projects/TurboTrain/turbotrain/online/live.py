@@ -33,6 +33,8 @@ from .trunk import OnlineModel
 __all__ = ['AgentRow', 'Live', 'Shown', 'scene_of_ego']
 
 _STAMP = struct.Struct('<Hdd')  # place of the agent, time of sending, seconds that encoding took
+_POSE = np.dtype('<f8')  # of the 4x4 numbers that the ego tells all
+_HOST = 'tcp://127.0.0.1'
 _WAITING = 64  # messages that wait in a socket
 _SLICE = 0.1  # s between two looks at whether to end
 
@@ -93,7 +95,7 @@ def _warm_up(take: Callable, recording: Recording, agent: int) -> None:
     take(recording.cloud(agent, i), recording.agents[agent].poses[i], 0.0)
 
 
-def _send(setup: Setup, agent: int, row: int, address: str, begin: Any) -> None:
+def _send(setup: Setup, agent: int, row: int, address: str, poses: str, begin: Any) -> None:
     """What a sender's process does, until it is ended."""
     follow_parent()
     keep_freed_memory()
@@ -106,13 +108,21 @@ def _send(setup: Setup, agent: int, row: int, address: str, begin: Any) -> None:
     socket = zmq.Context().socket(zmq.PUSH)
     socket.set_hwm(_WAITING)
     socket.connect(address)
+    newest = socket.context.socket(zmq.SUB)
+    newest.setsockopt(zmq.CONFLATE, 1)
+    newest.subscribe(b'')
+    newest.connect(poses)
+    ego_pose = None
     socket.send_multipart([_STAMP.pack(row, clock.now(), 0.0), b''])  # is there
     while np.isinf(begin.value):
         time.sleep(_SLICE / 10)
     for moment, i in _due(setup, agent, clock):
         time.sleep(max(0.0, clock.until(moment)))
         started = time.perf_counter()
-        message = sender.encode(setup.recording.cloud(agent, i), own.poses[i], moment)
+        if newest.poll(0):
+            ego_pose = np.frombuffer(newest.recv(), _POSE).reshape(4, 4)
+        cloud = setup.recording.cloud(agent, i)
+        message = sender.encode(cloud, own.poses[i], moment, ego_pose)
         stamp = _STAMP.pack(row, clock.now(), time.perf_counter() - started)
         # An ego that does not listen loses messages, it does not stop the sender.
         with suppress(zmq.Again):
@@ -239,7 +249,9 @@ class Live:
         """Start the senders."""
         self._socket = zmq.Context().socket(zmq.PULL)
         self._socket.set_hwm(_WAITING)
-        self._address = f'tcp://127.0.0.1:{self._socket.bind_to_random_port("tcp://127.0.0.1")}'
+        self._address = f'{_HOST}:{self._socket.bind_to_random_port(_HOST)}'
+        self._told = self._socket.context.socket(zmq.PUB)
+        self._poses = f'{_HOST}:{self._told.bind_to_random_port(_HOST)}'
         if self.method == 'forkserver':
             _preload()
         try:
@@ -257,6 +269,7 @@ class Live:
         for process in self._processes:
             process.join()
         self._socket.close(linger=0)
+        self._told.close(linger=0)
 
     def run(self, seconds: float = np.inf) -> Iterator[Shown]:
         """Detect at each cloud of the ego.
@@ -286,8 +299,9 @@ class Live:
 
     def _detect(self, moment: float, i: int, rate: float) -> Shown:
         recording, ticks = self.setup.recording, [time.perf_counter()]
-        cloud = recording.cloud(0, i)
-        self.ego.see(cloud, recording.agents[0].poses[i], moment)
+        cloud, pose = recording.cloud(0, i), recording.agents[0].poses[i]
+        self._told.send(pose.astype(_POSE).tobytes())
+        self.ego.see(cloud, pose, moment)
         ticks.append(time.perf_counter())
         self._listen(0.0)
         for agent, data in self.channel.arrived(self._clock.now()):
@@ -335,7 +349,9 @@ class Live:
     def _started(self, n: int) -> Any:
         """A new process of the n-th sender."""
         process = self._context.Process(
-            target=_send, args=(self.setup, n + 1, n, self._address, self._begin), daemon=True
+            target=_send,
+            args=(self.setup, n + 1, n, self._address, self._poses, self._begin),
+            daemon=True,
         )
         process.start()
         self.rows[n].alive, self.rows[n].starts = True, self.rows[n].starts + 1

@@ -1,4 +1,4 @@
-"""What an agent sends: a feature map in its own frame, as bytes. docs/online.md has the layout.
+"""What an agent sends: a feature map as bytes. docs/online.md has the layout.
 
 Nothing is believed of bytes that come in: each length is held against what there is before memory
 is taken for it, and nothing is run.
@@ -44,11 +44,11 @@ class MapMessage:
         kind: ``vehicle`` or ``infrastructure``.
         id: from 1 up.
         time: of the newest cloud in it, seconds.
-        world_from_agent: (4, 4) float64, where that was taken.
+        world_from_agent: (4, 4) float64, of the map's frame: the agent's, or one that the ego had.
         limits: (6,) float32 ``[x_min, y_min, z_min, x_max, y_max, z_max]``, metres, of the map.
         values: (C, H, W) float32; 0 in cells that were not sent.
         cells: (H, W) bool, which cells are sent; None is for all.
-        points: (P, 3) float32 of the newest cloud, metres, in the agent's frame.
+        points: (P, 3) float32 of the newest cloud, metres, in that frame.
     """
 
     model: int

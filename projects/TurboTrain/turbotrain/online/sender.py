@@ -57,7 +57,13 @@ class Sender:
         self.compress, self.sparse = compress, sparse
         self.trunk = AgentTrunk(model, kind, id)
 
-    def encode(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> bytes:
+    def encode(
+        self,
+        cloud: Cloud,
+        pose: np.ndarray | Sequence[float],
+        time: float,
+        ego_pose: np.ndarray | Sequence[float] | None = None,
+    ) -> bytes:
         """A message of what the agent sees.
 
         Args:
@@ -65,13 +71,17 @@ class Sender:
             pose: of the LiDAR in the world, (4, 4) or ``[x, y, z, roll, yaw, pitch]`` in metres and
                 degrees.
             time: seconds of the clock that all agents share, later than before.
+            ego_pose: of the ego's LiDAR, as last heard of. The map is then of its surroundings and
+                in its frame, as in training with ``ProjectPointsToEgo``: networks tell headings and
+                heights from it. An old pose does little harm, as the message says what frame it is
+                in. Without it the map is in the agent's own frame.
 
         Raises:
             SettingError: one of them is not as it must be.
             DataFileError: the cloud cannot be read.
         """
         trunk, model = self.trunk, self.model
-        trunk.see(cloud, pose, time)
+        trunk.see(cloud, pose, time, ego_pose)
         fused, cells = trunk.fused(), None
         if self.sparse:
             cells = model.detector.fusion_neck.own_cells(fused)[0, 0].cpu().numpy()

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..datasets.point_kernels import move
 from ..datasets.readers import read_point_cloud, resolve_dialect, usable_points
 from ..datasets.transforms import LoadCooperativePoints
 from ..errors import SettingError
@@ -17,6 +18,7 @@ from ..models import CooperativeDetector, LateFusionDetector
 from ..models.compression import FeatureCompression
 from ..models.detectors.cooperative_detector import AgentBatch
 from ..pretraining.stock import range_of
+from ..structures import invert_rigid
 from .inferencer import CooperativeInferencer
 from .moment import AgentClouds, Cloud, checked_cloud, checked_pose
 from .samples import UnlabelledMoments, infos_of
@@ -30,7 +32,7 @@ class OnlineModel:
     """A detector that runs in parts, each agent's clouds in that agent's own frame.
 
     Agents do not know where the ego will be: ``ProjectPointsToEgo`` is left out of the pipeline,
-    and the fusion neck warps their maps. Senders and egos of one process can share it.
+    and the fusion neck moves their maps. Senders and egos of one process can share it.
 
     Args:
         model: config file of a ``CooperativeDetector``, or its config.
@@ -110,8 +112,8 @@ class Seen(NamedTuple):
 
     Attributes:
         time: seconds.
-        world_from_agent: (4, 4).
-        points: (P, 3+) float32, metres, in the agent's frame; (0, 4) if nothing looks at them.
+        world_from_agent: (4, 4), of the map's frame.
+        points: (P, 3+) float32, metres, in that frame; (0, 4) if nothing looks at them.
         map: (1, C, H, W), of the cloud alone or of all until then; None if it is not kept.
         cells: (1, 1, H, W) bool, which cells of the map are there; None is for all.
         size: bytes of the message that brought it, 0 of an own one.
@@ -139,13 +141,20 @@ class AgentTrunk:
         self.agent = AgentClouds([None], [np.eye(4)], kind=kind, id=id).checked()
         self.seen: list[Seen] = []
 
-    def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
+    def see(
+        self,
+        cloud: Cloud,
+        pose: np.ndarray | Sequence[float],
+        time: float,
+        ego_pose: np.ndarray | Sequence[float] | None = None,
+    ) -> None:
         """Encode a cloud.
 
         Args:
             cloud: see :class:`AgentClouds`; not None.
             pose: see :class:`AgentClouds`.
             time: seconds, later than before.
+            ego_pose: see :meth:`Sender.encode`.
 
         Raises:
             SettingError: one of them is not as it must be.
@@ -160,6 +169,10 @@ class AgentTrunk:
         if not isinstance(time, int | float | np.number) or not last < time < np.inf:
             raise SettingError(f'{name}: time: expected seconds above {last:g}, got {time!r:.60}')
         points = model.read(cloud)
+        if ego_pose is not None:
+            frame = checked_pose(f'{name}: ego_pose', ego_pose)
+            move(points, np.float32(invert_rigid(frame) @ pose))
+            pose = frame
         encoded = model.encode(points)
         points = points if model.sends_points else _NO_CLOUD
         self.seen.append(Seen(float(time), pose, points, encoded))
