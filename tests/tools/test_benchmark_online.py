@@ -24,9 +24,10 @@ def test_coarse_messages_stay_within_their_bounds(tmp_path):
     exact = online.run()
     whole = offline(cfg, WEIGHTS, 0)
     for name in SHOWN:
-        assert exact[name] == pytest.approx(whole[name], abs=0.5)
+        # Senders know where the ego was when it saw its own cloud, and past maps are moved.
+        assert exact[name] == pytest.approx(whole[name], abs=3.0)
     # Points of these metrics, stated in docs/online.md.
-    for precision, bound in (('float16', 0.5), ('int8', 2.0)):
+    for precision, bound in (('float16', 0.5), ('int8', 1.0)):
         coarse = online.run(precision=precision)
         assert coarse['bytes'] < 0.55 * exact['bytes']
         for name in SHOWN:
