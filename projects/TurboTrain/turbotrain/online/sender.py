@@ -74,7 +74,8 @@ class Sender:
             ego_pose: of the ego's LiDAR, as last heard of. The map is then of its surroundings and
                 in its frame, as in training with ``ProjectPointsToEgo``: networks tell headings and
                 heights from it. An old pose does little harm, as the message says what frame it is
-                in. Without it the map is in the agent's own frame.
+                in; the config's range of communication does not count for it. Without it the map is
+                in the agent's own frame.
 
         Raises:
             SettingError: one of them is not as it must be.
