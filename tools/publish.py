@@ -69,6 +69,8 @@ def main() -> None:
     path = out / f'{name}.pth'
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, weights)
+    with tempfile.TemporaryDirectory() as folder:
+        small = small_metrics(cfg, path, Path(folder) / 'set')
     card = dict(
         config=str(config.relative_to(ROOT)),
         mode=only_dataset(cfg.test_dataloader).mode,
@@ -78,7 +80,7 @@ def main() -> None:
         parameters=sum(value.numel() for value in content['state_dict'].values()),
         trained=meta.get('time'),
         metrics=chosen(test(cfg, str(path), 0)),
-        small_set=small_metrics(cfg, path),
+        small_set=small,
         **circumstances(args.command),
     )
     write_whole(path.with_suffix('.json'), json.dumps(card, indent=2) + '\n')
@@ -105,15 +107,15 @@ def weights_alone(content: dict) -> bytes:
     return file.getvalue()
 
 
-def small_metrics(cfg: Config, weights: Path) -> dict[str, float | None]:
-    """Metrics on the small set, simulated for this."""
-    with tempfile.TemporaryDirectory() as folder:
-        return chosen(test(on_small_set(cfg, Path(folder) / 'set'), str(weights), 0))
+def small_metrics(cfg: Config, weights: Path, root: Path) -> dict[str, float | None]:
+    """Metrics on the small set, see :func:`on_small_set`."""
+    return chosen(test(on_small_set(cfg, root), str(weights), 0))
 
 
 def on_small_set(cfg: Config, root: Path) -> Config:
-    """The config that tests on the small set, which is simulated into a folder."""
-    simulate_dataset(root, SMALL)
+    """The config that tests on the small set in a folder, which is simulated if it isn't there."""
+    if not root.exists():
+        simulate_dataset(root, SMALL)
     cfg = Config(cfg.to_dict())
     dataset = only_dataset(cfg.test_dataloader)
     dataset.data_root = str(root)
