@@ -146,12 +146,20 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
     return dict(metrics=metrics, gain=gain, gain_error=error)
 
 
-def earlier(path: Path, shares: Sequence[str]) -> tuple[dict, dict]:
-    """What a file has of other shares: metrics as :func:`summarise` takes them, and costs."""
+def earlier(path: Path, shares: Sequence[str], split: str) -> tuple[dict, dict]:
+    """What a file has of other shares: metrics as :func:`summarise` takes them, and costs.
+
+    Raises:
+        UserError: they were measured on another split.
+    """
     found: dict[tuple[str, str], list[dict]] = {}
     if not path.exists():
         return found, {}
     content = json.loads(path.read_text())
+    if content['split'] != split:
+        raise UserError(
+            f'{path} is of the split {content["split"]}, not {split}: name another --out'
+        )
     for arm in ARMS:
         for share in set(LENGTHS) - set(shares):
             rows = [content['metrics'][metric].get(arm, {}).get(share) for metric in METRICS]
@@ -199,6 +207,7 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args)
     init_default_scope('mmdet3d')
+    found, cost = earlier(args.out, args.shares, args.split)
     given = args.pretrained
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
@@ -226,7 +235,6 @@ def main() -> None:
     measured = run_all(runs.values(), settings)
     if len(measured) < len(runs):
         sys.exit('not all runs were measured, see above; the command goes on where it was')
-    found, cost = earlier(args.out, args.shares)
     for (arm, share, _), run in runs.items():
         stages = measured[run.name, run.seed]
         found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])
@@ -239,7 +247,6 @@ def main() -> None:
     print(table(result['metrics'], args.shares))
     about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)
     about |= dict(
-        pretrained=given and given.name,
         epoch_iters=args.epoch_iters,
         cfg_options=args.cfg_options,
         **circumstances(),
