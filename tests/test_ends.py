@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -262,8 +263,10 @@ def test_what_is_left(command, end, data_root, tmp_path, monkeypatch, second):
     if end == 'second run':
         second(name)
     elif end == 'read-only':
-        for function in ('open', 'mkdir'):
-            monkeypatch.setattr(os, function, partial(read_only, getattr(os, function)))
+        # Python 3.10's pathlib keeps functions of its own.
+        accessor = getattr(pathlib, '_NormalAccessor', os)
+        for owner, function in ((os, 'open'), (os, 'mkdir'), (accessor, 'mkdir')):
+            monkeypatch.setattr(owner, function, partial(read_only, getattr(owner, function)))
     elif end == 'full disk':
         monkeypatch.setattr(os, 'fsync', full)
     else:

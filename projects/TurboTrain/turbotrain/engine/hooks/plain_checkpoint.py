@@ -1,5 +1,7 @@
 """Checkpoints of tensors and plain values only."""
 
+from collections import Counter
+
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -13,10 +15,10 @@ __all__ = ['PlainCheckpointHook']
 class PlainCheckpointHook(Hook):
     """Keep out of checkpoints what ``torch.load(weights_only=True)`` refuses.
 
-    mmengine puts the log's history there as objects of its own, with their methods, and NumPy's
-    scalars. Since torch 2.6 such a file cannot be read without being allowed to run code, not even
-    to resume from it. Here they become numbers on the way out, and the history is made objects
-    again on the way in.
+    mmengine puts the log's history there as objects of its own, with their methods, NumPy's scalars
+    and schedules' counters. Since torch 2.6 such a file cannot be read without being allowed to run
+    code, not even to resume from it. Here they become numbers on the way out, and the history is
+    made objects again on the way in.
 
     To see how many GPUs a run had, mmengine runs ``meta.config`` of a checkpoint as Python when it
     resumes. Its own checkpoints have no such key; here none has.
@@ -33,6 +35,11 @@ class PlainCheckpointHook(Hook):
         for key, value in info.items():
             if isinstance(value, np.generic):
                 info[key] = value.item()
+        schedulers = checkpoint.get('param_schedulers', [])
+        for several in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
+            for state in several:
+                # MultiStepLR's, which torch reads since 2.2.
+                state.update({k: dict(v) for k, v in state.items() if isinstance(v, Counter)})
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Lists to objects; no text that would be run."""

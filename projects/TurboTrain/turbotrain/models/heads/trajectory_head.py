@@ -166,12 +166,8 @@ class TrajectoryHead(BaseModule):
 
         # A rectangle of samples x boxes.
         def padded(parts: list[Tensor]) -> Tensor:
-            return torch.stack(
-                [
-                    functional.pad(one, (0, 0) * (one.dim() - 1) + (0, width - len(one)))
-                    for one in parts
-                ]
-            )
+            missing = (one.new_zeros(width - len(one), *one.shape[1:]) for one in parts)
+            return torch.stack([torch.cat(pair) for pair in zip(parts, missing, strict=True)])
 
         box, label = padded([b[:, :7] for b in boxes]), padded(labels)
         velocity, further = box.new_zeros(*box.shape[:2], 2), []
