@@ -3,7 +3,7 @@
 from .. import patches  # noqa: F401 - before mmdet3d is imported
 from ..errors import CheckpointError, UserError
 from .checkpoint import checkpoints_by_age, load_weights, newest_checkpoint, read_checkpoint
-from .freed_memory import keep_freed_memory
+from .freed_memory import give_back_freed_memory, keep_freed_memory
 from .hooks import (
     ConflictPlotHook,
     DurableCheckpointHook,
@@ -25,6 +25,7 @@ __all__ = [
     'TransferReportHook',
     'UserError',
     'checkpoints_by_age',
+    'give_back_freed_memory',
     'keep_freed_memory',
     'load_weights',
     'newest_checkpoint',

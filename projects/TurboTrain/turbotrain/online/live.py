@@ -19,7 +19,7 @@ import torch
 import zmq
 from mmengine.config import Config
 
-from ..engine import keep_freed_memory
+from ..engine import give_back_freed_memory, keep_freed_memory
 from ..structures import invert_rigid, transform_points
 from ..visualization import AgentView, BEVScene
 from ..workers import follow_parent
@@ -37,6 +37,7 @@ _POSE = np.dtype('<f8')  # of the 4x4 numbers that the ego tells all
 _HOST = 'tcp://127.0.0.1'
 _WAITING = 64  # messages that wait in a socket
 _SLICE = 0.1  # s between two looks at whether to end
+_TIDY = 20  # moments between two times that the ego gives memory back
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,9 @@ class Live:
         self._begin.value = begin = time.monotonic()
         self._next_kill = begin + (self.kill_every or np.inf)
         times: deque[float] = deque(maxlen=20)
-        for moment, i in _due(self.setup, 0, self._clock):
+        for count, (moment, i) in enumerate(_due(self.setup, 0, self._clock)):
+            if count % _TIDY == 0:
+                give_back_freed_memory()
             while (left := self._clock.until(moment)) > 0 and not self.ended:
                 self._listen(min(left, _SLICE))
             if self.ended or time.monotonic() - begin >= seconds:
