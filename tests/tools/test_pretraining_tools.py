@@ -74,9 +74,8 @@ def test_arms_differ_in_their_start_alone(efficiency, data_root):
     other.load_from, other.custom_hooks = given.load_from, given.custom_hooks
     assert other.to_dict() == given.to_dict()
     # The same from weights that a file has.
-    start = pretraining.checkpoint, plain[1].config.custom_hooks[0]['fresh']
-    change = efficiency['change_of']('one', 0, options, start)
-    (kept,) = stages_of(recipe, 0, settings, change, dict(pretraining=0))
+    start = pretraining.checkpoint
+    (kept,) = stages_of(recipe, 0, settings, change, dict(pretraining=0), start)
     assert kept.config.to_dict() == given.to_dict()
 
 

@@ -34,7 +34,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.results import spread
-from turbotrain.commands import read_config, run_tool
+from turbotrain.commands import run_tool
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
@@ -87,17 +87,8 @@ def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
     return sorted(i for n in order[:count] for i in scenarios[names[n]])
 
 
-def change_of(
-    share: str, seed: int, options: dict | None, start: tuple[Path, Sequence[str]] | None = None
-) -> Change:
-    """What makes the recipe one of the runs that are compared.
-
-    Args:
-        share: of the labels.
-        seed: which scenarios are labelled.
-        options: changes to the fine-tuning.
-        start: weights that it starts from, and the parts that start fresh.
-    """
+def change_of(share: str, seed: int, options: dict | None) -> Change:
+    """What makes the recipe one of the runs that are compared."""
 
     def change(stage: str, cfg: Config) -> None:
         if stage != 'finetuning':
@@ -110,9 +101,6 @@ def change_of(
             dataset = DATASETS.build({**loader.dataset, 'pipeline': []})
             loader.dataset.indices = list(range(0, len(dataset), VALIDATED))
             cfg.val_dataloader = loader
-        if start:
-            cfg.load_from = str(start[0])
-            cfg.custom_hooks = [dict(type='TransferReportHook', fresh=start[1])]
         cfg.merge_from_dict(options or {})
 
     return change
@@ -211,22 +199,17 @@ def main() -> None:
     given = args.pretrained
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
-    fresh = read_config(args.recipe).stages.finetuning.get('fresh', ())
     runs = {
         (arm, share, seed): Run(
             f'{arm}, {share}',
             seed,
             args.recipe,
-            change_of(
-                share,
-                seed,
-                args.cfg_options,
-                (given, fresh) if given and arm == 'pretrained' else None,
-            ),
+            change_of(share, seed, args.cfg_options),
             dict(
                 pretraining=PRETRAINING if arm == 'pretrained' and not given else 0,
                 finetuning=round(LENGTHS[share] * args.lengthen),
             ),
+            given if arm == 'pretrained' else None,
         )
         for share in args.shares
         for seed in args.seeds
@@ -246,11 +229,7 @@ def main() -> None:
     result = summarise(found)
     print(table(result['metrics'], args.shares))
     about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)
-    about |= dict(
-        epoch_iters=args.epoch_iters,
-        cfg_options=args.cfg_options,
-        **circumstances(),
-    )
+    about |= dict(epoch_iters=args.epoch_iters, cfg_options=args.cfg_options, **circumstances())
     write_whole(args.out, json.dumps(result | about, indent=1) + '\n')
     draw(result['metrics'], args.out.with_suffix('.png'))
     print(f'\n{args.out}, and the picture beside it')

@@ -29,10 +29,11 @@ _NO_CLOUD = np.zeros((0, 4), dtype=np.float32)
 
 
 class OnlineModel:
-    """A detector that runs in parts, each agent's clouds in that agent's own frame.
+    """A detector that runs in parts, on each agent's clouds by themselves.
 
-    Agents do not know where the ego will be: ``ProjectPointsToEgo`` is left out of the pipeline,
-    and the fusion neck moves their maps. Senders and egos of one process can share it.
+    ``ProjectPointsToEgo`` is left out of the pipeline: a sender moves its points itself, to where
+    it last heard that the ego was, and the fusion neck moves its map from there. Senders and egos
+    of one process can share it.
 
     Args:
         model: config file of a ``CooperativeDetector``, or its config.

@@ -144,6 +144,7 @@ def stages_of(
     settings: Settings,
     change: Change | None = None,
     epochs: Mapping[str, int] | None = None,
+    start: Path | None = None,
 ) -> Iterator[Stage]:
     """The stages of a recipe in their order.
 
@@ -153,8 +154,9 @@ def stages_of(
         settings: see :class:`Settings`.
         change: called with the name and the config of each stage, to change the config.
         epochs: of stages by name, instead of the recipe's own; 0 leaves a stage out.
+        start: checkpoint that the first stage starts from.
     """
-    recipe_cfg, previous = read_config(recipe), None
+    recipe_cfg = read_config(recipe)
     need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
     for name, stage in recipe_cfg.stages.items():
@@ -171,14 +173,15 @@ def stages_of(
         else:
             train_for_epochs(cfg, length, seed, recipe_cfg.val_epochs)
         cfg.load_from, cfg.custom_hooks = None, []
-        if previous:
-            cfg.load_from = str(previous.checkpoint)
+        if start:
+            cfg.load_from = str(start)
             cfg.custom_hooks = [dict(type='TransferReportHook', fresh=stage.get('fresh', ()))]
         if change:
             change(name, cfg)
         folder = settings.work_dir / f'seed_{seed}' / f'{name}-{fingerprint(cfg)}'
-        previous = Stage(name, length, cfg, folder)
-        yield previous
+        made = Stage(name, length, cfg, folder)
+        yield made
+        start = made.checkpoint
 
 
 def fingerprint(cfg: Config) -> str:
@@ -286,6 +289,7 @@ class Run:
     recipe: Path
     change: Change | None = None
     epochs: Mapping[str, int] | None = None
+    start: Path | None = None
 
 
 def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], dict[str, dict]]:
@@ -293,7 +297,7 @@ def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], di
     # All configs first: mmengine reads them in one thread only.
     plans = {
         (run.name, run.seed): list(
-            stages_of(run.recipe, run.seed, settings, run.change, run.epochs)
+            stages_of(run.recipe, run.seed, settings, run.change, run.epochs, run.start)
         )
         for run in runs
     }
