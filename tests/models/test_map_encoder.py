@@ -8,6 +8,7 @@ import torch
 from mmdet3d.structures import Det3DDataSample
 
 from tests.models.roads import road, road_maps
+from turbotrain.errors import SettingError
 from turbotrain.models import (
     VectorMapAttention,
     VectorMapNeck,
@@ -16,9 +17,7 @@ from turbotrain.models import (
     stack_maps,
 )
 from turbotrain.structures import nearest_polylines as reference
-from turbotrain.structures import (
-    pose_to_matrix,
-)
+from turbotrain.structures import pose_to_matrix
 
 WORLD = torch.from_numpy(pose_to_matrix([[20.0, -7.0, 0.0, 0.0, 65.0, 0.0]]))
 
@@ -114,7 +113,8 @@ def test_a_batch_is_its_samples_whatever_their_maps():
 
 
 def test_a_sample_without_a_map_is_named():
-    with pytest.raises(KeyError, match="sample 7: its metainfo has no 'vector_map'.*LoadVectorMap"):
+    problem = "sample 7: its metainfo has no 'vector_map'.*LoadVectorMap"
+    with pytest.raises(SettingError, match=problem):
         stack_maps([Det3DDataSample(metainfo=dict(sample_idx=7))], 'cpu')
 
 

@@ -37,7 +37,14 @@ SCHEDULES = {
     'always': dict(type='PeriodicSchedule', free=0, suppress=1),
     'when needed': dict(type='WhenNeededSchedule'),
 }
-BALANCERS = sorted(set(LOSS_BALANCERS.module_dict) - {'FixedWeights'})
+WAYS = (
+    {name: dict(aggregator=dict(type=name)) for name in sorted(AGGREGATORS.module_dict)}
+    | {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
+    | {
+        name: dict(balancer=dict(type=name), schedule=SCHEDULES['never'])
+        for name in sorted(set(LOSS_BALANCERS.module_dict) - {'FixedWeights'})
+    }
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,8 +53,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_comparison_arguments(parser)
     parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
-    known = sorted(set(AGGREGATORS.module_dict))
-    parser.add_argument('--aggregators', nargs='+', choices=known, default=known)
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS), metavar='WAY')
     return parser.parse_args()
 
 
@@ -61,10 +67,7 @@ def balance(settings: dict, stage: str, cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     recipe = recipe_paths()['turbotrain']
-    ways = {name: dict(aggregator=dict(type=name)) for name in args.aggregators}
-    ways |= {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
-    never = SCHEDULES['never']
-    ways |= {name: dict(balancer=dict(type=name), schedule=never) for name in BALANCERS}
+    ways = {name: WAYS[name] for name in args.ways}
     runs = [
         Run(name, seed, recipe, partial(balance, way))
         for name, way in ways.items()

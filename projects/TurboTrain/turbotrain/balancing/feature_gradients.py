@@ -19,7 +19,7 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
     """The part of the model that has this name.
 
     Raises:
-        ValueError: there is none.
+        SettingError: there is none.
     """
     try:
         return model.get_submodule(name)

@@ -142,7 +142,7 @@ class FixedWeights(LossBalancer):
         weights: task -> factor; 1 for those not named.
 
     Raises:
-        ValueError: a factor for a task that there is not.
+        SettingError: a factor for a task that there is not.
     """
 
     source = 'Constant'

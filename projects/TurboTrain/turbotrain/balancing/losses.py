@@ -31,7 +31,7 @@ def task_losses(
         Task name -> scalar; tasks of which no loss is there are left out. An empty list is none.
 
     Raises:
-        ValueError: a loss belongs to no task or to more than one.
+        SettingError: a loss belongs to no task or to more than one.
     """
     tasks = task_patterns(tasks)
     sums: dict[str, Tensor] = {}

@@ -90,7 +90,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         ...                prediction=['loss_trajectory']))
 
     Raises:
-        ValueError: fewer than two tasks, an unknown level, or ``features`` without its level; in
+        SettingError: fewer than two tasks, an unknown level, or ``features`` without its level; in
             training, see :class:`TaskWatch`.
     """
 

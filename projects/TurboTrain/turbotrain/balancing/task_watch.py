@@ -24,7 +24,7 @@ class TaskWatch:
             which two have to meet; 0 does not look.
 
     Raises:
-        ValueError: ``within`` is below 0.
+        SettingError: ``within`` is below 0.
     """
 
     def __init__(self, tasks: Mapping[str, Sequence[str]], within: int) -> None:
@@ -48,7 +48,7 @@ class TaskWatch:
             device: where processes can exchange numbers.
 
         Raises:
-            ValueError: it was the last pass that counts, and a task is missing on all processes.
+            SettingError: it was the last pass that counts, and a task is missing on all processes.
         """
         if not self.within or len(self.seen) == len(self.tasks):
             return
@@ -75,7 +75,7 @@ class TaskWatch:
             place: where that is, for the message.
 
         Raises:
-            ValueError: it was the last update that counts, and no two tasks ever met.
+            SettingError: it was the last update that counts, and no two tasks ever met.
         """
         self.met = self.met or len(tasks) > 1
         if not self.within or self.met or len(self.seen) < len(self.tasks):

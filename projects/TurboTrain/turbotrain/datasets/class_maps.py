@@ -26,7 +26,7 @@ def resolve_class_map(class_map: str | dict[str, list[str]]) -> dict[str, tuple[
         class name -> raw class names, in the order of the labels.
 
     Raises:
-        ValueError: the name is unknown, or a raw class belongs to two classes.
+        SettingError: the name is unknown, or a raw class belongs to two classes.
     """
     if isinstance(class_map, str):
         if class_map not in CLASS_MAPS:

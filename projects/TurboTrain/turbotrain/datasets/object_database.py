@@ -87,7 +87,7 @@ def build_object_database(
 
     Raises:
         DataFileError: a cloud cannot be read, and ``load`` does not drop such.
-        ValueError: there is no object with so many points.
+        SettingError: there is no object with so many points.
     """
     load = load or LoadCooperativePoints(zero_intensity=False)
     steps = np.concatenate([dataset.past, dataset.future])

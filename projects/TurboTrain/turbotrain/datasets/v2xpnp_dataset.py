@@ -84,7 +84,7 @@ class V2XPnPDataset(BaseDataset):
         backend_args: where mmengine's fileio finds infos, clouds and maps; local disk by default.
 
     Raises:
-        ValueError: an argument is not among the known ones.
+        SettingError: an argument is not among the known ones.
         FileNotFoundError: there is no folder ``data_root``.
         SettingError: a future is asked of a dataset without tracks.
         DataFileError: the info file is missing, damaged or of another version, has no label, no

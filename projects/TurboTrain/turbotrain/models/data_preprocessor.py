@@ -23,7 +23,7 @@ class CooperativeDataPreprocessor(Det3DDataPreprocessor):
         kwargs: of mmdet3d's preprocessor.
 
     Raises:
-        ValueError: ``voxel`` is asked for; cooperative models encode points.
+        SettingError: ``voxel`` is asked for; cooperative models encode points.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -53,11 +53,11 @@ def stack_maps(samples: Sequence[Det3DDataSample], device: torch.device) -> Vect
         device: of the result.
 
     Raises:
-        KeyError: a sample's metainfo has no ``vector_map``.
+        SettingError: a sample's metainfo has no ``vector_map``.
     """
     for sample in samples:
         if 'vector_map' not in sample:
-            raise KeyError(
+            raise SettingError(
                 f"sample {sample.get('sample_idx')}: its metainfo has no 'vector_map', which the "
                 "model attends to; put dict(type='LoadVectorMap') into the pipeline, behind "
                 'LoadCooperativePoints'

@@ -96,7 +96,7 @@ class MaskedBatch:
         A sample of which a part was not recorded then asks for nothing.
 
         Raises:
-            ValueError: there are none.
+            SettingError: there are none.
         """
         if 'future_points' not in self.inputs:
             raise SettingError("target 'future' wants LoadFuturePoints in the pipeline")

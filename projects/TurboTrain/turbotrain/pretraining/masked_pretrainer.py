@@ -80,9 +80,9 @@ class MaskedPretrainer(Base3DDetector):
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: the detector is none on a bird's-eye-view map; a target or way of hiding is not
-            among the known ones or does not suit the detector; its config does not say what another
-            part needs; or the head's range is another one.
+        SettingError: the detector is none on a bird's-eye-view map; a target or way of hiding is
+            not among the known ones or does not suit the detector; its config does not say what
+            another part needs; or the head's range is another one.
     """
 
     limits: Tensor
@@ -159,7 +159,7 @@ class MaskedPretrainer(Base3DDetector):
         """Hide and reconstruct the merged current clouds of a batch as a dataloader gives it.
 
         Raises:
-            ValueError: ``merged`` is not among the targets.
+            SettingError: ``merged`` is not among the targets.
         """
         if 'merged' not in self.reconstruction_head:
             raise SettingError(

@@ -66,8 +66,8 @@ class MaskedReconstructionHead(BaseModule):
         norm_cfg: normalisation.
 
     Raises:
-        ValueError: the norm is not among the known ones, a number is below 1, or the margin is not
-            above 0.
+        SettingError: the norm is not among the known ones, a number is below 1, or the margin is
+            not above 0.
     """
 
     limits: Tensor

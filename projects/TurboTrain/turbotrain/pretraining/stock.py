@@ -25,7 +25,7 @@ def refuse_other_models(detector: dict) -> None:
     """Stop where a config is not one of a detector that lays points out on a map.
 
     Raises:
-        ValueError: it is a segmentor's, one of images alone, or one of a detector that encodes
+        SettingError: it is a segmentor's, one of images alone, or one of a detector that encodes
             neither voxels nor pillars.
     """
     name = detector.get('type')
@@ -103,7 +103,7 @@ def first_map(features: Any, detector: nn.Module) -> Tensor:
         detector: by whom.
 
     Raises:
-        ValueError: there is none.
+        SettingError: there is none.
     """
     found = features[1] if isinstance(detector, MVXTwoStageDetector) else features
     if isinstance(found, dict):

@@ -112,7 +112,7 @@ def open_source(
         backend_args: where mmengine's fileio finds the folder; local disk by default.
 
     Raises:
-        ValueError: the dataset, or the kind of labels, is unknown.
+        SettingError: the dataset, or the kind of labels, is unknown.
     """
     dialect = resolve_dialect(dataset)
     if labels not in LABELS or (labels != LABELS[0] and dataset != 'dair_v2x_c'):

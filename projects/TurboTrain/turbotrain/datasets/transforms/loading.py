@@ -114,7 +114,7 @@ class LoadFuturePoints(LoadCooperativePoints):
 
     Raises:
         DataFileError: a cloud cannot be read and ``on_bad_cloud`` is ``error``.
-        ValueError: the transform stands at the wrong place.
+        SettingError: the transform stands at the wrong place.
     """
 
     def __init__(self, offset: float = 0.5, **kwargs: Any) -> None:

@@ -39,7 +39,7 @@ class CooperativeObjectPaste(BaseTransform):
 
     Raises:
         DataFileError: the database is missing, damaged or of another version.
-        ValueError: it has other steps or classes than the dataset, or the transform comes at the
+        SettingError: it has other steps or classes than the dataset, or the transform comes at the
             wrong place.
     """
 

@@ -76,7 +76,7 @@ class CooperativeDetector(Base3DDetector):
     normalisation.
 
     Raises:
-        ValueError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
+        SettingError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
             a frozen module does not exist; or the
             detection head has a ``train_cfg`` or ``test_cfg`` of its own.
     """

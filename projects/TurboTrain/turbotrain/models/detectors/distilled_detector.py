@@ -43,7 +43,7 @@ class DistilledCooperativeDetector(CooperativeDetector):
 
     Raises:
         FileNotFoundError: at the first step, a file of the teacher is missing.
-        ValueError: ``teacher`` is neither of the two, or its map has another range or shape.
+        SettingError: ``teacher`` is neither of the two, or its map has another range or shape.
     """
 
     def __init__(self, *, teacher: dict, distill_weight: float = 1e4, **kwargs: Any) -> None:

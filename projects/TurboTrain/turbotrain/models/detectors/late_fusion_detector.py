@@ -51,7 +51,7 @@ class LateFusionDetector(CooperativeDetector):
             or ``map_neck``. When decoupled, ``bev_neck`` serves detection alone.
 
     Raises:
-        ValueError: one of these three is given.
+        SettingError: one of these three is given.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class LateFusionDetector(CooperativeDetector):
         """Losses of the heads on all agents' own maps.
 
         Raises:
-            ValueError: a cloud is later than one step of the forecasts.
+            SettingError: a cloud is later than one step of the forecasts.
         """
         bev, forecasting, batch = self._agent_maps(batch_inputs_dict, batch_data_samples)
         heard = np.flatnonzero(_heard(batch_data_samples))

@@ -23,7 +23,7 @@ class DensePillarEncoder(BaseModule):
         out_channels: C.
 
     Raises:
-        ValueError: the range is no multiple of the pillar size.
+        SettingError: the range is no multiple of the pillar size.
     """
 
     def __init__(

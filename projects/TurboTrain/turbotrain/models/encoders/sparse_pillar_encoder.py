@@ -41,7 +41,7 @@ class SparsePillarEncoder(BaseModule):
         norm_cfg: normalisation over the occupied pillars.
 
     Raises:
-        ValueError: the range is no multiple of the pillar size, or the grid no multiple of the
+        SettingError: the range is no multiple of the pillar size, or the grid no multiple of the
             stride; or there are no blocks.
     """
 

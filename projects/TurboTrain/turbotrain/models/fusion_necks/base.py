@@ -99,7 +99,7 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
         """The map and the flow behind it.
 
         Raises:
-            ValueError: there are not so many channels.
+            SettingError: there are not so many channels.
         """
         if features.shape[1] != channels + self.flow_channels:
             raise SettingError(

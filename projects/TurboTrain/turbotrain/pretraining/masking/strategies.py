@@ -28,7 +28,7 @@ class BEVCellMasking(BaseMasking):
         cell_size: edge of a cell, metres; 0.8 as in CooPre.
 
     Raises:
-        ValueError: the ratio is not within 0 and 1, or the cell size not above 0.
+        SettingError: the ratio is not within 0 and 1, or the cell size not above 0.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BEVCellCoMasking(BEVCellMasking):
             alone.
 
     Raises:
-        ValueError: see :class:`BEVCellMasking`, or the frames are not among the known ones.
+        SettingError: see :class:`BEVCellMasking`, or the frames are not among the known ones.
     """
 
     def __init__(
