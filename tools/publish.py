@@ -3,7 +3,8 @@
 Writes the weights alone to ``weights/NAME.pth``, matrices in half precision, so that
 ``torch.load(weights_only=True)`` reads them; and beside them ``NAME.json``, the model's card: the
 config, the seed, the command that trained it, versions, date, SHA-256, and the metrics of exactly
-this file, on the config's test set and on a small set that the tests simulate again.
+this file, on the config's test set and on a small set that the tests simulate again. A pretrained
+trunk has no metrics of its own.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> None:
     if not config.is_relative_to(ROOT):
         raise UserError(f'{args.config}: expected a config in {ROOT}, which the card names')
     content = read_checkpoint(str(Path(args.checkpoint).resolve()))
-    cfg = load_config(args, ['model', 'test_dataloader', 'test_evaluator'])
+    cfg = load_config(args, ['model'])
     init_default_scope('mmdet3d')
     weights, meta = weights_alone(content), content.get('meta', {})
     if len(weights) > LARGEST:
@@ -69,22 +70,24 @@ def main() -> None:
     path = out / f'{name}.pth'
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, weights)
-    with tempfile.TemporaryDirectory() as folder:
-        small = small_metrics(cfg, path, Path(folder) / 'set')
+    measured = {}
+    if cfg.get('test_evaluator'):
+        with tempfile.TemporaryDirectory() as folder:
+            measured['small_set'] = small_metrics(cfg, path, Path(folder) / 'set')
+        measured['metrics'] = chosen(test(cfg, str(path), 0))
     card = dict(
         config=str(config.relative_to(ROOT)),
-        mode=only_dataset(cfg.test_dataloader).mode,
+        mode=only_dataset(cfg.train_dataloader).mode,
         seed=meta.get('seed'),
         sha256=hashlib.sha256(weights).hexdigest(),
         bytes=len(weights),
         parameters=sum(value.numel() for value in content['state_dict'].values()),
         trained=meta.get('time'),
-        metrics=chosen(test(cfg, str(path), 0)),
-        small_set=small,
+        **measured,
         **circumstances(args.command),
     )
     write_whole(path.with_suffix('.json'), json.dumps(card, indent=2) + '\n')
-    print(f'{path}: {len(weights) / 1e6:.1f} MB, {card["metrics"]}')
+    print(f'{path}: {len(weights) / 1e6:.1f} MB', *measured.values())
 
 
 def weights_alone(content: dict) -> bytes:
@@ -102,8 +105,8 @@ def weights_alone(content: dict) -> bytes:
             raise UserError(f'{name}: has weights that half precision cannot hold')
         state[name] = halves.contiguous()
     file = io.BytesIO()
-    dataset = content.get('meta', {}).get('dataset_meta')
-    torch.save(dict(state_dict=state, meta=dict(dataset_meta=dataset)), file)
+    kept = {key: content.get('meta', {}).get(key) for key in ('dataset_meta', 'trained')}
+    torch.save(dict(state_dict=state, meta=kept), file)
     return file.getvalue()
 
 

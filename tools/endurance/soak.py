@@ -25,6 +25,7 @@ from mmengine.config import Config, DictAction
 
 from turbotrain.recipes.budget import train_only
 from turbotrain.recipes.circumstances import circumstances
+from turbotrain.whole_file import write_whole
 
 WINDOWS, WARM_UP, TOLERANCE = 20, 2, 0.03
 MIN_SAMPLES = 3 * WINDOWS
@@ -118,7 +119,7 @@ def main() -> None:
     rows = {name: values for name, values in found.items() if len(values) >= MIN_SAMPLES}
     if not rows:
         sys.exit(f'error: fewer than {MIN_SAMPLES} samples; give it more time')
-    (work / 'samples.json').write_text(json.dumps(rows))
+    write_whole(work / 'samples.json', json.dumps(rows))
     drifts = {name: round(drift(values), 4) for name, values in rows.items()}
     print('process        samples  first (MB)  last (MB)  drift')
     for name, values in rows.items():
