@@ -11,6 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
 from ..errors import SettingError
+from ..models.detectors.cooperative_detector import CooperativeDetector
 from ..models.detectors.late_fusion_detector import LateFusionDetector
 from ..models.layers.map_layers import map_rows
 from ..models.ranges import refuse_other_ranges
@@ -124,6 +125,8 @@ class MaskedPretrainer(Base3DDetector):
         self.masking = MODELS.build(masking)
         self.reconstruction_head = nn.ModuleDict({name: MODELS.build(head) for name in targets})
         self.detector = _without_heads(MODELS.build(detector))
+        if isinstance(self.detector, CooperativeDetector):
+            self.detector.past_gradients = True  # hidden places are found in all frames
         if 'own' in targets and not _fuses_agents_last(self.detector):
             raise SettingError(
                 "target 'own' wants a detector in which each agent fuses its frames by itself; of "

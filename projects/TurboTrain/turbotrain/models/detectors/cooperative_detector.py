@@ -66,6 +66,9 @@ class CooperativeDetector(Base3DDetector):
         norm_cfg: normalisation of 2-D maps; None leaves the parts theirs.
         frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
             norms' statistics included.
+        past_gradients: whether encoder, backbone and neck learn from past frames, too. Otherwise
+            these are encoded first, and by themselves, without gradients, as in BEVFormer (ECCV
+            2022); batch norm then normalises past and current clouds apart in training.
         train_cfg: the detection head's.
         test_cfg: the detection head's.
         data_preprocessor: mmdet3d's.
@@ -101,6 +104,7 @@ class CooperativeDetector(Base3DDetector):
         lane_bound: Sequence[int] = (),
         norm_cfg: dict | None = None,
         frozen: Sequence[str] = (),
+        past_gradients: bool = True,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -144,6 +148,7 @@ class CooperativeDetector(Base3DDetector):
         self.velocity_head = build_part(velocity_head, **of_heads)
         self.trajectory_head = build_part(trajectory_head, **of_heads)
         self.duplicates, self.lane_bound = duplicates, tuple(lane_bound)
+        self.past_gradients = past_gradients
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
@@ -204,9 +209,17 @@ class CooperativeDetector(Base3DDetector):
                 f'samples of one batch differ in their number of frames {sorted(frames)} or in '
                 f'points_in_ego {sorted(in_ego)}'
             )
-        maps = self.encode_clouds(clouds)
-        maps = maps.view(-1, frames.pop(), *maps.shape[1:])
+        maps = self._encode_frames(clouds, frames.pop())
         return maps, AgentBatch(agents, maps)
+
+    def _encode_frames(self, clouds: list[Tensor], frames: int) -> Tensor:
+        if frames == 1 or self.past_gradients or not torch.is_grad_enabled():
+            maps = self.encode_clouds(clouds)
+            return maps.view(-1, frames, *maps.shape[1:])
+        with torch.no_grad():
+            past = self.encode_clouds([c for i, c in enumerate(clouds, 1) if i % frames])
+        now = self.encode_clouds(clouds[frames - 1 :: frames])  # last: what hooks see has gradients
+        return torch.cat([past.view(-1, frames - 1, *past.shape[1:]), now[:, None]], dim=1)
 
     def fuse_frames(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
         """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
