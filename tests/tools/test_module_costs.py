@@ -37,6 +37,12 @@ def test_costs_grow_with_agents_where_agents_are(module_costs):
 
 def test_costs_grow_with_frames_up_to_the_temporal_neck(module_costs):
     cfg = Config.fromfile(MINI / 'f-cooper_mini_v2xpnp.py')
-    one, three = (module_costs(cfg, 1, frames, repeats=1, seed=0) for frames in (1, 3))
-    assert three['backbone']['MB'] == pytest.approx(3 * one['backbone']['MB'], rel=0.2)
+    past = Config(dict(cfg, model=dict(cfg.model, past_gradients=True)))
+    one, three, learning = (
+        module_costs(own, 1, frames, repeats=1, seed=0)
+        for own, frames in ((cfg, 1), (cfg, 3), (past, 3))
+    )
+    assert learning['backbone']['MB'] == pytest.approx(3 * one['backbone']['MB'], rel=0.2)
+    # What is encoded without gradients is not kept, and encoded by itself.
+    assert three['backbone']['MB'] < 0.5 * learning['backbone']['MB']
     assert three['fusion_neck']['MB'] == pytest.approx(one['fusion_neck']['MB'], abs=0.01)

@@ -87,12 +87,13 @@ def record_calls(model: nn.Module, batch: dict) -> dict[str, list[Callable[[], A
 
     def spied(name: str, module: nn.Module, real: Callable) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:
-            inputs = detached((args, kwargs))
+            inputs, learns = detached((args, kwargs)), torch.is_grad_enabled()
 
             def again() -> Any:
                 module.zero_grad(set_to_none=True)
                 args, kwargs = detached(inputs)
-                return real(*args, **kwargs)
+                with torch.set_grad_enabled(learns):
+                    return real(*args, **kwargs)
 
             calls.setdefault(name, []).append(again)
             return real(*args, **kwargs)
