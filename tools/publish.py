@@ -59,7 +59,7 @@ def main() -> None:
     if not config.is_relative_to(ROOT):
         raise UserError(f'{args.config}: expected a config in {ROOT}, which the card names')
     content = read_checkpoint(str(Path(args.checkpoint).resolve()))
-    cfg = load_config(args, ['model'])
+    cfg = load_config(args, ['model', 'train_dataloader'])
     init_default_scope('mmdet3d')
     weights, meta = weights_alone(content), content.get('meta', {})
     if len(weights) > LARGEST:

@@ -84,9 +84,9 @@ class V2XPnPDataset(BaseDataset):
         backend_args: where mmengine's fileio finds infos, clouds and maps; local disk by default.
 
     Raises:
-        SettingError: an argument is not among the known ones.
+        SettingError: an argument is not among the known ones, or a future is asked of a dataset
+            without tracks.
         FileNotFoundError: there is no folder ``data_root``.
-        SettingError: a future is asked of a dataset without tracks.
         DataFileError: the info file is missing, damaged or of another version, has no label, no
             frames that are ``step`` apart, no scenario that suits the mode, or no class that the
             map knows.
