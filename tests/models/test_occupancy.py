@@ -25,9 +25,10 @@ def occupied(points: np.ndarray, corner: np.ndarray, bottom: float, top: float) 
     return bool((at.all(axis=1) & (points[:, 2] >= bottom) & (points[:, 2] < top)).any())
 
 
-def test_crops_say_what_a_look_at_every_point_says():
+@pytest.mark.parametrize('height', [0.25, 0.03125, 0.0078125])  # one word, two, five
+def test_crops_say_what_a_look_at_every_point_says(height):
     """Two samples of two agents and one, two frames; one crop hangs over the border."""
-    grid = OccupancyGrid(RANGE, CELL)
+    grid = OccupancyGrid(RANGE, [*CELL[:2], height])
     clouds = [cloud(i, n) for i, n in enumerate((40, 60, 0, 50, 70, 30))]
     maps = grid(clouds, None, torch.tensor([0, 0, 1]), 2)
     centres = torch.tensor([[0.3, 0.2, -1.0], [3.9, -1.9, -0.75], [-1.1, 0.6, -0.5]])
@@ -65,7 +66,7 @@ def test_clouds_in_their_agents_frames_are_brought_into_the_grid():
     """The same points, said from poses that lie elsewhere, fill the same cells."""
     grid = OccupancyGrid(RANGE, CELL)
     clouds = [cloud(i, 50) for i in range(4)]
-    expected = grid(clouds, None, torch.tensor([0, 0]), 1).below
+    expected = grid(clouds, None, torch.tensor([0, 0]), 1).columns
     motions = torch.eye(4, dtype=torch.float64).repeat(2, 2, 1, 1)
     for n in range(2):
         for t in range(2):
@@ -84,7 +85,7 @@ def test_clouds_in_their_agents_frames_are_brought_into_the_grid():
         )
         for points, m in zip(clouds, motions.flatten(0, 1), strict=True)
     ]
-    found = grid(own, motions, torch.tensor([0, 0]), 1).below
+    found = grid(own, motions, torch.tensor([0, 0]), 1).columns
     assert torch.equal(found, expected)
 
 
@@ -120,7 +121,7 @@ def test_a_message_names_each_occupied_cell_once():
     assert grid.message_bytes(clouds, None, 2) == [4, 0]  # three cells, 30 bits
 
 
-@pytest.mark.parametrize('cell', [[0.3, 0.5, 0.25], [0.5, 0.5, 0.3], [0.5, 0.5, 0.005]])
+@pytest.mark.parametrize('cell', [[0.3, 0.5, 0.25], [0.5, 0.5, 0.3]])
 def test_cells_that_do_not_fit_are_refused(cell):
-    with pytest.raises(SettingError, match=r'occupancy cell|layers'):
+    with pytest.raises(SettingError, match='occupancy cell'):
         OccupancyGrid(RANGE, cell)

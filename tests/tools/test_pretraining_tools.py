@@ -109,19 +109,19 @@ def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
     assert '25.0 ± 11.0' in efficiency['table'](result['metrics'], ['one', '100'])
 
 
-def test_shares_of_another_time_are_kept(efficiency, tmp_path):
-    out, rows = tmp_path / 'found.json', [dict.fromkeys(efficiency['METRICS'], v) for v in (1.0, 3)]
-    assert efficiency['earlier'](out, ['one'], 'val') == ({}, {})
+def test_shares_of_another_time_are_kept(efficiency):
+    rows = [dict.fromkeys(efficiency['METRICS'], v) for v in (1.0, 3)]
+    assert efficiency['earlier']({}, ['one'], 'val') == ({}, {})
     found = {('scratch', share): rows for share in ('one', '5', '100')}
     about = dict(
         split='val', cost={share: dict(iterations=9) for share in ('one', '5', 'pretraining')}
     )
-    out.write_text(json.dumps(efficiency['summarise'](found) | about))
-    kept, cost = efficiency['earlier'](out, ['5', '10'], 'val')
+    written = json.loads(json.dumps(efficiency['summarise'](found) | about))
+    kept, cost = efficiency['earlier'](written, ['5', '10'], 'val')
     assert kept == {('scratch', share): rows for share in ('one', '100')}
     assert {*cost} == {'one', 'pretraining'}
     with pytest.raises(UserError, match='of the split val, not test'):
-        efficiency['earlier'](out, ['5'], 'test')
+        efficiency['earlier'](written, ['5'], 'test')
 
 
 def test_one_arm_alone_has_no_gain(efficiency, tmp_path):

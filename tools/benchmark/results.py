@@ -54,13 +54,17 @@ def load(path: Path = RESULTS) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def typed() -> str:
+    """The command that runs, with its tool named from the project's root."""
+    # Of the module, as sys.argv has it relative to where the command was typed.
+    tool = Path(sys.modules['__main__'].__file__).resolve().relative_to(ROOT)
+    return ' '.join(['python', str(tool), *sys.argv[1:]])
+
+
 def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> None:
     """Keep an experiment's results beside the others', and renew its table on the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of the module, as sys.argv has it relative to where the command was typed.
-    tool = Path(sys.modules['__main__'].__file__).resolve().relative_to(ROOT)
-    about = circumstances(' '.join(['python', str(tool), *sys.argv[1:]]))
-    found = load(path) | {experiment: results, f'{experiment}_about': about}
+    found = load(path) | {experiment: results, f'{experiment}_about': circumstances(typed())}
     write_whole(path, json.dumps(found, indent=1) + '\n')
     if path == RESULTS:
         write_whole(PAGE, replace_table(PAGE.read_text(), experiment, table))

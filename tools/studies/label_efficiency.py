@@ -8,11 +8,12 @@ a tenth of the moments of all of them tells almost all that all moments do (MV-J
 
 Both arms train for the same iterations, :data:`LENGTHS`; ``--lengthen 2`` tells whether twice as
 many bring more. Pretraining sees the clouds of all training scenarios and no label, once for each
-seed; or ``--pretrained`` names the weights that all start from, as MV-JAR's do.
+seed; or ``--pretrained`` names the weights that all start from, as MV-JAR's do. ``--method`` does
+the same with another fusion neck.
 
-A day on two cores; started again, the command goes on where it was. Shares that ``--out`` has from
-another time stay in it, so that they can be run one by one. ``--epoch-iters 1`` shows that all
-works. The last line is one JSON object.
+A day on two cores; started again, the command goes on where it was. Shares and methods that
+``--out`` has from another time stay in it, so that they can be run one by one. ``--epoch-iters 1``
+shows that all works. The last line is one JSON object.
 """
 
 import argparse
@@ -33,7 +34,9 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from tools.benchmark.results import spread
+from tools.benchmark.results import spread, typed
+from tools.benchmark.zoo import method_configs
+from tools.studies.generalisation import take_fusion_neck
 from turbotrain.commands import run_tool
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.errors import UserError
@@ -70,6 +73,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--pretrained', type=Path, help='checkpoint to use instead of pretraining')
     parser.add_argument(
+        '--method',
+        choices=[*method_configs(mini=True)],
+        help='of the benchmark, for its fusion neck',
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
     )
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.json')
@@ -87,10 +95,12 @@ def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
     return sorted(i for n in order[:count] for i in scenarios[names[n]])
 
 
-def change_of(share: str, seed: int, options: dict | None) -> Change:
-    """What makes the recipe one of the runs that are compared."""
+def change_of(share: str, seed: int, options: dict | None, method: Config | None = None) -> Change:
+    """What makes the recipe one of the runs that are compared; ``method`` is the neck's."""
 
     def change(stage: str, cfg: Config) -> None:
+        if method is not None:
+            take_fusion_neck(method, stage, cfg)
         if stage != 'finetuning':
             return
         dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
@@ -134,27 +144,26 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
     return dict(metrics=metrics, gain=gain, gain_error=error)
 
 
-def earlier(path: Path, shares: Sequence[str], split: str) -> tuple[dict, dict]:
-    """What a file has of other shares: metrics as :func:`summarise` takes them, and costs.
+def earlier(kept: dict, shares: Sequence[str], split: str) -> tuple[dict, dict]:
+    """What was kept of other shares: metrics as :func:`summarise` takes them, and costs.
 
     Raises:
         UserError: they were measured on another split.
     """
     found: dict[tuple[str, str], list[dict]] = {}
-    if not path.exists():
+    if not kept:
         return found, {}
-    content = json.loads(path.read_text())
-    if content['split'] != split:
+    if kept['split'] != split:
         raise UserError(
-            f'{path} is of the split {content["split"]}, not {split}: name another --out'
+            f'--out has shares of the split {kept["split"]}, not {split}: name another file'
         )
     for arm in ARMS:
         for share in set(LENGTHS) - set(shares):
-            rows = [content['metrics'][metric].get(arm, {}).get(share) for metric in METRICS]
+            rows = [kept['metrics'][metric].get(arm, {}).get(share) for metric in METRICS]
             if all(rows):
                 values = zip(*(row['values'] for row in rows), strict=True)
                 found[arm, share] = [dict(zip(METRICS, row, strict=True)) for row in values]
-    return found, {key: value for key, value in content['cost'].items() if key not in shares}
+    return found, {key: value for key, value in kept['cost'].items() if key not in shares}
 
 
 def draw(metrics: dict, out: Path) -> None:
@@ -195,16 +204,21 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args)
     init_default_scope('mmdet3d')
-    found, cost = earlier(args.out, args.shares, args.split)
-    given = args.pretrained
+    content = json.loads(args.out.read_text()) if args.out.exists() else {}
+    kept = content.get('methods', {}).get(args.method, {}) if args.method else content
+    found, cost = earlier(kept, args.shares, args.split)
+    given, method = args.pretrained, None
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
+    if args.method:
+        path = method_configs(mini=True)[args.method]
+        method = Config.fromfile(path, import_custom_modules=False)
     runs = {
         (arm, share, seed): Run(
             f'{arm}, {share}',
             seed,
             args.recipe,
-            change_of(share, seed, args.cfg_options),
+            change_of(share, seed, args.cfg_options, method),
             dict(
                 pretraining=PRETRAINING if arm == 'pretrained' and not given else 0,
                 finetuning=round(LENGTHS[share] * args.lengthen),
@@ -225,15 +239,19 @@ def main() -> None:
             cost[share if name == 'finetuning' else name] = {
                 key: round(stage[key], 1) for key in ('iterations', 'train_seconds')
             }
-        cost[share]['pretrained'] = given.name if given else 'for each seed'
-    result = summarise(found)
+        cost[share] |= dict(pretrained=given.name if given else 'for each seed')
+        cost[share] |= dict(seeds=args.seeds, **circumstances(typed()))
+    result = dict(summarise(found), split=args.split, cost=cost)
     print(table(result['metrics'], args.shares))
-    about = dict(split=args.split, seeds=args.seeds, lengthen=args.lengthen, cost=cost)
-    about |= dict(epoch_iters=args.epoch_iters, cfg_options=args.cfg_options, **circumstances())
-    write_whole(args.out, json.dumps(result | about, indent=1) + '\n')
-    draw(result['metrics'], args.out.with_suffix('.png'))
-    print(f'\n{args.out}, and the picture beside it')
-    print(json.dumps(result | about))
+    if args.method:
+        content.setdefault('methods', {})[args.method] = result
+    else:
+        content |= result
+    write_whole(args.out, json.dumps(content, indent=1) + '\n')
+    if not args.method:
+        draw(result['metrics'], args.out.with_suffix('.png'))
+    print(f'\n{args.out}')
+    print(json.dumps(content))
 
 
 if __name__ == '__main__':
