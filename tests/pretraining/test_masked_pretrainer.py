@@ -247,12 +247,8 @@ def test_the_sparse_config_trains():
     assert all(p.grad is not None for p in model.detector.encoder.parameters())
 
 
-def test_the_standing_config_trains():
-    """It asks for less than the config it is made from, of the same trunk."""
-    cfg = Config.fromfile(CONFIG.with_name('pretrain-standing_mini_v2xpnp.py'))
-    plain = Config.fromfile(CONFIG)
-    assert cfg.model.detector == plain.model.detector and cfg.train_cfg == plain.train_cfg
-    model = MODELS.build(cfg.model)
+def test_mini_hides_the_current_frame_and_asks_for_what_stands_there():
+    model = MODELS.build(Config.fromfile(CONFIG).model)
     batch = batch_of(2, 1, points=400)
     for own in batch['inputs']['points']:
         for cloud in own:
@@ -265,8 +261,23 @@ def test_the_standing_config_trains():
     losses_of(model, batch)
 
 
+def test_the_published_objective_hides_every_frame_and_asks_for_all():
+    """CooPre's, of the full size, with mini's detector in it."""
+    cfg = Config.fromfile(CONFIG.parents[1] / 'pretrain-coopre_v2xpnp.py').model
+    cfg.detector = Config.fromfile(CONFIG).model.detector
+    model = MODELS.build(cfg)
+    batch = batch_of(2, points=400)
+    masked, _ = encode(model, batch)
+    assert all(h.any() for h in masked.masked.hidden) and model.mask_token is None
+    head = model.reconstruction_head['merged']
+    (truth,) = head.truth(masked.merged_target((64, 128)))
+    assert len(truth) == sum(int(masked.masked.hidden[i].sum()) for i in (1, 3))
+    losses_of(model, batch)
+
+
 def test_reconstruction_of_a_batch():
-    model = build(masking=dict(type='BEVCellCoMasking')).eval()
+    whole = dict(feat_channels=32)  # the ground as well
+    model = build(masking=dict(type='BEVCellCoMasking'), reconstruction_head=whole).eval()
     batch = batch_of(2, 1)
     lengths = [[len(c) for c in own] for own in batch['inputs']['points']]
     packed = [torch.cat(own) for own in batch['inputs']['points']]

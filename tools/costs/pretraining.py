@@ -1,12 +1,12 @@
 """What pretraining costs: ``python tools/costs/pretraining.py`` (on the mini set).
 
-Whole training steps of mini's pretraining (masking, trunk, losses, backward, optimiser), with the
-points of 70 % of the cells taken out before encoding, and the same steps with everything encoded:
-same weights, batches, masks and targets. Once with the dense encoder of pretrain_mini_v2xpnp.py,
-once with the sparse one of pretrain_mini_v2xpnp_sparse.py. The ways take turns, in another order
-each time; a ratio is of two steps on the same batch, and the medians of these ratios count. Beside
-each step its Chamfer loss is timed by itself: gathering the points of the hidden cells, the
-distance, and the way back.
+Whole training steps on mini by CooPre's objective, as in pretrain-coopre_v2xpnp.py (masking, trunk,
+losses, backward, optimiser), with the points of 70 % of the cells taken out before encoding, and
+the same steps with everything encoded: same weights, batches, masks and targets. Once with the
+dense encoder of pretrain_mini_v2xpnp.py, once with the sparse one of
+pretrain_mini_v2xpnp_sparse.py. The ways take turns, in another order each time; a ratio is of two
+steps on the same batch, and the medians of these ratios count. Beside each step its Chamfer loss is
+timed by itself: gathering the points of the hidden cells, the distance, and the way back.
 
 Memory is what masking and the head allocate on the way and back at the full-size config's range and
 channels, of 4 agents x 5 frames of 60,000 points. The last line is one JSON object.
@@ -38,6 +38,7 @@ from turbotrain.pretraining.masked_batch import MaskedBatch
 from turbotrain.pretraining.masking import CloudLayout, MaskedClouds
 
 CONFIGS = ROOT / 'configs/turbotrain'
+PUBLISHED = 'pretrain-coopre_v2xpnp.py'
 TRUNKS = dict(dense='pretrain_mini_v2xpnp.py', sparse='pretrain_mini_v2xpnp_sparse.py')
 
 
@@ -50,10 +51,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def pretraining_config(path: Path) -> Config:
-    """A config that leaves out what it hides, 70 % of the cells, as in CooPre."""
-    cfg = Config.fromfile(path)
-    cfg.model.update(hiding='visible_only')
-    cfg.model.masking.ratio = 0.7
+    """A config that hides as CooPre does, in each cloud, and leaves out what it hides."""
+    cfg, published = Config.fromfile(path), Config.fromfile(CONFIGS / PUBLISHED)
+    cfg.model.hiding, cfg.model.masking = 'visible_only', published.model.masking
+    cfg.model.reconstruction_head.ground_margin = None
     return cfg
 
 
@@ -137,7 +138,7 @@ def open_batches(args: argparse.Namespace, cfg: Config) -> list[dict]:
 
 def full_size_memory(seed: int) -> dict[str, float]:
     """MB that masking and the head allocate at their peak, and all pairs of points would."""
-    cfg = Config.fromfile(CONFIGS / 'pretrain_v2xpnp.py')
+    cfg = Config.fromfile(CONFIGS / PUBLISHED)
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model)
     agents, frames, count = 4, 5, 60_000

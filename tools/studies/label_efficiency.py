@@ -55,7 +55,7 @@ from turbotrain.whole_file import write_whole
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
 LENGTHS = {'one': 30, '5': 30, '10': 45, '20': 60, '50': 90, '100': 120}
 """Epochs of fine-tuning by share of the labels; the recipe says how many iterations one has."""
-PRETRAINING = 90
+PRETRAINING = 180
 VALIDATED = 4
 """While a run trains, every so manyth sample of the validation split shows how it goes."""
 METRICS = {'AP@0.5/vehicle': 'AP@0.5 of vehicles (%)', 'mAP@0.5': 'mAP@0.5 (%)', 'EPA': 'EPA (%)'}

@@ -1,12 +1,14 @@
 # Stage 1. Adam as in CooPre; 15 of TurboTrain's 45 epochs. The split, one epoch of warm-up (CooPre:
 # ten) and BEV-MAE's clipping are our choice.
 lr = 2e-3
-# What stage 1 wraps around a full-size detector; the ratio and the cells are CooPre's, our choice.
+# What stage 1 wraps around a full-size detector. CooPre's are the ratio and the cells; the rest is
+# our choice, by what pays on the simulated sets: see docs/pretraining.md.
 pretrainer = dict(
     _delete_=True,
     type='MaskedPretrainer',
-    masking=dict(type='BEVCellMasking', ratio=0.7, cell_size=0.8),
-    reconstruction_head=dict(feat_channels=256),
+    masking=dict(type='BEVCellCoMasking', ratio=0.7, cell_size=0.8, frames='current'),
+    reconstruction_head=dict(feat_channels=128, num_convs=4, ground_margin=0.2),
+    hiding='token',
 )
 optim_wrapper = dict(
     type='OptimWrapper',

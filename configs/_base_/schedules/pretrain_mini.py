@@ -1,6 +1,7 @@
 # Stage 1 on the mini dataset: one pass. All values are our choice.
 _base_ = './pretrain_15e.py'
-lr = 5e-4
+lr = 3e-3
+pretrainer = dict(reconstruction_head=dict(feat_channels=32, max_targets=32))
 optim_wrapper = dict(optimizer=dict(lr=lr))
 train_cfg = dict(max_epochs=1)
 param_scheduler = [

@@ -5,13 +5,5 @@ _base_ = [
     '../../_base_/schedules/pretrain_mini.py',
     '../../_base_/default_runtime.py',
 ]
-model = dict(
-    _delete_=True,
-    type='MaskedPretrainer',
-    detector={{_base_.model}},
-    masking=dict(type='BEVCellMasking', ratio=0.5, cell_size=0.8),
-    reconstruction_head=dict(feat_channels=64, num_convs=4, max_targets=32),
-    hiding='token',
-)
-train_dataloader = dict(dataset=dict(ego='first'))
+model = dict(detector={{_base_.model}}, **_base_.pretrainer)
 val_dataloader = val_evaluator = test_dataloader = test_evaluator = None

@@ -1,0 +1,7 @@
+# pretrain_v2xpnp.py with the objective of CooPre: cells of each cloud by itself, with the ground.
+_base_ = './pretrain_v2xpnp.py'
+model = dict(
+    masking=dict(_delete_=True, type='BEVCellMasking', ratio=0.7, cell_size=0.8),
+    reconstruction_head=dict(_delete_=True, feat_channels=256),
+    hiding='visible_only',
+)
