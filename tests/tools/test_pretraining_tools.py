@@ -109,19 +109,26 @@ def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
     assert '25.0 ± 11.0' in efficiency['table'](result['metrics'], ['one', '100'])
 
 
-def test_shares_of_another_time_are_kept(efficiency):
+def test_what_was_measured_at_another_time_is_kept(efficiency):
     rows = [dict.fromkeys(efficiency['METRICS'], v) for v in (1.0, 3)]
-    assert efficiency['earlier']({}, ['one'], 'val') == ({}, {})
-    found = {('scratch', share): rows for share in ('one', '5', '100')}
-    about = dict(
-        split='val', cost={share: dict(iterations=9) for share in ('one', '5', 'pretraining')}
-    )
-    written = json.loads(json.dumps(efficiency['summarise'](found) | about))
-    kept, cost = efficiency['earlier'](written, ['5', '10'], 'val')
-    assert kept == {('scratch', share): rows for share in ('one', '100')}
-    assert {*cost} == {'one', 'pretraining'}
+    earlier = efficiency['earlier']
+    for empty in ({}, dict(methods={})):
+        assert earlier(empty, [('scratch', 'one')], 'val', [0, 1]) == ({}, {})
+    found = {(arm, share): rows for arm in ('scratch', 'pretrained') for share in ('one', '5')}
+    took = dict(iterations=9, seeds=[0, 1])
+    cost = {share: dict.fromkeys(('scratch', 'pretrained'), took) for share in ('one', '5')}
+    written = json.loads(json.dumps(efficiency['summarise'](found) | dict(split='val', cost=cost)))
+    asked = [('pretrained', '5'), ('pretrained', '10')]
+    kept, costs = earlier(written, asked, 'val', [0, 1])
+    assert kept == {key: rows for key in found if key != ('pretrained', '5')}
+    assert {share: {*arms} for share, arms in costs.items()} == {
+        'one': {'scratch', 'pretrained'}, '5': {'scratch'},
+    }  # fmt: skip
     with pytest.raises(UserError, match='of the split val, not test'):
-        efficiency['earlier'](written, ['5'], 'test')
+        earlier(written, asked, 'test', [0, 1])
+    with pytest.raises(UserError, match=r'scratch, 5, of the seeds \[0, 1\], not \[2\]'):
+        earlier(written, asked, 'val', [2])
+    assert len(earlier(written, [('scratch', '10')], 'val', [2])[0]) == 4
 
 
 def test_one_arm_alone_has_no_gain(efficiency, tmp_path):
@@ -129,6 +136,8 @@ def test_one_arm_alone_has_no_gain(efficiency, tmp_path):
     result = efficiency['summarise']({('scratch', '5'): rows})
     assert result['gain'] == {}
     efficiency['draw'](result['metrics'], tmp_path / 'a.png')
+    said = efficiency['table'](result['metrics'], ['one', '5'])
+    assert '–' in said and '1.0' in said
 
 
 def test_both_ways_ask_for_the_same_and_differ_in_what_is_encoded(cost, data_root):

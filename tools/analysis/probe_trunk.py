@@ -3,14 +3,17 @@
 A quick judge of pretrained weights, which trains nothing. CONFIG is the detector's, of fine-tuning;
 ``untrained`` in place of a checkpoint is the trunk as it starts. A linear layer on the 3x3 cells of
 the fused map is fitted by least squares to labels of the training split, and measured on the
-validation split: average precision of telling which cells lie in an object, by class; mean error of
-headings, and of the velocities of what moves. The effective rank is the exponential of the entropy
-of the eigenvalues of the map's covariance. The last line is one JSON object.
+validation split, of both as the validation loader leaves it: average precision of telling which
+cells lie in an object, by class; mean error over such cells of headings, and of the velocities of
+what moves. The effective rank is the exponential of the entropy of the eigenvalues of the map's
+covariance. Batch norms use the statistics of each sample, as an untrained trunk has no others. The
+last line is one JSON object.
 """
 
 import argparse
 import copy
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +34,7 @@ from turbotrain.commands import add_common_arguments, load_config, run_tool
 from turbotrain.engine import read_checkpoint
 from turbotrain.errors import UserError
 from turbotrain.evaluation.precision_recall import average_precision
+from turbotrain.models import CooperativeDetector
 from turbotrain.recipes.stages import use_data_root
 
 UNTRAINED = 'untrained'
@@ -53,7 +57,7 @@ def load_trunk(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: the checkpoint lacks some of it.
     """
-    given = read_checkpoint(str(path))['state_dict']
+    given = read_checkpoint(str(path)).get('state_dict', {})
     trunk = {k: v for k, v in model.state_dict().items() if '_head.' not in k}
     unfit = [k for k, v in trunk.items() if k not in given or given[k].shape != v.shape]
     if unfit:
@@ -76,14 +80,16 @@ class LeastSquares:
     def solve(self) -> Tensor:
         """(F, V)."""
         squares = torch.as_tensor(self.squares)
-        ridge = RIDGE * squares.diagonal().mean() * torch.eye(len(squares)).to(squares)
-        return torch.linalg.solve(squares + ridge, self.products).float()
+        ridge = RIDGE * squares.diagonal().mean().clamp(min=1)  # of no rows, too
+        return torch.linalg.solve(
+            squares + ridge * torch.eye(len(squares)).to(squares), self.products
+        ).float()
 
 
 def batches(cfg: Config, ann_file: str, count: int) -> Iterator[dict]:
     """Some samples of a split, as in testing."""
     loader = copy.deepcopy(cfg.val_dataloader)
-    loader.dataset.ann_file = ann_file
+    loader.batch_size, loader.dataset.ann_file = 1, ann_file
     total = len(DATASETS.build({**loader.dataset, 'pipeline': []}))
     loader.dataset.indices = np.unique(np.linspace(0, total - 1, count).astype(int)).tolist()
     return iter(Runner.build_dataloader(loader, seed=0))
@@ -134,8 +140,10 @@ def looks(model: nn.Module, cfg: Config, ann_file: str, count: int) -> Iterator[
 
 def probe(model: nn.Module, cfg: Config, count: int) -> dict[str, float]:
     """Fit and measure; see the module."""
-    # Batch norms of a trunk that never trained know no statistics: all use those of the sample.
-    model.train()
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
     names = cfg.val_evaluator.class_names
     object_, heading_, velocity_ = LeastSquares(), LeastSquares(), LeastSquares()
     mean, covariance, number = 0.0, 0.0, 0
@@ -165,7 +173,10 @@ def probe(model: nn.Module, cfg: Config, count: int) -> dict[str, float]:
 def measure(
     samples: Iterable[tuple[Tensor, ...]], layers: list[Tensor], names: list[str]
 ) -> dict[str, float]:
-    """AP (%) by class and their mean; mean errors of headings (degrees) and velocities (m/s)."""
+    """AP (%) by class and their mean; mean errors of headings (degrees) and velocities (m/s).
+
+    What cannot be told, of a class that does not occur say, is left out.
+    """
     scores, truths, turns, errors = [], [], [], []
     for features, cell, label, heading, speed in samples:
         occupied = torch.zeros(len(features), len(names), dtype=torch.bool)
@@ -183,10 +194,9 @@ def measure(
         order = score[:, i].argsort(descending=True, stable=True)
         hits = truth[order, i].numpy()
         result[f'AP/{name}'] = 100 * average_precision(hits, int(hits.sum()))
-    result['mAP'] = float(np.mean(list(result.values())))
-    return result | dict(
-        heading=float(torch.cat(turns).mean()), velocity=float(torch.cat(errors).mean())
-    )
+    result['mAP'] = float(np.nanmean(list(result.values())))
+    result |= dict(heading=float(torch.cat(turns).mean()), velocity=float(torch.cat(errors).mean()))
+    return {key: value for key, value in result.items() if math.isfinite(value)}
 
 
 def main() -> None:
@@ -196,10 +206,17 @@ def main() -> None:
     cfg = load_config(args, ['model', 'train_dataloader', 'val_dataloader', 'val_evaluator'])
     use_data_root(cfg, data_root)
     init_default_scope(cfg.default_scope)
+    for path in filter(None, paths):
+        if not path.is_file():
+            raise UserError(f'there is no checkpoint {path}')
+    if args.samples < 1:
+        raise UserError(f'--samples {args.samples}: expected at least 1')
     results = {}
     for name, path in zip(args.checkpoints, paths, strict=True):
         torch.manual_seed(cfg.randomness.seed or 0)
         model = MODELS.build(cfg.model)
+        if not isinstance(model, CooperativeDetector):
+            raise UserError(f'{args.config}: expected the config of a CooperativeDetector')
         if path is None:
             model.init_weights()
         else:

@@ -36,7 +36,7 @@ from mmengine.registry import init_default_scope
 
 from tools.benchmark.results import spread, typed
 from tools.benchmark.zoo import method_configs
-from tools.studies.generalisation import take_fusion_neck
+from tools.studies.generalisation import METHODS, take_fusion_neck
 from turbotrain.commands import run_tool
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.errors import UserError
@@ -72,11 +72,7 @@ def parse_args() -> argparse.Namespace:
         '--lengthen', type=float, default=1.0, help='fine-tune for so many times the iterations'
     )
     parser.add_argument('--pretrained', type=Path, help='checkpoint to use instead of pretraining')
-    parser.add_argument(
-        '--method',
-        choices=[*method_configs(mini=True)],
-        help='of the benchmark, for its fusion neck',
-    )
+    parser.add_argument('--method', choices=METHODS, help='of the benchmark, for its fusion neck')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
     )
@@ -144,26 +140,40 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
     return dict(metrics=metrics, gain=gain, gain_error=error)
 
 
-def earlier(kept: dict, shares: Sequence[str], split: str) -> tuple[dict, dict]:
-    """What was kept of other shares: metrics as :func:`summarise` takes them, and costs.
+def earlier(
+    kept: dict, asked: Sequence[tuple[str, str]], split: str, seeds: Sequence[int]
+) -> tuple[dict, dict]:
+    """What was kept of other arms and shares than those that are asked for.
+
+    Returns:
+        Metrics as :func:`summarise` takes them, and costs: share -> arm -> what it took.
 
     Raises:
-        UserError: they were measured on another split.
+        UserError: they were measured on another split, or an arm has other seeds than the other
+            arm of its share will have.
     """
     found: dict[tuple[str, str], list[dict]] = {}
-    if not kept:
-        return found, {}
+    cost: dict[str, dict] = {}
+    if 'metrics' not in kept:
+        return found, cost
     if kept['split'] != split:
         raise UserError(
             f'--out has shares of the split {kept["split"]}, not {split}: name another file'
         )
-    for arm in ARMS:
-        for share in set(LENGTHS) - set(shares):
-            rows = [kept['metrics'][metric].get(arm, {}).get(share) for metric in METRICS]
-            if all(rows):
-                values = zip(*(row['values'] for row in rows), strict=True)
-                found[arm, share] = [dict(zip(METRICS, row, strict=True)) for row in values]
-    return found, {key: value for key, value in kept['cost'].items() if key not in shares}
+    for share, arms in kept['cost'].items():
+        for arm, about in arms.items():
+            if (arm, share) in asked:
+                continue
+            if any(own == share for _, own in asked) and about['seeds'] != list(seeds):
+                raise UserError(
+                    f'--out has {arm}, {share}, of the seeds {about["seeds"]}, not {list(seeds)}: '
+                    'run both arms, or name another file'
+                )
+            rows = [kept['metrics'][metric][arm][share] for metric in METRICS]
+            values = zip(*(row['values'] for row in rows), strict=True)
+            found[arm, share] = [dict(zip(METRICS, row, strict=True)) for row in values]
+            cost.setdefault(share, {})[arm] = about
+    return found, cost
 
 
 def draw(metrics: dict, out: Path) -> None:
@@ -192,12 +202,16 @@ def table(metrics: dict, shares: list[str]) -> str:
     for metric, arms in metrics.items():
         lines.append(f'\n{metric:<16}' + ''.join(f'{share:>18}' for share in shares))
         for arm, rows in arms.items():
-            cells = [
-                f'{row["mean"]:.1f}' + ('' if row['std'] is None else f' ± {row["std"]:.1f}')
-                for row in (rows[share] for share in shares)
-            ]
+            cells = [cell_of(rows.get(share)) for share in shares]
             lines.append(f'{arm:<16}' + ''.join(f'{cell:>18}' for cell in cells))
     return '\n'.join(lines)
+
+
+def cell_of(row: dict | None) -> str:
+    """Mean and spread; a dash where nothing was measured."""
+    if row is None:
+        return '–'
+    return f'{row["mean"]:.1f}' + ('' if row['std'] is None else f' ± {row["std"]:.1f}')
 
 
 def main() -> None:
@@ -206,7 +220,8 @@ def main() -> None:
     init_default_scope('mmdet3d')
     content = json.loads(args.out.read_text()) if args.out.exists() else {}
     kept = content.get('methods', {}).get(args.method, {}) if args.method else content
-    found, cost = earlier(kept, args.shares, args.split)
+    asked = [(arm, share) for share in args.shares for arm in args.arms]
+    found, cost = earlier(kept, asked, args.split, args.seeds)
     given, method = args.pretrained, None
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
@@ -232,15 +247,17 @@ def main() -> None:
     measured = run_all(runs.values(), settings)
     if len(measured) < len(runs):
         sys.exit('not all runs were measured, see above; the command goes on where it was')
+    about = dict(seeds=args.seeds, **circumstances(typed()))
     for (arm, share, _), run in runs.items():
         stages = measured[run.name, run.seed]
         found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])
-        for name, stage in stages.items():
-            cost[share if name == 'finetuning' else name] = {
-                key: round(stage[key], 1) for key in ('iterations', 'train_seconds')
-            }
-        cost[share] |= dict(pretrained=given.name if given else 'for each seed')
-        cost[share] |= dict(seeds=args.seeds, **circumstances(typed()))
+        took = {
+            name: {key: round(stage[key], 1) for key in ('iterations', 'train_seconds')}
+            for name, stage in stages.items()
+        }
+        if arm == 'pretrained' and given:
+            took['pretraining'] = given.name
+        cost.setdefault(share, {})[arm] = took | about
     result = dict(summarise(found), split=args.split, cost=cost)
     print(table(result['metrics'], args.shares))
     if args.method:

@@ -67,7 +67,7 @@ class BEVCellCoMasking(BEVCellMasking):
         ratio: see :class:`BEVCellMasking`.
         cell_size: see :class:`BEVCellMasking`.
         frames: ``all`` hides the same cells from every frame, ``current`` from the current one
-            alone.
+            alone, which of samples of one frame is the same.
 
     Raises:
         SettingError: see :class:`BEVCellMasking`, or the frames are not among the known ones.
