@@ -7,20 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from turbotrain.datasets import build_infos, save_infos
 from turbotrain.errors import UserError
 from turbotrain.recipes.stages import Settings, recipe_paths, stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope='module')
-def data_root(tiny_set, tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp('tiny')
-    for split in ('train', 'val'):
-        (root / split).symlink_to(tiny_set / 'train')
-        save_infos(str(root / f'v2xpnp_infos_{split}.npz'), build_infos(str(root), split))
-    return root
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,6 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.tools.test_pretraining_tools import data_root  # noqa: F401 - a fixture
 from tools.analysis import probe_trunk
 from turbotrain.commands import ROOT
 from turbotrain.errors import UserError
@@ -63,7 +62,7 @@ def test_what_the_features_say_is_measured_whole_and_what_they_hide_is_not():
     assert found['velocity'] == pytest.approx(5)  # of the one that is known and moves
 
 
-def test_a_trunk_is_probed_on_scenes_of_both_splits(data_root, tmp_path):  # noqa: F811
+def test_a_trunk_is_probed_on_scenes_of_both_splits(data_root, tmp_path):
     cfg = Config.fromfile(ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py')
     for split in ('train', 'val'):
         cfg[f'{split}_dataloader'].dataset.data_root = str(data_root)

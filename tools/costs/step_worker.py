@@ -28,11 +28,19 @@ from torch import Tensor, nn
 from tools.costs.memory import peak_megabytes
 
 # Commits of before 2026-11-29 know the package by its other name alone.
-engine = importlib.import_module(
-    'projects.TurboTrain.turbotrain.engine'
-    if Path('projects/__init__.py').exists()
-    else 'turbotrain.engine'
+PACKAGE = (
+    'projects.TurboTrain.turbotrain' if Path('projects/__init__.py').exists() else 'turbotrain'
 )
+engine = importlib.import_module(f'{PACKAGE}.engine')
+
+
+class BatchReader(pickle.Unpickler):
+    """Reads what today's package has written, by the name that the package has here."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A class of a batch."""
+        head, dot, rest = module.partition('.')
+        return super().find_class((PACKAGE if head == 'turbotrain' else head) + dot + rest, name)
 
 
 def seconds() -> float:
@@ -125,7 +133,8 @@ class Training:
         # As training begins; without it, rounding errors grow faster.
         cfg.optim_wrapper.optimizer.lr *= cfg.param_scheduler[0].start_factor
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        self.batches = pickle.loads((folder / 'batches.pickle').read_bytes())
+        with (folder / 'batches.pickle').open('rb') as file:
+            self.batches = BatchReader(file).load()
         self.watch = Stopwatch(self.model)
         self.steps = 0
 
