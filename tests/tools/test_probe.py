@@ -42,15 +42,26 @@ def test_a_layer_from_several_batches_is_that_of_all_rows():
     np.testing.assert_allclose(layer.solve().numpy(), expected, atol=2e-3)
 
 
+def test_the_rank_is_of_how_rows_vary_whatever_their_mean():
+    rows = torch.tensor([[1.0, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]]) + torch.tensor(
+        [5, 3, 9]
+    )
+    layer = probe_trunk.LeastSquares()
+    layer.add(torch.cat([rows, torch.ones(4, 1)], dim=1), rows)
+    np.testing.assert_allclose(layer.covariance().numpy(), np.diag([1.0, 1, 0]), atol=1e-6)
+    assert probe_trunk.effective_rank(layer.covariance()) == pytest.approx(2)
+
+
 def test_what_the_features_say_is_measured_whole_and_what_they_hide_is_not():
     label, cell = torch.tensor([0, 0, 1]), torch.tensor([3, 4, 9])
     yaw, speed = torch.tensor([0.3, 2.0, -1.0]), torch.tensor([[3.0, 4], [0, 0], [0, 2]])
     heading = torch.stack([yaw.cos(), yaw.sin()], dim=1)
     features = torch.zeros(12, 7)
     features[cell, label] = 1
+    occupied = features[:, :2].bool()
     features[cell, 2:4], features[cell, 4:6] = heading, speed
     known = torch.tensor([[1.0], [1], [0]])
-    sample = (features, cell, label, heading, torch.cat([speed, known], dim=1))
+    sample = (features, occupied, cell, heading, torch.cat([speed, known], dim=1))
     layers = [torch.eye(7)[:, part] for part in (slice(2), slice(2, 4), slice(4, 6))]
     found = probe_trunk.measure([sample, sample], layers, ['car', 'truck'])
     assert found == pytest.approx(

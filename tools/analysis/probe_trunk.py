@@ -35,6 +35,8 @@ from turbotrain.engine import read_checkpoint
 from turbotrain.errors import UserError
 from turbotrain.evaluation.precision_recall import average_precision
 from turbotrain.models import CooperativeDetector
+from turbotrain.models.box_motion import to_axes
+from turbotrain.models.warping import cell_centres
 from turbotrain.recipes.stages import use_data_root
 
 UNTRAINED = 'untrained'
@@ -57,7 +59,8 @@ def load_trunk(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: the checkpoint lacks some of it.
     """
-    given = read_checkpoint(str(path)).get('state_dict', {})
+    checkpoint = read_checkpoint(str(path))
+    given = checkpoint.get('state_dict', checkpoint)
     trunk = {k: v for k, v in model.state_dict().items() if '_head.' not in k}
     unfit = [k for k, v in trunk.items() if k not in given or given[k].shape != v.shape]
     if unfit:
@@ -85,6 +88,19 @@ class LeastSquares:
             squares + ridge * torch.eye(len(squares)).to(squares), self.products
         ).float()
 
+    def covariance(self) -> Tensor:
+        """(F - 1, F - 1) of the rows without their last column."""
+        squares = torch.as_tensor(self.squares)
+        mean = squares[-1, :-1] / squares[-1, -1]
+        return squares[:-1, :-1] / squares[-1, -1] - mean.outer(mean)
+
+
+def effective_rank(covariance: Tensor) -> float:
+    """The exponential of the entropy of its eigenvalues."""
+    share = torch.linalg.eigvalsh(covariance).clamp(min=0)
+    share = share / share.sum()
+    return float((-torch.special.xlogy(share, share).sum()).exp())
+
 
 def batches(cfg: Config, ann_file: str, count: int) -> Iterator[dict]:
     """Some samples of a split, as in testing."""
@@ -103,28 +119,23 @@ def rows_of(bev: Tensor) -> Tensor:
 
 def cells_of(boxes: Tensor, limits: list[float], height: int, width: int) -> tuple[Tensor, Tensor]:
     """Which cells lie in which box (M, 7): (R,) cells and (R,) boxes; its own cell is a box's."""
-    low = boxes.new_tensor(limits[:2])
-    size = (boxes.new_tensor(limits[3:5]) - low) / boxes.new_tensor([width, height])
-    row, column = torch.meshgrid(
-        torch.arange(height, device=boxes.device),
-        torch.arange(width, device=boxes.device),
-        indexing='ij',
-    )
-    centres = low + (torch.stack([column, row], dim=-1).flatten(0, 1) + 0.5) * size
-    offset = centres - boxes[:, None, :2]
-    cos, sin = boxes[:, 6].cos()[:, None], boxes[:, 6].sin()[:, None]
-    along, across = (
-        offset[..., 0] * cos + offset[..., 1] * sin,
-        offset[..., 1] * cos - offset[..., 0] * sin,
-    )
-    inside = (along.abs() <= boxes[:, 3:4] / 2) & (across.abs() <= boxes[:, 4:5] / 2)
+    borders = boxes.new_tensor(limits)
+    size = (borders[3:5] - borders[:2]) / borders.new_tensor([width, height])
+    offset = cell_centres(borders, height, width) - boxes[:, None, :2]
+    axes = torch.stack([boxes[:, 6].cos(), boxes[:, 6].sin()], dim=1)
+    inside = (to_axes(axes[:, None], offset).abs() <= boxes[:, None, 3:5] / 2).all(dim=-1)
     inside |= (offset.abs() <= size / 2).all(dim=-1)
     box, cell = inside.nonzero().unbind(dim=1)
     return cell, box
 
 
 def looks(model: nn.Module, cfg: Config, ann_file: str, count: int) -> Iterator[tuple[Tensor, ...]]:
-    """Of each sample: features, (R,) cells, their labels, headings (R, 2) and velocities (R, 3)."""
+    """What there is to learn from and to measure, of each sample.
+
+    Yields:
+        (H * W, F) features; (H * W, classes) bool, which cells lie in an object; (R,) those cells;
+        (R, 2) headings; (R, 3) velocities, and whether they are known.
+    """
     for batch in batches(cfg, ann_file, count):
         data = model.data_preprocessor(batch, training=False)
         with torch.no_grad():
@@ -135,7 +146,12 @@ def looks(model: nn.Module, cfg: Config, ann_file: str, count: int) -> Iterator[
         yaw = boxes[box, 6]
         heading = torch.stack([yaw.cos(), yaw.sin()], dim=1)
         speed = torch.cat([truth.velocity, truth.velocity_valid[:, None]], dim=1).float()[box]
-        yield rows_of(bev.float()), cell, truth.labels_3d[box], heading, speed
+        features = rows_of(bev.float())
+        occupied = features.new_zeros(
+            len(features), len(cfg.val_evaluator.class_names), dtype=torch.bool
+        )
+        occupied[cell, truth.labels_3d[box]] = True
+        yield features, occupied, cell, heading, speed
 
 
 def probe(model: nn.Module, cfg: Config, count: int) -> dict[str, float]:
@@ -144,29 +160,19 @@ def probe(model: nn.Module, cfg: Config, count: int) -> dict[str, float]:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train()
-    names = cfg.val_evaluator.class_names
     object_, heading_, velocity_ = LeastSquares(), LeastSquares(), LeastSquares()
-    mean, covariance, number = 0.0, 0.0, 0
-    for features, cell, label, heading, speed in looks(
+    for features, occupied, cell, heading, speed in looks(
         model, cfg, cfg.train_dataloader.dataset.ann_file, count
     ):
-        occupied = features.new_zeros(len(features), len(names))
-        occupied[cell, label] = 1
-        object_.add(features, occupied)
+        object_.add(features, occupied.float())
         heading_.add(features[cell], heading)
         known = speed[:, 2] > 0
         velocity_.add(features[cell[known]], speed[known, :2])
-        middle = features[:, 4:-1:9].double()
-        mean, covariance = mean + middle.sum(dim=0), covariance + middle.T @ middle
-        number += len(middle)
-    covariance = covariance / number - (mean / number).outer(mean / number)
-    share = torch.linalg.eigvalsh(covariance).clamp(min=0)
-    share = share / share.sum()
-    found = dict(rank=float((-torch.special.xlogy(share, share).sum()).exp()))
+    found = dict(rank=effective_rank(object_.covariance()[4::9, 4::9]))  # of the middle cells
     return found | measure(
         looks(model, cfg, cfg.val_dataloader.dataset.ann_file, count),
         [layer.solve() for layer in (object_, heading_, velocity_)],
-        names,
+        cfg.val_evaluator.class_names,
     )
 
 
@@ -178,11 +184,9 @@ def measure(
     What cannot be told, of a class that does not occur say, is left out.
     """
     scores, truths, turns, errors = [], [], [], []
-    for features, cell, label, heading, speed in samples:
-        occupied = torch.zeros(len(features), len(names), dtype=torch.bool)
-        occupied[cell.cpu(), label.cpu()] = True
+    for features, occupied, cell, heading, speed in samples:
         scores.append((features @ layers[0]).cpu())
-        truths.append(occupied)
+        truths.append(occupied.cpu())
         found = features[cell] @ layers[1]
         turn = (found * heading).sum(dim=1) / found.norm(dim=1).clamp(min=1e-6)
         turns.append(turn.clamp(-1, 1).acos().rad2deg().cpu())

@@ -45,8 +45,12 @@ def summary(measured: Iterable[dict]) -> dict:
 
 def cell(row: dict, name: str, digits: int = 1) -> str:
     """A metric of a summary as text, with its spread."""
-    std = row['std'][name]
-    return f'{row[name]:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
+    return mean_and_spread(row[name], row['std'][name], digits)
+
+
+def mean_and_spread(mean: float, std: float | None, digits: int = 1) -> str:
+    """What :func:`spread` gives, as text."""
+    return f'{mean:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
 
 
 def load(path: Path = RESULTS) -> dict:

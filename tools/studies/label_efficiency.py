@@ -34,7 +34,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from tools.benchmark.results import spread, typed
+from tools.benchmark.results import mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
 from turbotrain.commands import run_tool
@@ -202,16 +202,12 @@ def table(metrics: dict, shares: list[str]) -> str:
     for metric, arms in metrics.items():
         lines.append(f'\n{metric:<16}' + ''.join(f'{share:>18}' for share in shares))
         for arm, rows in arms.items():
-            cells = [cell_of(rows.get(share)) for share in shares]
+            cells = [
+                mean_and_spread(rows[share]['mean'], rows[share]['std']) if share in rows else '–'
+                for share in shares
+            ]
             lines.append(f'{arm:<16}' + ''.join(f'{cell:>18}' for cell in cells))
     return '\n'.join(lines)
-
-
-def cell_of(row: dict | None) -> str:
-    """Mean and spread; a dash where nothing was measured."""
-    if row is None:
-        return '–'
-    return f'{row["mean"]:.1f}' + ('' if row['std'] is None else f' ± {row["std"]:.1f}')
 
 
 def main() -> None:
