@@ -9,9 +9,9 @@ RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
 C, H, W = 8, 16, 16
 
 
-def temporal() -> TemporalAttentionNeck:
+def temporal(**choices: bool) -> TemporalAttentionNeck:
     torch.manual_seed(0)
-    return TemporalAttentionNeck(C, RANGE, num_heads=2).eval()
+    return TemporalAttentionNeck(C, RANGE, num_heads=2, **choices).eval()
 
 
 def maps(*shape: int) -> torch.Tensor:
@@ -71,9 +71,11 @@ def plain_attention(
     def conv(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         return functional.conv2d(x, layer.weight, layer.bias)
 
-    phase = 2 * torch.pi * when[..., None] / torch.tensor([1.0, 2, 4, 8])
-    time = neck.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
-    dated = features + time[..., None, None]
+    dated = features
+    if neck.time_embedding is not None:
+        phase = 2 * torch.pi * when[..., None] / torch.tensor([1.0, 2, 4, 8])
+        time = neck.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        dated = features + time[..., None, None]
     first, _, second = neck.key_value
     query = conv(neck.query, dated[:, -1]).chunk(neck.num_heads, dim=1)
     pairs = [conv(second, conv(first, frame).relu()).chunk(2, dim=1) for frame in dated.unbind(1)]
@@ -86,14 +88,27 @@ def plain_attention(
         logits[~seen.transpose(0, 1)] = -torch.inf
         weights = logits.softmax(dim=0)
         heads.append(sum(w[:, None] * v for w, v in zip(weights, values, strict=True)))
-    fused = features[:, -1] + conv(neck.out, torch.cat(heads, dim=1))
+    fused = conv(neck.out, torch.cat(heads, dim=1))
+    if neck.residual:
+        fused = fused + features[:, -1]
     norm, widen, _, narrow = neck.feed_forward
+    if neck.post_norm:
+        return norm(fused + conv(narrow, conv(widen, fused).relu()))
     return fused + conv(narrow, conv(widen, norm(fused)).relu())
 
 
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-def test_attention_and_its_gradients_equal_the_equation(layout):
-    neck, when = temporal().train(), times(2, 3)
+@pytest.mark.parametrize(
+    ('layout', 'choices'),
+    [
+        (torch.contiguous_format, {}),
+        (torch.channels_last, {}),
+        (torch.channels_last, dict(residual=False)),
+        (torch.channels_last, dict(timed=False)),
+        (torch.channels_last, dict(post_norm=True)),
+    ],
+)
+def test_attention_and_its_gradients_equal_the_equation(layout, choices):
+    neck, when = temporal(**choices).train(), times(2, 3)
     features = maps(2, 3).flatten(0, 1).contiguous(memory_format=layout).unflatten(0, (2, 3))
     features.requires_grad_()
     seen = torch.rand(2, 3, H, W, generator=torch.Generator().manual_seed(0)) < 0.7

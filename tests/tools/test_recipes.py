@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tools.benchmark import results
 from tools.benchmark.pages import replace_table
 from tools.benchmark.results import summary
 from tools.costs.step_times import Step
-from tools.studies import figure1, label_efficiency
+from tools.studies import figure1, fragility, label_efficiency
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.recipes import energy
 from turbotrain.recipes.stages import (
@@ -184,9 +185,43 @@ def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'work').rglob('*.pth')}
 
 
+def test_each_fragile_choice_is_made_where_it_acts(data_root):
+    """In all trainings with labels, and in pretraining if the trunk is another one."""
+    settings = replace(UNUSED, data_root=data_root)
+    stages = {
+        (choice, stage.name): stage
+        for choice in fragility.CHOICES
+        for arm in fragility.ARMS.values()
+        for stage in stages_of(recipe_paths()[arm], 0, settings, partial(fragility.choose, choice))
+    }
+    plain = {
+        stage.name: stage.folder
+        for arm in fragility.ARMS.values()
+        for stage in stages_of(recipe_paths()[arm], 0, settings)
+    }
+    for (choice, name), stage in stages.items():
+        acts = choice in (*fragility.TRUNK, fragility.ALL)
+        acts |= choice != 'ours' and name != 'pretraining'
+        assert (stage.folder != plain[name]) == acts, (choice, name)
+    joint = [stages[choice, 'joint'] for choice in fragility.CHOICES]
+    assert len({stage.folder for stage in joint}) == len(fragility.CHOICES)
+    rates = {stage.config.optim_wrapper.optimizer.lr for stage in joint}
+    assert len(rates) == 2 and max(rates) == fragility.RATE * min(rates)
+    for name in ('joint', 'pretraining', 'finetuning'):
+        assert math.isfinite(Step(stages[fragility.ALL, name].config).run())
+
+
+def test_a_shorter_arm_has_the_labelled_steps_of_turbotrain():
+    short = figure1.plan([figure1.SHORTER], [0])[0]
+    (stage,) = stages_of(short.recipe, 0, UNUSED, epochs=short.epochs)
+    *_, finetuning = stages_of(recipe_paths()['turbotrain'], 0, UNUSED)
+    assert stage.config.train_cfg.max_iters == finetuning.config.train_cfg.max_iters
+    assert figure1.plan(['one-time_ma-mf'], [0])[0].epochs is None
+
+
 def test_every_experiment_has_a_place_on_the_page():
     page = results.PAGE.read_text()
-    for name in ('recipes', 'generalisation', 'aggregators'):
+    for name in ('recipes', 'fragility', 'generalisation', 'aggregators'):
         renewed = replace_table(page, name, '| a table |\n')
         assert f'<!-- {name} -->\n\n| a table |\n\n<!-- end of {name} -->' in renewed
         assert replace_table(renewed, name, '| a table |\n') == renewed

@@ -22,6 +22,7 @@ PAPER = {
 STYLES = {
     'one-time_sa-mf': ('one-time, ego alone', '#8D99AE', 's'),
     'one-time_ma-sf': ('one-time, one frame', '#8D99AE', '^'),
+    'one-time_ma-mf_labelled-steps': ('one-time, all, labelled steps', '#4A5568', 'v'),
     'one-time_ma-mf': ('one-time, all', '#4A5568', 'o'),
     'manual': ('manual, four stages', '#2E86AB', 'o'),
     'turbotrain_pretraining-only': ('TurboTrain, pretraining only', '#F4A259', 'D'),
@@ -56,8 +57,14 @@ def draw(results: dict, out: Path) -> None:
     for axes in (paper, ours, time):
         axes.grid(alpha=0.25)
         axes.spines[['top', 'right']].set_visible(False)
-    handles, labels = paper.get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside lower center', ncols=len(labels), frameon=False)
+    handles = {
+        label: handle
+        for axes in (paper, ours)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles, loc='outside lower center', ncols=len(handles), frameon=False
+    )
     save_figure(figure, out, dpi=110)
 
 

@@ -5,6 +5,11 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys={'trajectory_head': dict(decay_mult=0.0)}),
+    paramwise_cfg=dict(
+        custom_keys={
+            'velocity_head': dict(lr_mult=2.0),
+            'trajectory_head': dict(decay_mult=0.0),
+        }
+    ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )

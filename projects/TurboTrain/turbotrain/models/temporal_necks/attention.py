@@ -31,6 +31,11 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         num_heads: heads.
         point_cloud_range: see :class:`BaseTemporalNeck`.
         norm_cfg: normalisation before the feed-forward layer.
+        post_norm: normalise what the feed-forward layer gives, added to what it got, instead.
+        residual: whether :math:`F_0` is added. The papers do not say (our choice: it is). Without,
+            the current frame itself comes through the attention alone.
+        timed: whether the time of frames is embedded. Without, attention sees a set of frames, of
+            which it knows the current one by what it asks.
     """
 
     def __init__(
@@ -39,6 +44,9 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         point_cloud_range: list[float],
         num_heads: int = 4,
         norm_cfg: dict | None = None,
+        post_norm: bool = False,
+        residual: bool = True,
+        timed: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
@@ -46,10 +54,11 @@ class TemporalAttentionNeck(BaseTemporalNeck):
             raise SettingError(
                 f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
             )
-        self.num_heads = num_heads
-        self.time_embedding = nn.Linear(2 * len(_PERIODS), channels)
-        # As large as the features: from the start, heads tell the frames apart.
-        nn.init.normal_(self.time_embedding.weight, std=len(_PERIODS) ** -0.5)
+        self.num_heads, self.post_norm, self.residual = num_heads, post_norm, residual
+        self.time_embedding = nn.Linear(2 * len(_PERIODS), channels) if timed else None
+        if timed:
+            # As large as the features: from the start, heads tell the frames apart.
+            nn.init.normal_(self.time_embedding.weight, std=len(_PERIODS) ** -0.5)
         self.query = MapConv(channels, channels)
         self.key_value = nn.Sequential(
             MapConv(channels, channels), nn.ReLU(inplace=True), MapConv(channels, 2 * channels)
@@ -61,8 +70,7 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         """See :meth:`BaseTemporalNeck.fuse`."""
         s, t, c, h, w = features.shape
         rows = map_rows(features)
-        phase = 2 * torch.pi * time_offsets[..., None] / time_offsets.new_tensor(_PERIODS)
-        time = self.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        time = self._embed(time_offsets)
         current = rows[:, -1]
         query = _dated(self.query, current, time[:, -1])
         first, relu, second = self.key_value
@@ -80,9 +88,21 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         bias = second.bias[c:].view(self.num_heads, 1, -1)
         attended = attended + bias * weights.sum(dim=2).T[..., None]
         attended = attended.transpose(0, 1).reshape(s, h * w, c)
-        fused = current + self.out.rows(attended)
+        fused = self.out.rows(attended)
+        if self.residual:
+            fused = current + fused
         fused = fused.view(s, h, w, c).permute(0, 3, 1, 2)
+        if self.post_norm:
+            norm, *perceptron = self.feed_forward
+            return norm(fused + nn.Sequential(*perceptron)(fused))
         return fused + self.feed_forward(fused)
+
+    def _embed(self, time_offsets: Tensor) -> Tensor:
+        """(S, T) seconds to (S, T, C)."""
+        if self.time_embedding is None:
+            return time_offsets.new_zeros(*time_offsets.shape, self.query.in_channels)
+        phase = 2 * torch.pi * time_offsets[..., None] / time_offsets.new_tensor(_PERIODS)
+        return self.time_embedding(torch.cat([phase.sin(), phase.cos()], dim=-1))
 
 
 def _dated(layer: MapConv, rows: Tensor, time: Tensor) -> Tensor:

@@ -1,0 +1,135 @@
+"""Why does training from scratch fail in the paper? ``python tools/studies/fragility.py``.
+
+The paper's one-time training of all agents and frames falls behind that of single frames; here it
+does not. The paper does not tell some choices that could bring that about. Each of them is made by
+itself, and all together, in one-time training from scratch and in TurboTrain, at the same number of
+iterations in all, on the mini set. Writes ``docs/results.json`` and its table in
+``docs/results.md``. Typed again it goes on where it was. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
+
+from mmengine.config import Config
+
+from tools.benchmark.pages import markdown_table
+from tools.benchmark.results import RESULTS, cell, save, summary
+from turbotrain.recipes.stages import (
+    Run,
+    add_comparison_arguments,
+    recipe_paths,
+    run_all,
+    settings_of,
+)
+
+ARMS = {'scratch': 'one-time_ma-mf', 'TurboTrain': 'turbotrain'}
+# Of the trunk, which is pretrained with them.
+TRUNK = {
+    'no residual path over frames': {'temporal_neck.residual': False},
+    'no time embedding': {'temporal_neck.timed': False},
+    'post-norm over frames': {'temporal_neck.post_norm': True},
+}
+# Of the training with labels; pretraining keeps what was found for it.
+LOSSES = {
+    "prediction's weight 1": {'trajectory_head.loss_weight': 1.0},
+    'past frames with gradients': {'past_gradients': True},
+    'no velocity head': {'velocity_head': None, 'trajectory_head.motion_channels': 0},
+}
+RATE = 3
+
+
+def no_warm_up(cfg: Config) -> None:
+    """Start at the full learning rate."""
+    cfg.param_scheduler = [one for one in cfg.param_scheduler if one.type != 'LinearLR']
+
+
+def no_clipping(cfg: Config) -> None:
+    """Take gradients as they are."""
+    cfg.optim_wrapper.clip_grad = None
+
+
+def higher_rate(cfg: Config) -> None:
+    """Learn at three times the rate, all along."""
+    cfg.optim_wrapper.optimizer.lr *= RATE
+    for one in cfg.param_scheduler:
+        if 'eta_min' in one:
+            one.eta_min *= RATE
+
+
+STEPS = {
+    'no warm-up': no_warm_up,
+    'no clipping': no_clipping,
+    f'{RATE} times the rate': higher_rate,
+}
+ALL = 'all of them'
+CHOICES = ('ours', *TRUNK, *LOSSES, *STEPS, ALL)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_comparison_arguments(parser)
+    parser.add_argument('--out', type=Path, default=RESULTS, help='JSON file')
+    parser.add_argument('--choices', nargs='+', choices=CHOICES, default=CHOICES, metavar='CHOICE')
+    return parser.parse_args()
+
+
+def choose(choice: str, stage: str, cfg: Config) -> None:
+    """Make one of :data:`CHOICES` in the config of a stage."""
+    pretrains = stage == 'pretraining'
+    detector = 'model.detector' if pretrains else 'model'
+    for name, options in (TRUNK if pretrains else TRUNK | LOSSES).items():
+        if choice in (name, ALL):
+            cfg.merge_from_dict({f'{detector}.{key}': value for key, value in options.items()})
+    for name, change in STEPS.items():
+        if choice in (name, ALL) and not pretrains:
+            change(cfg)
+
+
+def main() -> None:
+    args = parse_args()
+    recipes = recipe_paths()
+    runs = [
+        Run(f'{choice}/{arm}', seed, recipes[recipe], partial(choose, choice))
+        for choice in args.choices
+        for arm, recipe in ARMS.items()
+        for seed in args.seeds
+    ]
+    found = run_all(runs, settings_of(args))
+    results: dict = {}
+    for choice in args.choices:
+        for arm in ARMS:
+            measured = [
+                list(stages.values())[-1]['metrics']
+                for (name, _), stages in found.items()
+                if name == f'{choice}/{arm}'
+            ]
+            if measured:
+                results.setdefault(choice, {})[arm] = summary(measured)
+    rows = table(results)
+    save('fragility', results, rows, args.out)
+    print(f'\n{rows}')
+    print(json.dumps(dict(fragility=results, split=args.split, seeds=args.seeds)))
+    sys.exit(0 if len(found) == len(runs) else 1)
+
+
+def table(results: dict) -> str:
+    """A row for each choice, the arms side by side."""
+    labels = {'ap50': 'AP@0.5 of vehicles', 'map50': 'mAP@0.5', 'epa': 'EPA'}
+    rows = [
+        (choice, *(cell(arms[arm], m) if arm in arms else '–' for m in labels for arm in ARMS))
+        for choice, arms in results.items()
+    ]
+    head = ('choice', *(f'{label}, {arm}' for label in labels.values() for arm in ARMS))
+    return markdown_table(head, rows)
+
+
+if __name__ == '__main__':
+    main()
