@@ -5,8 +5,10 @@ files, from the weights of the older one, on the same batches and random numbers
 turn. A ratio is one of times over a period of free and suppressing steps, and the median of these
 counts. Times are processor time on a CPU. Memory is what a step allocates at its peak. The last
 line is one JSON object of ratios, new over old; ``loss_difference`` says how far the losses of the
-first ten steps differ, relative to the older commit's. On a CPU ``busy_neighbours`` is the time of
-a step beside four busy processes, over what its fair share of the cores makes of a step alone.
+first ten steps differ, relative to the older commit's. ``floor`` is a step of fine-tuning as it is
+now over the time that its convolutions and matrix products would take at the rate of a convolution.
+On a CPU ``busy_neighbours`` is the time of a step beside four busy processes, over what its fair
+share of the cores makes of a step alone.
 
 :func:`step_seconds` compares the trainings of several configs by the code as it is.
 """
@@ -133,7 +135,7 @@ class Side:
         )
 
     def ask(self, command: str) -> dict:
-        """What it answers to ``step`` or ``memory``."""
+        """What it answers to ``step``, ``memory`` or ``floor``."""
         print(command, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
@@ -190,6 +192,7 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
             side: max(process.ask('memory')['megabytes'] for _ in range(period))
             for side, process in sides.items()
         }
+        floor = sum(new.ask('floor')['seconds'] for _ in range(period))
         for side in sides.values():
             side.end()
     timed = {side: values[period:] for side, values in steps.items()}
@@ -201,7 +204,8 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
         for side, values in timed.items()
     }
     losses = zip(steps['old'][:10], steps['new'][:10], strict=True)
-    return {
+    above = {'floor': statistics.median(sums['new']) / floor} if name == 'finetune' else {}
+    return above | {
         f'{name}_time': statistics.median(
             n / o for o, n in zip(sums['old'], sums['new'], strict=True)
         ),

@@ -24,6 +24,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tools.costs.memory import peak_megabytes
 
@@ -156,6 +157,28 @@ class Training:
     def memory(self) -> dict:
         """MB at the peak of the next step."""
         return dict(megabytes=peak_megabytes(self.step))
+
+    def floor(self) -> dict:
+        """Seconds that the convolutions and matrix products of the next step take at their best."""
+        with FlopCounterMode(display=False) as counter:
+            self.step()
+        return dict(seconds=counter.get_total_flops() / best_rate())
+
+
+def best_rate(channels: int = 64, side: int = 64, tries: int = 30) -> float:
+    """Operations a second of a 3x3 convolution on maps in the channels-last format."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    maps = torch.rand(8, channels, side, side, device=device)
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    layer = nn.Conv2d(channels, channels, 3, padding=1, device=device).requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        layer(maps)
+    times = []
+    for _ in range(tries):
+        start = seconds()
+        layer(maps)
+        times.append(seconds() - start)
+    return counter.get_total_flops() / min(times)
 
 
 def main() -> None:
