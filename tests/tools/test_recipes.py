@@ -19,6 +19,7 @@ from mmengine.dataset import pseudo_collate
 from tools.benchmark import results
 from tools.benchmark.pages import replace_table
 from tools.benchmark.results import summary
+from tools.costs.step_settings import Setting, measure, settings
 from tools.costs.step_times import Step
 from tools.studies import figure1, fragility, label_efficiency
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
@@ -280,6 +281,18 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
     assert Step(cfg).run() > 0
     label_efficiency.change_of('one', 0, None)('finetuning', cfg)
     assert cfg.train_dataloader.dataset.indices
+
+
+def test_a_step_is_measured_by_its_settings(data_root):
+    asked = settings([2, 4], full=True)
+    assert len(set(asked)) == len(asked)
+    assert {setting.precision for setting in asked if setting.config == 'full'} >= {'float32'}
+    assert any(setting.compiled for setting in asked)
+    if not torch.cuda.is_available():
+        assert {(setting.precision, setting.pinned) for setting in asked} == {('float32', False)}
+    found = measure(Setting(batch_size=2), data_root, steps=1)
+    assert found['samples_per_second'] == pytest.approx(1 / found['seconds_per_sample'], rel=0.02)
+    assert 0 < found['share_of_peak'] < 1.5 and found['megabytes'] > 1
 
 
 def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
