@@ -22,6 +22,7 @@ from tools.benchmark.results import summary
 from tools.costs.step_settings import Setting, measure, settings
 from tools.costs.step_times import Step
 from tools.studies import figure1, fragility, label_efficiency
+from tools.studies.arms import ARMS, table
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.recipes import energy
 from turbotrain.recipes.stages import (
@@ -192,12 +193,12 @@ def test_each_fragile_choice_is_made_where_it_acts(data_root):
     stages = {
         (choice, stage.name): stage
         for choice in fragility.CHOICES
-        for arm in fragility.ARMS.values()
+        for arm in ARMS.values()
         for stage in stages_of(recipe_paths()[arm], 0, settings, partial(fragility.choose, choice))
     }
     plain = {
         stage.name: stage.folder
-        for arm in fragility.ARMS.values()
+        for arm in ARMS.values()
         for stage in stages_of(recipe_paths()[arm], 0, settings)
     }
     for (choice, name), stage in stages.items():
@@ -210,6 +211,16 @@ def test_each_fragile_choice_is_made_where_it_acts(data_root):
     assert len(rates) == 2 and max(rates) == fragility.RATE * min(rates)
     for name in ('joint', 'pretraining', 'finetuning'):
         assert math.isfinite(Step(stages[fragility.ALL, name].config).run())
+
+
+def test_arms_stand_side_by_side_and_one_that_failed_is_a_dash():
+    measured = summary([{'AP@0.5/vehicle': 50.0, 'mAP@0.5': 30.0, 'EPA': 20.0}])
+    assert table({'ours': dict(scratch=measured)}, 'choice') == (
+        '| choice | AP@0.5 of vehicles, scratch | AP@0.5 of vehicles, turbotrain | '
+        'mAP@0.5, scratch | mAP@0.5, turbotrain | EPA, scratch | EPA, turbotrain |\n'
+        '| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n'
+        '| ours | 50.0 | – | 30.0 | – | 20.0 | – |\n'
+    )
 
 
 def test_a_shorter_arm_has_the_labelled_steps_of_turbotrain():

@@ -8,7 +8,6 @@ iterations in all, on the mini set. Writes ``docs/results.json`` and its table i
 """
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,17 +17,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.config import Config
 
-from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import RESULTS, cell, save, summary
-from turbotrain.recipes.stages import (
-    Run,
-    add_comparison_arguments,
-    recipe_paths,
-    run_all,
-    settings_of,
-)
+from tools.benchmark.results import RESULTS
+from tools.studies.arms import compare
+from turbotrain.recipes.stages import add_comparison_arguments
 
-ARMS = {'scratch': 'one-time_ma-mf', 'TurboTrain': 'turbotrain'}
 # Of the trunk, which is pretrained with them.
 TRUNK = {
     'no residual path over frames': {'temporal_neck.residual': False},
@@ -95,40 +87,8 @@ def choose(choice: str, stage: str, cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    recipes = recipe_paths()
-    runs = [
-        Run(f'{choice}/{arm}', seed, recipes[recipe], partial(choose, choice))
-        for choice in args.choices
-        for arm, recipe in ARMS.items()
-        for seed in args.seeds
-    ]
-    found = run_all(runs, settings_of(args))
-    results: dict = {}
-    for choice in args.choices:
-        for arm in ARMS:
-            measured = [
-                list(stages.values())[-1]['metrics']
-                for (name, _), stages in found.items()
-                if name == f'{choice}/{arm}'
-            ]
-            if measured:
-                results.setdefault(choice, {})[arm] = summary(measured)
-    rows = table(results)
-    save('fragility', results, rows, args.out)
-    print(f'\n{rows}')
-    print(json.dumps(dict(fragility=results, split=args.split, seeds=args.seeds)))
-    sys.exit(0 if len(found) == len(runs) else 1)
-
-
-def table(results: dict) -> str:
-    """A row for each choice, the arms side by side."""
-    labels = {'ap50': 'AP@0.5 of vehicles', 'map50': 'mAP@0.5', 'epa': 'EPA'}
-    rows = [
-        (choice, *(cell(arms[arm], m) if arm in arms else '–' for m in labels for arm in ARMS))
-        for choice, arms in results.items()
-    ]
-    head = ('choice', *(f'{label}, {arm}' for label in labels.values() for arm in ARMS))
-    return markdown_table(head, rows)
+    changes = {choice: partial(choose, choice) for choice in args.choices}
+    compare('fragility', 'choice', changes, args)
 
 
 if __name__ == '__main__':

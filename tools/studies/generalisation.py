@@ -7,7 +7,6 @@ object.
 """
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from mmengine.config import Config
 
-from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import RESULTS, cell, save, summary
+from tools.benchmark.results import RESULTS
 from tools.benchmark.zoo import method_configs
-from turbotrain.recipes.stages import (
-    Run,
-    add_comparison_arguments,
-    recipe_paths,
-    run_all,
-    settings_of,
-)
+from tools.studies.arms import compare
+from turbotrain.recipes.stages import add_comparison_arguments
 
-ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
 METHODS = ('v2xpnp', 'v2xvit', 'f-cooper', 'v2vnet')
 
 
@@ -51,40 +43,14 @@ def take_fusion_neck(method: Config, _: str, cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    paths, recipes = method_configs(mini=True), recipe_paths()
-    runs = [
-        Run(f'{method}/{arm}', seed, recipes[recipe], partial(take_fusion_neck, opened))
+    paths = method_configs(mini=True)
+    changes = {
+        method: partial(
+            take_fusion_neck, Config.fromfile(paths[method], import_custom_modules=False)
+        )
         for method in args.methods
-        for opened in [Config.fromfile(paths[method], import_custom_modules=False)]
-        for arm, recipe in ARMS.items()
-        for seed in args.seeds
-    ]
-    found = run_all(runs, settings_of(args))
-    results: dict = {}
-    for method in args.methods:
-        for arm in ARMS:
-            measured = [
-                list(stages.values())[-1]['metrics']
-                for (name, _), stages in found.items()
-                if name == f'{method}/{arm}'
-            ]
-            if measured:
-                results.setdefault(method, {})[arm] = summary(measured)
-    rows = table(results)
-    save('generalisation', results, rows, args.out)
-    print(f'\n{rows}')
-    print(json.dumps(dict(generalisation=results, split=args.split, seeds=args.seeds)))
-    sys.exit(0 if len(found) == len(runs) else 1)
-
-
-def table(results: dict) -> str:
-    """A row for each method and way of training."""
-    rows = [
-        (f'{method}, {arm}', *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')))
-        for method, arms in results.items()
-        for arm, row in arms.items()
-    ]
-    return markdown_table(('fusion', 'AP@0.5 of vehicles', 'mAP@0.5', 'EPA'), rows)
+    }
+    compare('generalisation', 'fusion', changes, args)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,64 @@
+"""The same change in one-time training from scratch and in TurboTrain, side by side."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from tools.benchmark.pages import markdown_table
+from tools.benchmark.results import LABELS, cell, save, summary
+from turbotrain.recipes.stages import Change, Run, recipe_paths, run_all, settings_of
+
+ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
+"""Name -> recipe; both take the same number of iterations in all."""
+
+
+def compare(
+    experiment: str, kind: str, changes: Mapping[str, Change], args: argparse.Namespace
+) -> NoReturn:
+    """Run both arms with each change, keep the results, and end the command.
+
+    Args:
+        experiment: its name among the results.
+        kind: what the changes are, for the head of the table.
+        changes: by name.
+        args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`, and ``out``.
+
+    Raises:
+        SystemExit: always; its code is 1 where not all was measured.
+    """
+    recipes = recipe_paths()
+    runs = [
+        Run(f'{name}/{arm}', seed, recipes[recipe], change)
+        for name, change in changes.items()
+        for arm, recipe in ARMS.items()
+        for seed in args.seeds
+    ]
+    found = run_all(runs, settings_of(args))
+    results: dict = {}
+    for name in changes:
+        for arm in ARMS:
+            measured = [
+                list(stages.values())[-1]['metrics']
+                for (run, _), stages in found.items()
+                if run == f'{name}/{arm}'
+            ]
+            if measured:
+                results.setdefault(name, {})[arm] = summary(measured)
+    rows = table(results, kind)
+    save(experiment, results, rows, args.out)
+    print(f'\n{rows}')
+    print(json.dumps({experiment: results, 'split': args.split, 'seeds': args.seeds}))
+    sys.exit(0 if len(found) == len(runs) else 1)
+
+
+def table(results: Mapping[str, Mapping[str, dict]], kind: str) -> str:
+    """A row for each change, the arms side by side."""
+    head = (kind, *(f'{label}, {arm}' for label in LABELS.values() for arm in ARMS))
+    return markdown_table(head, [_row(name, arms) for name, arms in results.items()])
+
+
+def _row(name: str, arms: Mapping[str, dict]) -> Sequence[str]:
+    cells = (cell(arms[arm], metric) if arm in arms else '–' for metric in LABELS for arm in ARMS)
+    return (name, *cells)
