@@ -1,9 +1,10 @@
 """Which settings make a step fast on this device: ``python tools/costs/step_settings.py``.
 
-Times training steps of mini's fine-tuning by precision (float32, TF32, bfloat16), samples in a
-batch, pinned memory, and backbone and necks compiled, whose compilation counts; and a step at full
-size. For each: seconds a sample, samples a second, memory at the peak, and the share of what the
-device does in convolutions of the same precision. Minutes on a GPU. On a CPU it measures what works
+Times training steps of mini's fine-tuning by precision (torch's default, float32 alone, bfloat16),
+samples in a batch, pinned memory, and compiled backbone and necks; and steps at full size. For
+each: seconds a sample, samples a second, memory at the peak of a period of free and suppressing
+steps, seconds until it runs evenly, which includes compilation, and the share of what the device
+does in large convolutions of the same precision. Minutes on a GPU. On a CPU it measures what works
 there. The last line is one JSON object.
 """
 
@@ -47,14 +48,15 @@ class Setting:
 
     Attributes:
         config: of :data:`CONFIGS`.
-        precision: ``'float32'``, ``'tf32'`` or ``'bfloat16'``; only GPUs know the last two.
+        precision: ``'default'``, in which a GPU takes TF32 for convolutions; ``'float32'``, in
+            which it does not; or ``'bfloat16'``, which is mixed. CPUs have the first alone.
         batch_size: samples.
         pinned: whether batches come in memory that a GPU copies from by itself.
         compiled: whether :data:`COMPILED` are.
     """
 
     config: str = 'mini'
-    precision: str = 'float32'
+    precision: str = 'default'
     batch_size: int = 1
     pinned: bool = False
     compiled: bool = False
@@ -63,7 +65,7 @@ class Setting:
 def settings(batch_sizes: list[int], full: bool) -> list[Setting]:
     """What is measured on this device, one change at a time."""
     gpu = torch.cuda.is_available()
-    precisions = ('float32', 'tf32', 'bfloat16') if gpu else ('float32',)
+    precisions = ('default', 'float32', 'bfloat16') if gpu else ('default',)
     first = batch_sizes[0]
     found = [Setting(precision=p, batch_size=size) for p in precisions for size in batch_sizes]
     if gpu:
@@ -82,11 +84,12 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
         enable_amp(cfg)
         cfg.optim_wrapper.dtype = 'bfloat16'
         dtype = torch.bfloat16
-    torch.set_float32_matmul_precision('high' if setting.precision == 'tf32' else 'highest')
-    torch.backends.cudnn.allow_tf32 = setting.precision == 'tf32'
+    torch.backends.cudnn.allow_tf32 = setting.precision != 'float32'
     step = Step(cfg)
     with FlopCounterMode(display=False) as counter:  # which does not see into what is compiled
-        step.run()
+        for _ in range(step.period):
+            step.run()
+    operations = counter.get_total_flops() / step.period
     # A suppressing step goes backward through the same graph twice. Torch before 2.6 has no buffers
     # that the first pass would take away.
     if hasattr(functorch, 'donated_buffer'):
@@ -94,19 +97,27 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
     for name in COMPILED if setting.compiled else ():
         if getattr(step.model, name) is not None:
             getattr(step.model, name).compile(dynamic=True)
-    start = time.perf_counter()
+    start = seconds_now()
     for _ in range(step.period):
         step.run()
-    warm_up = time.perf_counter() - start
+    warm_up = seconds_now() - start
+    steps = -(-steps // step.period) * step.period
     seconds = statistics.mean(step.run() for _ in range(steps))
-    least = counter.get_total_flops() / best_rate(dtype)
+    peak = max(peak_megabytes(step.run) for _ in range(step.period))
     return dict(
         seconds_per_sample=round(seconds / setting.batch_size, 4),
         samples_per_second=round(setting.batch_size / seconds, 2),
-        megabytes=round(peak_megabytes(step.run)),
-        share_of_peak=round(least / seconds, 3),
+        megabytes=round(peak),
+        share_of_peak=round(operations / best_rate(seconds_now, dtype) / seconds, 3),
         warm_up_seconds=round(warm_up, 1),
     )
+
+
+def seconds_now() -> float:
+    """Time on the wall, once all is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def main() -> None:
@@ -114,10 +125,7 @@ def main() -> None:
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data/mini_v2xpnp')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 4, 16])
     parser.add_argument(
-        '--steps',
-        type=int,
-        default=12,
-        help='timed for each setting, whole periods of free and suppressing ones',
+        '--steps', type=int, default=12, help='timed for each setting, rounded up to whole periods'
     )
     parser.add_argument('--no-full', action='store_true', help='leave out the full size')
     args = parser.parse_args()

@@ -5,15 +5,16 @@ files, from the weights of the older one, on the same batches and random numbers
 turn. A ratio is one of times over a period of free and suppressing steps, and the median of these
 counts. Times are processor time on a CPU. Memory is what a step allocates at its peak. The last
 line is one JSON object of ratios, new over old; ``loss_difference`` says how far the losses of the
-first ten steps differ, relative to the older commit's. ``floor`` is a step of fine-tuning as it is
-now over the time that its convolutions and matrix products would take at the rate of a convolution.
-On a CPU ``busy_neighbours`` is the time of a step beside four busy processes, over what its fair
+first ten steps differ, relative to the older commit's. ``floor`` is how many times a step of
+fine-tuning takes what its convolutions and matrix products would, at the rate of a convolution. On
+a CPU ``busy_neighbours`` is the time of a step beside four busy processes, over what its fair
 share of the cores makes of a step alone.
 
 :func:`step_seconds` compares the trainings of several configs by the code as it is.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pickle
@@ -44,8 +45,8 @@ from turbotrain.recipes.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
-ROUNDS = 12  # divisible by the length of mini's period of free and suppressing steps
-PERIOD = 4  # mini's
+ROUNDS = 12  # divisible by mini's period
+PERIOD, FULL_PERIOD = 4, 3  # of free and suppressing steps, mini's and at full size
 CONFIGS = dict(
     finetune='mini/finetune_mini_v2xpnp.py',
     pretrain='mini/pretrain_mini_v2xpnp.py',
@@ -95,13 +96,14 @@ class Step:
         self.model = MODELS.build(cfg.model).to(device).train()
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         loader = {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False}
-        self.loader = iter(Runner.build_dataloader(loader, seed=0))
+        loader = Runner.build_dataloader(loader, seed=0)
+        self.batches = itertools.chain.from_iterable(itertools.repeat(loader))
         schedule = cfg.optim_wrapper.get('schedule', {})
         self.period = schedule.get('free', 0) + schedule.get('suppress', 0) or 1
 
     def run(self) -> float:
         """Seconds of one step; loading does not count."""
-        batch = next(self.loader)
+        batch = next(self.batches)
         _wait()
         start = time.perf_counter()
         self.model.train_step(batch, self.optimizer)
@@ -135,7 +137,7 @@ class Side:
         )
 
     def ask(self, command: str) -> dict:
-        """What it answers to ``step``, ``memory`` or ``floor``."""
+        """What it answers to ``step``, ``memory`` or ``operations``."""
         print(command, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
@@ -184,7 +186,7 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
         new = Side(ROOT, config, Path(folder), args.threads)
         sides = dict(old=old, new=new)
         steps = dict(old=first, new=[new.ask('step')])
-        period, periods = (1, 3) if name == 'full' else (PERIOD, args.periods)
+        period, periods = (FULL_PERIOD, 1) if name == 'full' else (PERIOD, args.periods)
         for i in range(1, period * (periods + 1)):  # the first period warms up
             for side in ('old', 'new') if i % 2 else ('new', 'old'):
                 steps[side].append(sides[side].ask('step'))
@@ -192,7 +194,11 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
             side: max(process.ask('memory')['megabytes'] for _ in range(period))
             for side, process in sides.items()
         }
-        floor = sum(new.ask('floor')['seconds'] for _ in range(period))
+        above = {}
+        if name == 'finetune':
+            counted = [new.ask('operations') for _ in range(period)]
+            rate = max(one['rate'] for one in counted)
+            above['floor'] = sum(one['operations'] for one in counted) / rate
         for side in sides.values():
             side.end()
     timed = {side: values[period:] for side, values in steps.items()}
@@ -204,7 +210,7 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
         for side, values in timed.items()
     }
     losses = zip(steps['old'][:10], steps['new'][:10], strict=True)
-    above = {'floor': statistics.median(sums['new']) / floor} if name == 'finetune' else {}
+    above = {key: statistics.median(sums['new']) / value for key, value in above.items()}
     return above | {
         f'{name}_time': statistics.median(
             n / o for o, n in zip(sums['old'], sums['new'], strict=True)

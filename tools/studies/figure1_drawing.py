@@ -22,7 +22,7 @@ PAPER = {
 STYLES = {
     'one-time_sa-mf': ('one-time, ego alone', '#8D99AE', 's'),
     'one-time_ma-sf': ('one-time, one frame', '#8D99AE', '^'),
-    'one-time_ma-mf_labelled-steps': ('one-time, all, labelled steps', '#4A5568', 'v'),
+    'one-time_ma-mf_labelled-steps': ('one-time, all, labelled steps', '#6C4AB6', 'v'),
     'one-time_ma-mf': ('one-time, all', '#4A5568', 'o'),
     'manual': ('manual, four stages', '#2E86AB', 'o'),
     'turbotrain_pretraining-only': ('TurboTrain, pretraining only', '#F4A259', 'D'),
@@ -62,9 +62,11 @@ def draw(results: dict, out: Path) -> None:
         for axes in (paper, ours)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
+    labels = [label for label, *_ in STYLES.values() if label in handles]
     figure.legend(
-        handles.values(), handles, loc='outside lower center', ncols=len(handles), frameon=False
-    )
+        [handles[label] for label in labels], labels,
+        loc='outside lower center', ncols=4, frameon=False,
+    )  # fmt: skip
     save_figure(figure, out, dpi=110)
 
 

@@ -30,12 +30,13 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         channels: C.
         num_heads: heads.
         point_cloud_range: see :class:`BaseTemporalNeck`.
-        norm_cfg: normalisation before the feed-forward layer.
-        post_norm: normalise what the feed-forward layer gives, added to what it got, instead.
-        residual: whether :math:`F_0` is added. The papers do not say (our choice: it is). Without,
-            the current frame itself comes through the attention alone.
-        timed: whether the time of frames is embedded. Without, attention sees a set of frames, of
-            which it knows the current one by what it asks.
+        norm_cfg: normalisation at the feed-forward layer.
+        post_norm: whether the sum of that layer's input and output is normalised, instead of its
+            input (our choice: the input).
+        residual: whether :math:`F_0` is added (our choice: it is). Without, the current frame comes
+            through the attention alone.
+        timed: whether the time of frames is embedded. Without, attention takes the frames for a
+            set; only the query tells the current one.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class TemporalAttentionNeck(BaseTemporalNeck):
         point_cloud_range: list[float],
         num_heads: int = 4,
         norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+        *,
         post_norm: bool = False,
         residual: bool = True,
         timed: bool = True,
-        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(point_cloud_range, init_cfg)
         if channels % num_heads:
@@ -93,8 +95,7 @@ class TemporalAttentionNeck(BaseTemporalNeck):
             fused = current + fused
         fused = fused.view(s, h, w, c).permute(0, 3, 1, 2)
         if self.post_norm:
-            norm, *perceptron = self.feed_forward
-            return norm(fused + nn.Sequential(*perceptron)(fused))
+            return self.feed_forward[0](fused + self.feed_forward[1:](fused))
         return fused + self.feed_forward(fused)
 
     def _embed(self, time_offsets: Tensor) -> Tensor:
