@@ -63,7 +63,7 @@ class Stopwatch:
         self.reset()
         for name, module in _parts(model):
             # Heads are called by their loss, all other modules by their forward.
-            methods = ('loss_and_predict', 'loss', 'forward')
+            methods = ('loss', 'loss_and_predict', 'forward')
             method = next(name for name in methods if hasattr(module, name))
             setattr(module, method, partial(self._call, name, getattr(module, method)))
         for parameter in model.parameters():
