@@ -23,7 +23,7 @@ from tools.costs.step_settings import Setting, measure, settings
 from tools.costs.step_times import Step
 from tools.studies import figure1, fragility, label_efficiency
 from tools.studies.arms import ARMS, table
-from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
+from turbotrain.datasets import V2XPnPDataset
 from turbotrain.recipes import energy
 from turbotrain.recipes.stages import (
     ROOT,
@@ -38,16 +38,6 @@ from turbotrain.recipes.stages import (
 
 RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
 UNUSED = Settings(Path('unused'))
-
-
-@pytest.fixture(scope='module')
-def data_root(tiny_set, tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp('tiny')
-    for split in ('train', 'val', 'test'):
-        (root / split).symlink_to(tiny_set / 'train')
-        infos = build_infos(str(root), split)
-        save_infos(str(root / f'v2xpnp_infos_{split}.npz'), infos)
-    return root
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=[f'{p.parent.name}/{p.stem}' for p in RECIPES])

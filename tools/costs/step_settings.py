@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,11 +25,10 @@ import torch
 import torch._functorch.config as functorch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch.utils.flop_counter import FlopCounterMode
 
+from tools.costs.arithmetic import best_rate, count_operations, wall_seconds
 from tools.costs.memory import peak_megabytes
 from tools.costs.step_times import Step
-from tools.costs.step_worker import best_rate
 from turbotrain.commands import enable_amp
 from turbotrain.recipes.circumstances import circumstances
 
@@ -86,10 +84,9 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
         dtype = torch.bfloat16
     torch.backends.cudnn.allow_tf32 = setting.precision != 'float32'
     step = Step(cfg)
-    with FlopCounterMode(display=False) as counter:  # which does not see into what is compiled
-        for _ in range(step.period):
-            step.run()
-    operations = counter.get_total_flops() / step.period
+    period = range(step.period)
+    # Before compilation, which hides them.
+    operations = count_operations(lambda: [step.run() for _ in period]) / step.period
     # A suppressing step goes backward through the same graph twice. Torch before 2.6 has no buffers
     # that the first pass would take away.
     if hasattr(functorch, 'donated_buffer'):
@@ -97,27 +94,17 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
     for name in COMPILED if setting.compiled else ():
         if getattr(step.model, name) is not None:
             getattr(step.model, name).compile(dynamic=True)
-    start = seconds_now()
-    for _ in range(step.period):
-        step.run()
-    warm_up = seconds_now() - start
+    warm_up = sum(step.run() for _ in period)
     steps = -(-steps // step.period) * step.period
     seconds = statistics.mean(step.run() for _ in range(steps))
-    peak = max(peak_megabytes(step.run) for _ in range(step.period))
+    peak = max(peak_megabytes(step.run) for _ in period)
     return dict(
         seconds_per_sample=round(seconds / setting.batch_size, 4),
         samples_per_second=round(setting.batch_size / seconds, 2),
         megabytes=round(peak),
-        share_of_peak=round(operations / best_rate(seconds_now, dtype) / seconds, 3),
+        share_of_peak=round(operations / best_rate(wall_seconds, dtype) / seconds, 3),
         warm_up_seconds=round(warm_up, 1),
     )
-
-
-def seconds_now() -> float:
-    """Time on the wall, once all is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main() -> None:

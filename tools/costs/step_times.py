@@ -40,13 +40,14 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from tools.costs.arithmetic import wall_seconds
 from turbotrain.engine import keep_freed_memory
 from turbotrain.recipes.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
 ROUNDS = 12  # divisible by mini's period
-PERIOD, FULL_PERIOD = 4, 3  # of free and suppressing steps, mini's and at full size
+PERIOD = 4  # mini's
 CONFIGS = dict(
     finetune='mini/finetune_mini_v2xpnp.py',
     pretrain='mini/pretrain_mini_v2xpnp.py',
@@ -86,6 +87,12 @@ def kind_of(cfg: Config) -> str:
     return json.dumps([part.to_dict() for part in parts], default=str)
 
 
+def period_of(cfg: Config) -> int:
+    """How many steps there are until free and suppressing ones begin anew."""
+    schedule = cfg.optim_wrapper.get('schedule', {})
+    return schedule.get('free', 0) + schedule.get('suppress', 0) or 1
+
+
 class Step:
     """A training, a step at a time."""
 
@@ -98,28 +105,20 @@ class Step:
         loader = {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False}
         loader = Runner.build_dataloader(loader, seed=0)
         self.batches = itertools.chain.from_iterable(itertools.repeat(loader))
-        schedule = cfg.optim_wrapper.get('schedule', {})
-        self.period = schedule.get('free', 0) + schedule.get('suppress', 0) or 1
+        self.period = period_of(cfg)
 
     def run(self) -> float:
         """Seconds of one step; loading does not count."""
         batch = next(self.batches)
-        _wait()
-        start = time.perf_counter()
+        start = wall_seconds()
         self.model.train_step(batch, self.optimizer)
-        _wait()
-        return time.perf_counter() - start
+        return wall_seconds() - start
 
     def typical(self, times: list[float]) -> float:
         """Mean over the steps of a period of the median of each."""
         return statistics.mean(
             statistics.median(times[i :: self.period]) for i in range(self.period)
         )
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 class Side:
@@ -137,7 +136,7 @@ class Side:
         )
 
     def ask(self, command: str) -> dict:
-        """What it answers to ``step``, ``memory`` or ``operations``."""
+        """What it answers to ``step``, ``memory``, ``operations`` or ``rate``."""
         print(command, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
@@ -186,7 +185,9 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
         new = Side(ROOT, config, Path(folder), args.threads)
         sides = dict(old=old, new=new)
         steps = dict(old=first, new=[new.ask('step')])
-        period, periods = (FULL_PERIOD, 1) if name == 'full' else (PERIOD, args.periods)
+        period, periods = PERIOD, args.periods
+        if name == 'full':
+            period, periods = period_of(Config.fromfile(ROOT / config)), 1
         for i in range(1, period * (periods + 1)):  # the first period warms up
             for side in ('old', 'new') if i % 2 else ('new', 'old'):
                 steps[side].append(sides[side].ask('step'))
@@ -194,11 +195,10 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
             side: max(process.ask('memory')['megabytes'] for _ in range(period))
             for side, process in sides.items()
         }
-        above = {}
+        floor = None
         if name == 'finetune':
-            counted = [new.ask('operations') for _ in range(period)]
-            rate = max(one['rate'] for one in counted)
-            above['floor'] = sum(one['operations'] for one in counted) / rate
+            operations = sum(new.ask('operations')['operations'] for _ in range(period))
+            floor = operations / new.ask('rate')['rate']
         for side in sides.values():
             side.end()
     timed = {side: values[period:] for side, values in steps.items()}
@@ -210,14 +210,14 @@ def compare(name: str, old_tree: Path, args: argparse.Namespace) -> dict[str, fl
         for side, values in timed.items()
     }
     losses = zip(steps['old'][:10], steps['new'][:10], strict=True)
-    above = {key: statistics.median(sums['new']) / value for key, value in above.items()}
-    return above | {
+    found = {
         f'{name}_time': statistics.median(
             n / o for o, n in zip(sums['old'], sums['new'], strict=True)
         ),
         f'{name}_memory': peaks['new'] / peaks['old'],
         f'{name}_loss_difference': max(abs(n['loss'] / o['loss'] - 1) for o, n in losses),
     }
+    return found if floor is None else found | dict(floor=statistics.median(sums['new']) / floor)
 
 
 def beside_neighbours(args: argparse.Namespace) -> float:

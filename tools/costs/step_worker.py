@@ -24,8 +24,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from tools.costs.arithmetic import best_rate, count_operations, wall_seconds
 from tools.costs.memory import peak_megabytes
 
 # Commits of before 2026-11-29 know the package by its other name alone.
@@ -46,10 +46,7 @@ class BatchReader(pickle.Unpickler):
 
 def seconds() -> float:
     """Processor time of this process; with a GPU, the time on the wall, once all is done."""
-    if not torch.cuda.is_available():
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+    return wall_seconds() if torch.cuda.is_available() else time.process_time()
 
 
 class Stopwatch:
@@ -160,36 +157,12 @@ class Training:
         return dict(megabytes=peak_megabytes(self.step))
 
     def operations(self) -> dict:
-        """Of the convolutions and matrix products of the next step; and the best rate of them."""
-        with FlopCounterMode(display=False) as counter:
-            self.step()
-        return dict(operations=counter.get_total_flops(), rate=best_rate(seconds))
+        """How many operations the next step's convolutions and matrix products have."""
+        return dict(operations=count_operations(self.step))
 
-
-def best_rate(
-    clock: Callable[[], float], dtype: torch.dtype = torch.float32, tries: int = 5
-) -> float:
-    """Operations a second of a 3x3 convolution on maps in the channels-last format.
-
-    Args:
-        clock: seconds, once all is done; those that it is compared with are counted by the same.
-        dtype: of maps and weights.
-        tries: how many times it is timed; the best counts.
-    """
-    gpu = torch.cuda.is_available()
-    where = dict(device='cuda' if gpu else 'cpu', dtype=dtype)
-    channels, launches = (256, 20) if gpu else (64, 5)  # so much that it fills the device
-    maps = torch.rand(8, channels, 64, 64, **where).contiguous(memory_format=torch.channels_last)
-    layer = nn.Conv2d(channels, channels, 3, padding=1, **where).requires_grad_(False)
-    with FlopCounterMode(display=False) as counter:
-        layer(maps)
-    times = []
-    for _ in range(tries):
-        start = clock()
-        for _ in range(launches):
-            layer(maps)
-        times.append((clock() - start) / launches)
-    return counter.get_total_flops() / min(times)
+    def rate(self) -> dict:
+        """How many of them a second this process does at its best."""
+        return dict(rate=best_rate(seconds))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.pages import markdown_table, number
-from tools.benchmark.results import RESULTS, cell, save, spread, summary
+from tools.benchmark.results import LABELS, RESULTS, cell, save, spread, summary
 from tools.costs.step_times import step_seconds
 from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
 from turbotrain.recipes.stages import (
@@ -105,13 +105,13 @@ def table(results: dict) -> str:
     rows = [
         (
             name,
-            *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')),
+            *(cell(row, metric) for metric in LABELS),
             number(1e3 * row['step_seconds'], 0),
             number(row['conflict_rate'], 2),
         )
         for name, row in results.items()
     ]
-    head = ('balancing', 'AP@0.5 of vehicles', 'mAP@0.5', 'EPA', 'ms a step', 'conflict rate')
+    head = ('balancing', *LABELS.values(), 'ms a step', 'conflict rate')
     return markdown_table(head, rows)
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import RESULTS, cell, save, summary
+from tools.benchmark.results import LABELS, RESULTS, cell, save, summary
 from tools.costs.step_times import step_seconds
 from tools.studies.figure1_drawing import draw, epa_over_time
 from turbotrain.commands import read_config
@@ -102,11 +102,11 @@ def table(results: dict) -> str:
             f'[{name}](../configs/recipes/mini/{recipe_of(name)}.py)',
             f'{row["epochs"]}',
             '–' if row['compute'] is None else f'{row["compute"]:.3f}',
-            *(cell(row, metric) for metric in ('ap50', 'map50', 'epa')),
+            *(cell(row, metric) for metric in LABELS),
         )
         for name, row in results.items()
     ]
-    head = ('recipe', 'epochs', 'compute', 'AP@0.5 of vehicles', 'mAP@0.5', 'EPA')
+    head = ('recipe', 'epochs', 'compute', *LABELS.values())
     return markdown_table(head, rows)
 
 

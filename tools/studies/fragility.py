@@ -1,10 +1,11 @@
 """Why does training from scratch fail in the paper? ``python tools/studies/fragility.py``.
 
-The paper's one-time training of all agents and frames falls behind that of single frames; here it
-does not. The paper does not tell some choices that could bring that about. Each of them is made by
-itself, and all together, in one-time training from scratch and in TurboTrain, at the same number of
-iterations in all, on the mini set. Writes ``docs/results.json`` and its table in
-``docs/results.md``. Typed again it goes on where it was. The last line is one JSON object.
+The paper's one-time training of all agents and frames falls far behind that of single frames; here
+it hardly does. Choices that the paper leaves open, or that are ours alone, could bring that about.
+Each of them is made by itself, and all together, in one-time training from scratch and in
+TurboTrain, at the same number of iterations in all, on the mini set. Writes ``docs/results.json``
+and its table in ``docs/results.md``. Typed again it goes on where it was. The last line is one JSON
+object.
 """
 
 import argparse

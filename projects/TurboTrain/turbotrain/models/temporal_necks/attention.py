@@ -57,8 +57,9 @@ class TemporalAttentionNeck(BaseTemporalNeck):
                 f'channels ({channels}) must be a multiple of num_heads ({num_heads})'
             )
         self.num_heads, self.post_norm, self.residual = num_heads, post_norm, residual
-        self.time_embedding = nn.Linear(2 * len(_PERIODS), channels) if timed else None
+        self.time_embedding = None
         if timed:
+            self.time_embedding = nn.Linear(2 * len(_PERIODS), channels)
             # As large as the features: from the start, heads tell the frames apart.
             nn.init.normal_(self.time_embedding.weight, std=len(_PERIODS) ** -0.5)
         self.query = MapConv(channels, channels)
