@@ -22,6 +22,10 @@ def optimiser(kind: str = 'Adam', **settings) -> dict:
     return dict(optim_wrapper=WRAPPER | dict(optimizer=dict(type=kind, lr=0.01) | settings))
 
 
+def optimiser_by(**settings) -> dict:
+    return dict(optim_wrapper=optimiser()['optim_wrapper'] | settings)
+
+
 def rates(runner) -> list[float]:
     """The learning rate of every iteration."""
     end_of(runner)
@@ -148,6 +152,10 @@ class WideGambler(Gambler):
         (
             dict(model=dict(type='WideGambler')),
             'is of another model than the config: it has no more.bias',
+        ),
+        (
+            optimiser_by(paramwise_cfg=dict(custom_keys=dict(box=dict(lr_mult=2.0)))),
+            r'of 10 parameters in 1 groups, .* 10 parameters in 10 groups.*another optim_wrapper.c',
         ),
         (optimiser('SGD', momentum=0.9), r'of optimiser Adam, the config has SGD, whose.*momentum'),
         (

@@ -5,6 +5,7 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
+    constructor='FewGroupsConstructor',
     paramwise_cfg=dict(
         custom_keys={
             'velocity_head': dict(lr_mult=2.0),

@@ -6,6 +6,7 @@ optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=lr, eps=1e-10, weight_decay=1e-4),
     # Our choice, on mini's validation split. Adam takes the decay of a weight for a gradient, which
     # would shrink a head with small gradients of its own to nothing.
+    constructor='FewGroupsConstructor',
     paramwise_cfg=dict(
         custom_keys={
             'velocity_head': dict(lr_mult=2.0),

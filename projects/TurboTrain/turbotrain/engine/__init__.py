@@ -13,12 +13,14 @@ from .hooks import (
     TrainedPartsHook,
     TransferReportHook,
 )
+from .parameter_groups import FewGroupsConstructor
 
 __all__ = [
     'CheckpointError',
     'ConflictPlotHook',
     'DurableCheckpointHook',
     'ExactResumeHook',
+    'FewGroupsConstructor',
     'PlainCheckpointHook',
     'SyncNormStatisticsHook',
     'TrainedPartsHook',

@@ -65,12 +65,15 @@ def refuse_other_optimizer(runner: Runner, checkpoint: dict, kind: str | None) -
     """
     if not isinstance(runner.optim_wrapper, OptimWrapper):
         return
-    theirs, ours = _groups_of(checkpoint), runner.optim_wrapper.param_groups
+    theirs = checkpoint['optimizer']['param_groups']
+    ours = runner.optim_wrapper.optimizer.param_groups
     if _sizes(theirs) != _sizes(ours):
+        alike = sum(_sizes(theirs)) == sum(_sizes(ours))
+        other = 'optim_wrapper.constructor or paramwise_cfg' if alike else 'model'
         raise UserError(
             f'--resume: the checkpoint has an optimiser of {_counted(theirs)}, the model wants one '
-            f'of {_counted(ours)}: it is a checkpoint of another model. Name one of this config; '
-            'load_from takes over weights alone'
+            f'of {_counted(ours)}: it is a checkpoint of another {other}. Name one of this '
+            'config; load_from takes over weights alone'
         )
     own = optimizer_kind(runner)
     lacking = {key for a, b in zip(ours, theirs, strict=True) for key in a.keys() - b.keys()}
