@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from tests.models.movers import objects
 from tests.models.roads import road
 from turbotrain.models import LateFusionDetector
-from turbotrain.models.detectors.cooperative_detector import AgentBatch
+from turbotrain.models.detectors.agent_batch import AgentBatch
 from turbotrain.structures import (
     Agents,
     boxes_from_world,

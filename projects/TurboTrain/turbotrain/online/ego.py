@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from ..errors import SettingError
-from ..models.detectors.cooperative_detector import AgentBatch
+from ..models.detectors.agent_batch import AgentBatch
 from .message import MessageError, unpack
 from .moment import AgentClouds, Cloud, Moment
 from .predictions import arrays_of

@@ -16,7 +16,7 @@ from ..datasets.transforms import LoadCooperativePoints
 from ..errors import SettingError
 from ..models import CooperativeDetector, LateFusionDetector
 from ..models.compression import FeatureCompression
-from ..models.detectors.cooperative_detector import AgentBatch
+from ..models.detectors.agent_batch import AgentBatch
 from ..pretraining.stock import range_of
 from ..structures import invert_rigid
 from .inferencer import CooperativeInferencer

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import SettingError
-from ...structures import Agents, driving_lanes
+from ...structures import driving_lanes
 from ..duplicates import demote_duplicates
 from ..headings import head_along, head_with_traffic
 from ..heads import Motion, VelocityHead
@@ -20,8 +19,9 @@ from ..map_encoder import VectorMaps, stack_maps
 from ..occupancy import OccupancyMaps
 from ..parts import build_part
 from ..ranges import refuse_other_ranges
+from .cooperative_trunk import CooperativeTrunk
 
-__all__ = ['AgentBatch', 'CooperativeDetector', 'Surroundings']
+__all__ = ['CooperativeDetector', 'Surroundings']
 
 
 class Surroundings(NamedTuple):
@@ -37,51 +37,34 @@ class Surroundings(NamedTuple):
 
 
 @MODELS.register_module()
-class CooperativeDetector(Base3DDetector):
+class CooperativeDetector(CooperativeTrunk):
     """Backbone, temporal fusion, multi-agent fusion, detection head and prediction heads.
 
-    The network of V2XPnP and TurboTrain: every cloud is encoded by itself; each agent fuses its
-    frames; the ego fuses the agents' maps, one each ("one-step communication"); boxes are detected
-    on the fused map, and a path is forecast for each box.
+    The network of V2XPnP and TurboTrain: on the fused map of a :class:`CooperativeTrunk` boxes are
+    detected, and a path is forecast for each box.
 
     Args:
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the maps.
         channels: C of the maps that agents share and that heads look at.
-        encoder: points of K clouds to (K, C, H, W).
-        backbone: mmdet3d's 2-D backbone.
-        neck: mmdet3d's neck, which gives one map.
-        temporal_neck: (agents, frames) to agents; None is for samples of one frame.
-        fusion_neck: agents to ego; None is for detectors that do not fuse maps.
         bbox_head: any detection head of mmdet3d that takes a list of BEV maps.
         velocity_head: tells how boxes move, and turns them to head where they go; None does not.
         trajectory_head: forecasts boxes; None detects only.
-        compression: what an agent sends in place of its map; None sends the map itself.
-        map_neck: has the fused map attend to the vector map, e.g. ``VectorMapNeck``; None does not.
-        bev_neck: mmdet3d's neck on the fused map, e.g. to bring it to the heads' resolution; None
-            leaves the map as the agents sent theirs.
         duplicates: settings of :func:`~..duplicates.demote_duplicates`, which lowers the scores of
             detections that overlap a better one; None leaves them as the detection head gives them.
         lane_bound: labels of the classes whose boxes head as the lane of the vector map does that
             they are on, if they do not move; see :func:`~..headings.head_with_traffic`.
-        norm_cfg: normalisation of 2-D maps; None leaves the parts theirs.
         frozen: names of modules, e.g. ``'backbone'``, that training leaves as they are, their batch
             norms' statistics included.
-        past_gradients: whether encoder, backbone and neck learn from past frames, too. Otherwise
-            these are encoded first, and by themselves, without gradients, as in BEVFormer (ECCV
-            2022); batch norm then normalises past and current clouds apart in training.
         train_cfg: the detection head's.
         test_cfg: the detection head's.
-        data_preprocessor: mmdet3d's.
-        init_cfg: mmengine's.
+        trunk: what else :class:`CooperativeTrunk` takes.
 
-    Parts whose configs leave out ``point_cloud_range``, ``channels``, ``norm_cfg`` or, of heads and
-    ``bev_neck``, ``in_channels`` get the detector's. The encoder works on points and keeps its own
-    normalisation.
+    Heads whose configs leave out ``point_cloud_range`` or ``in_channels`` get the detector's.
 
     Raises:
-        SettingError: parts are told different ranges of the map, see :func:`refuse_other_ranges`;
-            a frozen module does not exist; or the
-            detection head has a ``train_cfg`` or ``test_cfg`` of its own.
+        SettingError: parts are told different ranges of the map, see :func:`refuse_other_ranges`; a
+            frozen module does not exist; or the detection head has a ``train_cfg`` or ``test_cfg``
+            of its own.
     """
 
     def __init__(
@@ -89,37 +72,22 @@ class CooperativeDetector(Base3DDetector):
         *,
         point_cloud_range: Sequence[float],
         channels: int,
-        encoder: dict,
-        backbone: dict,
-        neck: dict,
-        temporal_neck: dict | None,
-        fusion_neck: dict | None,
         bbox_head: dict,
         velocity_head: dict | None = None,
         trajectory_head: dict | None = None,
-        compression: dict | None = None,
-        map_neck: dict | None = None,
-        bev_neck: dict | None = None,
         duplicates: dict | None = None,
         lane_bound: Sequence[int] = (),
-        norm_cfg: dict | None = None,
         frozen: Sequence[str] = (),
-        past_gradients: bool = True,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **trunk: Any,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        with_range = ('data_preprocessor', 'encoder', 'temporal_neck', 'fusion_neck', 'map_neck')
         refuse_other_ranges(
             'point_cloud_range',
             point_cloud_range,
             dict(
-                data_preprocessor=data_preprocessor,
-                encoder=encoder,
-                temporal_neck=temporal_neck,
-                fusion_neck=fusion_neck,
-                map_neck=map_neck,
+                {name: trunk.get(name) for name in with_range},
                 bbox_head=bbox_head,
                 velocity_head=velocity_head,
                 trajectory_head=trajectory_head,
@@ -127,28 +95,18 @@ class CooperativeDetector(Base3DDetector):
                 test_cfg=test_cfg,
             ),
         )
+        super().__init__(point_cloud_range=point_cloud_range, channels=channels, **trunk)
         for name in ('train_cfg', 'test_cfg'):
             if bbox_head.get(name) is not None:
                 raise SettingError(
                     f'bbox_head.{name} would go unused: give it as {name} of the model'
                 )
-        self.point_cloud_range = limits = list(point_cloud_range)
-        shared = dict(point_cloud_range=limits, channels=channels, norm_cfg=norm_cfg)
-        of_heads = dict(point_cloud_range=limits, in_channels=channels)
-        self.encoder = build_part(encoder, point_cloud_range=limits)
-        self.backbone = build_part(backbone, norm_cfg=norm_cfg)
-        self.neck = build_part(neck, norm_cfg=norm_cfg)
-        self.temporal_neck = build_part(temporal_neck, **shared)
-        self.fusion_neck = build_part(fusion_neck, **shared)
-        self.compression = build_part(compression, **shared)
-        self.map_neck = build_part(map_neck, **shared)
-        self.bev_neck = build_part(bev_neck, in_channels=[channels], norm_cfg=norm_cfg)
+        shared = dict(point_cloud_range=self.point_cloud_range, in_channels=channels)
         bbox_head = {**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}
-        self.bbox_head = build_part(bbox_head, **of_heads)
-        self.velocity_head = build_part(velocity_head, **of_heads)
-        self.trajectory_head = build_part(trajectory_head, **of_heads)
+        self.bbox_head = build_part(bbox_head, **shared)
+        self.velocity_head = build_part(velocity_head, **shared)
+        self.trajectory_head = build_part(trajectory_head, **shared)
         self.duplicates, self.lane_bound = duplicates, tuple(lane_bound)
-        self.past_gradients = past_gradients
         self.frozen = tuple(frozen)
         for name in self.frozen:
             if not isinstance(getattr(self, name, None), nn.Module):
@@ -161,129 +119,6 @@ class CooperativeDetector(Base3DDetector):
         for name in self.frozen:
             getattr(self, name).eval()
         return self
-
-    def extract_feat(
-        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
-    ) -> list[Tensor]:
-        """The trunk.
-
-        Args:
-            batch_inputs_dict: ``points``: for each sample a list of N*T tensors (P, 4).
-            batch_data_samples: their metainfo holds ``agents`` and, in testing, gets
-                ``message_bytes``, what each of the other agents with a cloud sends, unless a
-                transform has set it.
-
-        Returns:
-            One fused map (B, C, H, W) in the ego's frame, in a list as mmdet3d's heads take it.
-        """
-        maps, batch = self.encode(batch_inputs_dict, batch_data_samples)
-        sent = self._received(self.fuse_frames(maps, batch), batch.is_ego)
-        bev = self.fuse_agents(sent, batch, batch.valid.any(dim=1))
-        self._note_messages(batch_inputs_dict, batch_data_samples, maps)
-        return self.finish(bev, batch_data_samples)
-
-    def finish(self, bev: Tensor, samples: list[Det3DDataSample]) -> list[Tensor]:
-        """From the fused map (B, C, H, W) to what the heads look at."""
-        if self.map_neck is not None:
-            bev = self.map_neck(bev, stack_maps(samples, bev.device))
-        return [bev] if self.bev_neck is None else self.bev_neck([bev])
-
-    def encode_clouds(self, clouds: list[Tensor]) -> Tensor:
-        """K clouds (P, 4) to (K, C, H, W), each by itself."""
-        return self.neck(self.backbone(self.encoder(clouds)))[0]
-
-    def encode(
-        self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
-    ) -> tuple[Tensor, 'AgentBatch']:
-        """Every cloud by itself.
-
-        Returns:
-            (sum N_i, T, C, H, W), a sample's agents side by side, its ego first; and who they are.
-        """
-        clouds = [cloud for sample in batch_inputs_dict['points'] for cloud in sample]
-        agents = [sample.agents for sample in batch_data_samples]
-        frames = {record.num_frames for record in agents}
-        in_ego = {record.points_in_ego for record in agents}
-        if len(frames) > 1 or len(in_ego) > 1:
-            raise SettingError(
-                f'samples of one batch differ in their number of frames {sorted(frames)} or in '
-                f'points_in_ego {sorted(in_ego)}'
-            )
-        maps = self._encode_frames(clouds, frames.pop())
-        return maps, AgentBatch(agents, maps)
-
-    def _encode_frames(self, clouds: list[Tensor], frames: int) -> Tensor:
-        if frames == 1 or self.past_gradients or not torch.is_grad_enabled():
-            maps = self.encode_clouds(clouds)
-            return maps.view(-1, frames, *maps.shape[1:])
-        with torch.no_grad():
-            past = self.encode_clouds([c for i, c in enumerate(clouds, 1) if i % frames])
-        now = self.encode_clouds(clouds[frames - 1 :: frames])  # last: what hooks see has gradients
-        return torch.cat([past.view(-1, frames - 1, *past.shape[1:]), now[:, None]], dim=1)
-
-    def fuse_frames(self, maps: Tensor, batch: 'AgentBatch') -> Tensor:
-        """(sum N_i, T, C, H, W) to (sum N_i, C, H, W), each agent for itself."""
-        if self.temporal_neck is None:
-            if maps.shape[1] > 1:
-                raise SettingError(f'{maps.shape[1]} frames need a temporal_neck, which is None')
-            return maps[:, 0]
-        return self.temporal_neck(
-            maps,
-            time_offsets=batch.time_offsets,
-            valid=batch.valid,
-            current_from_frame=None if batch.points_in_ego else batch.current_from_frame,
-        )
-
-    def fuse_agents(self, maps: Tensor, batch: 'AgentBatch', valid: Tensor) -> Tensor:
-        """(sum N_i, C, H, W), as they have arrived, to (B, C, H, W).
-
-        Args:
-            maps: one of each agent.
-            batch: who they are.
-            valid: see :class:`BaseFusionNeck`.
-        """
-        return self.fusion_neck(
-            maps,
-            num_agents=batch.num_agents,
-            kinds=batch.kinds,
-            valid=valid,
-            ego_from_agent=None if batch.points_in_ego else batch.ego_from_agent[:, -1],
-            delays=batch.delays,
-        )
-
-    def _note_messages(self, inputs: dict, samples: list[Det3DDataSample], maps: Tensor) -> None:
-        """Say what was sent; where an agent sends some of the cells only, also which they are."""
-        if self.training:
-            return
-        channels, cells = maps.shape[2] + self.fusion_neck.flow_channels, maps[0, 0, 0].numel()
-
-        def size(count: int) -> int:
-            if self.compression is not None:
-                return self.compression.message_bytes(count, channels)
-            return 4 * channels * count
-
-        sent = self.fusion_neck.sent_cells
-        sent = None if sent is None else sent.tolist()
-        for i, sample in enumerate(samples):
-            if 'message_bytes' in sample:
-                continue
-            senders = sample.agents.valid[1:].any(axis=1).nonzero()[0] + 1
-            if sent is None:
-                sizes = [size(cells)] * len(senders)
-            else:
-                which = -(-cells // 8)  # a bit for each cell
-                sizes = [size(sent[i][n]) + which for n in senders]
-            # Pretrainers have stand-ins for heads, which ask for nothing.
-            if isinstance(self.velocity_head, VelocityHead) and len(senders):
-                occupied = self._occupancy_bytes(inputs['points'][i], sample)
-                sizes = [own + occupied[n] for own, n in zip(sizes, senders, strict=True)]
-            sample.set_metainfo(dict(message_bytes=sizes))
-
-    def _received(self, maps: Tensor, is_ego: Tensor) -> Tensor:
-        """The agents' maps as they arrive; the ego has its own as it is."""
-        if self.compression is None:
-            return maps
-        return maps.where(is_ego[:, None, None, None], self.compression(maps))
 
     def loss(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
@@ -440,8 +275,11 @@ class CooperativeDetector(Base3DDetector):
         motions = np.concatenate([sample.agents.ego_from_agent for sample in samples])
         return torch.from_numpy(motions).to(device)
 
-    def _occupancy_bytes(self, clouds: list[Tensor], sample: Det3DDataSample) -> list[int]:
-        """What each agent of a sample sends for the velocity head."""
+    def _other_bytes(self, clouds: list[Tensor], sample: Det3DDataSample) -> list[int]:
+        """What the velocity head gets: the cells that each agent finds occupied."""
+        # Pretrainers have stand-ins for heads, which ask for nothing.
+        if not isinstance(self.velocity_head, VelocityHead):
+            return super()._other_bytes(clouds, sample)
         motions = self._into_ego([sample], clouds[0].device)
         return self.velocity_head.occupancy.message_bytes(clouds, motions, len(sample.agents))
 
@@ -457,22 +295,3 @@ class CooperativeDetector(Base3DDetector):
     ) -> tuple:
         """The detection head's raw output."""
         return self.bbox_head(self.extract_feat(batch_inputs_dict, batch_data_samples))
-
-
-class AgentBatch:
-    """The agents of all samples of a batch, side by side, as tensors beside the maps."""
-
-    def __init__(self, agents: list[Agents], maps: Tensor) -> None:
-        def stack(arrays: list[np.ndarray]) -> Tensor:
-            return torch.from_numpy(np.concatenate(arrays)).to(maps.device)
-
-        self.points_in_ego = agents[0].points_in_ego
-        times = [np.tile(a.time_offsets, (len(a), 1)) for a in agents]
-        self.time_offsets = stack(times).to(maps.dtype)
-        self.valid = stack([a.valid for a in agents])
-        self.num_agents = [len(a) for a in agents]
-        self.is_ego = stack([np.arange(len(a)) == 0 for a in agents])
-        self.kinds = stack([a.kinds for a in agents])
-        self.delays = stack([a.delays for a in agents]).to(maps.dtype)
-        self.current_from_frame = stack([a.current_from_frame for a in agents])
-        self.ego_from_agent = stack([a.ego_from_agent for a in agents])

@@ -14,7 +14,8 @@ from ...errors import SettingError
 from ...structures import invert_rigid
 from ..box_motion import advance, move_boxes, move_paths, turn
 from ..map_encoder import VectorMaps
-from .cooperative_detector import AgentBatch, CooperativeDetector, Surroundings
+from .agent_batch import AgentBatch
+from .cooperative_detector import CooperativeDetector, Surroundings
 
 __all__ = ['LateFusionDetector']
 
