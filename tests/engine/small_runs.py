@@ -110,9 +110,13 @@ def build(
     param_scheduler: dict | list[dict] = WARM_UP,
     follow: str = 'checkpoint',
     seed: int = 0,
+    iterations: int | None = None,
     **loader,
 ) -> Runner:
-    """A runner; unless told otherwise it saves every second iteration, in mid-epoch too."""
+    """A runner; unless told otherwise it saves every second iteration, in mid-epoch too.
+
+    With ``iterations`` it has no epochs and validates after every fourth.
+    """
     interruption = [] if interrupt is None else [dict(type='InterruptHook', iteration=interrupt)]
     default = dict(type='default_collate')
     train = dict(
@@ -132,7 +136,9 @@ def build(
     build.number = getattr(build, 'number', 0) + 1
     return Runner(
         model=model or dict(type='Gambler'), work_dir=str(work_dir), train_dataloader=train,
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs) if iterations is None else dict(
+            by_epoch=False, max_iters=iterations, val_interval=4
+        ),
         optim_wrapper=optim_wrapper or dict(
             type='ConflictSuppressingOptimWrapper', optimizer=dict(type='Adam', lr=0.01),
             tasks=TASKS,
