@@ -1,8 +1,9 @@
 """All stages of a recipe: ``python tools/run_recipe.py configs/recipes/manual.py``.
 
 Runs the stages in their order, each from the weights of the one before, tests each, and writes
-``{recipe}_seed-{seed}.json`` into the work directory: what each stage cost and reached. Typed again
-it goes on where it was interrupted.
+``{recipe}_seed-{seed}.json`` into the work directory, ``mini-{recipe}_...`` for those of
+``configs/recipes/mini``: what each stage cost and reached. Typed again it goes on where it was
+interrupted.
 """
 
 import argparse
@@ -12,9 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from turbotrain.commands import run_tool
+from turbotrain.commands import ROOT, run_tool
 from turbotrain.recipes.stages import Run, add_arguments, run_all, settings_of
 from turbotrain.whole_file import write_whole
+
+RECIPES = ROOT / 'configs/recipes'
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,11 +35,15 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args)
     name = args.recipe.stem
+    if args.recipe.is_relative_to(RECIPES):  # of which two folders hold the same names
+        name = '-'.join(args.recipe.relative_to(RECIPES).with_suffix('').parts)
     stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
     if stages is None:
         sys.exit(1)
+    about = dict(recipe=name, seed=args.seed, split=args.split, epoch_iters=args.epoch_iters)
+    content = about | dict(stages=stages)
     results = settings.work_dir / f'{name}_seed-{args.seed}.json'
-    write_whole(results, json.dumps(dict(recipe=name, seed=args.seed, stages=stages), indent=1))
+    write_whole(results, json.dumps(content, indent=1))
     print(f'results: {results}')
 
 

@@ -32,7 +32,8 @@ def main() -> None:
     checkpoint = str(Path(args.checkpoint).resolve())
     predictions = args.predictions and str(args.predictions.resolve())
     cfg = load_config(args, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
-    cfg.load_from = checkpoint
+    # A resumed training says so in the config that it leaves in its folder.
+    cfg.load_from, cfg.resume = checkpoint, False
     # A test of weights that were never loaded would look like any other.
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type='TransferReportHook', fresh=())]
     if predictions:

@@ -1,6 +1,8 @@
 # What every config shares: imports, hooks, logging.
 custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 default_scope = 'mmdet3d'
+# What --mode adds to the names of work directories: of those that a config starts from, too.
+of_mode = '-{{$V2X_MODE:vc}}'.replace('-vc', '')
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/schedules/finetune_30e.py',
     '../_base_/default_runtime.py',
 ]
-load_from = 'work_dirs/pretrain_v2x_seq/epoch_15.pth'
+load_from = f'work_dirs/pretrain_v2x_seq{_base_.of_mode}/epoch_15.pth'
 custom_hooks = [dict(type='TransferReportHook')]

@@ -66,6 +66,25 @@ def test_the_newest_is_the_one_named_last(run):
     assert newest_checkpoint(run / 'nowhere') is None
 
 
+@pytest.mark.parametrize(
+    'checkpoint', [dict(out_dir='elsewhere'), dict(filename_tmpl='ckpt_{}.pth')]
+)
+def test_one_that_lies_elsewhere_or_has_another_name_is_not_begun_anew(
+    checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    end_of(build(tmp_path / 'run', epochs=1, checkpoint=checkpoint))
+    with pytest.raises(CheckpointError, match='last_checkpoint names .*name the file by --resume'):
+        newest_checkpoint(tmp_path / 'run')
+    resumed = build(tmp_path / 'run', epochs=2, resume=True, checkpoint=checkpoint)
+    if 'out_dir' in checkpoint:  # mmengine reads the whole path
+        end_of(resumed)
+        assert resumed.train_loop._iter == 14 and resumed.optim_wrapper.update_index == 14
+    else:
+        with pytest.raises(CheckpointError, match='last_checkpoint names'):
+            end_of(resumed)
+
+
 def flipped(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         part = max(archive.infolist(), key=lambda part: part.file_size)

@@ -154,9 +154,14 @@ def test_a_trunk_that_does_not_match_is_refused(workspace, pretrained, monkeypat
 
 @pytest.fixture(scope='module')
 def scored(workspace: Path, finetuned: str) -> dict:
-    """Metrics of all detections, which ``found.jsonl`` keeps."""
+    """Metrics of all detections, which ``found.jsonl`` keeps.
+
+    By weights alone, and a config like the one that a resumed training leaves in its folder.
+    """
+    config = (workspace / 'finetune.py').read_text() + '\nresume = True\n'
+    (workspace / 'resumed.py').write_text(config)
     run(
-        sys.executable, ROOT / 'tools/test.py', 'finetune.py', 'finetune/epoch_1.pth',
+        sys.executable, ROOT / 'tools/test.py', 'resumed.py', 'finetune/best_mAP@0.5_epoch_1.pth',
         '--work-dir', 'scored', '--predictions', 'found.jsonl', *ALL_DETECTIONS, cwd=workspace,
     )  # fmt: skip
     return json.loads((workspace / 'scored/metrics.json').read_text())

@@ -63,13 +63,26 @@ def test_a_mode_changes_the_data_sets_and_the_work_dir_alone(name, monkeypatch):
     assert Path(other.work_dir) == Path(f'{usual.work_dir}-i2i')
     before, after = flat(usual.to_dict()), flat(other.to_dict())
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert changed == MODES | {'mode', 'work_dir'}
+    assert changed <= MODES | {'mode', 'of_mode', 'work_dir', 'load_from'}
     assert {after[key] for key in MODES} == {'i2i'} and {before[key] for key in MODES} == {'vc'}
     assert 'V2X_MODE' not in os.environ
     monkeypatch.setenv('V2X_MODE', 'i2i')
     assert read(path, work_dir=None).to_dict() == other.to_dict()
     assert read(path, mode='vc', work_dir=None).to_dict() == usual.to_dict()
     assert os.environ['V2X_MODE'] == 'i2i'
+
+
+@pytest.mark.parametrize('mode', [None, 'ic'])
+@pytest.mark.parametrize('of', ['v2xpnp', 'v2xpnp_sparse', 'v2xreal', 'v2xset', 'mini_v2xpnp'])
+def test_stage_two_starts_from_stage_one_of_the_same_mode(of, mode):
+    folder = ROOT / 'configs/turbotrain' / ('mini' if of.startswith('mini') else '')
+    first, second = (
+        read(folder / f'{stage}_{of}.py', mode=mode, work_dir=None)
+        for stage in ('pretrain', 'finetune')
+    )
+    assert Path(first.work_dir).name == f'pretrain_{of}' + (f'-{mode}' if mode else '')
+    last = f'epoch_{first.train_cfg.max_epochs}.pth'
+    assert ROOT / second.load_from == Path(first.work_dir) / last
 
 
 def test_a_teacher_is_of_the_same_mode():
@@ -168,6 +181,7 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook'))
         ('train_cfg.max_epoch=3', "unexpected keyword argument 'max_epoch'"),
         ('optim_wrapper.optimizer.type=Adamm', "there is no optimiser 'Adamm'"),
         ('randomness.seed=one', "expected a whole number, got 'one'"),
+        ('randomness.seed=None', 'expected a whole number, got None'),
         ('default_hooks.timer=3', 'expected the config of a hook, got 3'),
         ('model=None', 'the config has no model'),
         ('default_hooks.checkpoint.intervall=1', "has no argument ['intervall']"),

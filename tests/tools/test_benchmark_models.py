@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_it_goes_on_where_it_was_interrupted(models, tmp_path):
     assert all(v is None or math.isfinite(v) for v in figures.values())
     results = json.loads(report.read_text())['modes']['vc']
     assert results['methods'] == {'f-cooper': figures}
-    assert results['command'] == f'python tools/benchmark/models.py f-cooper --iters {ITERS}'
+    words = ['f-cooper', '--data-root', str(data), '--iters', str(ITERS)]
+    assert shlex.split(results['command']) == ['python', 'tools/benchmark/models.py', *words]
     assert results['iterations'] == ITERS and results['versions']['torch']
     page = report.with_suffix('.md').read_text()
     size = f'{figures["message_bytes"] / 1000:.1f} kB'

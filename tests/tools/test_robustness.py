@@ -103,6 +103,7 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_checkpoint(
     assert done.returncode == 0, done.stdout[-3000:]
     kept = json.loads((tmp_path / 'kept/robustness.json').read_text())
     bytes_sent = [m['message_bytes'] for m in kept['sweeps']['dropout'].values()]
+    assert kept['about']['mode'] == 'vc'
     assert list(kept['sweeps']['dropout']) == ['0', '25', '50', '75', '100']
     assert bytes_sent[0] > 0 and bytes_sent[-1] == 0
     assert kept['sweeps']['dropout']['0']['EPA'] is None
@@ -122,3 +123,11 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_checkpoint(
     torch.save(dict(state_dict={}), tmp_path / 'a.pth')
     with pytest.raises(UserError, match='name an --out'):
         again()
+
+
+def test_results_are_of_one_mode_and_go_on_whatever_the_options_were(tmp_path):
+    about = dict(mode='vc', options={'a.b': (1, 2)})
+    robustness.Results(tmp_path, about).add('delay', 0.5, dict(EPA=1.0))
+    assert robustness.Results(tmp_path, about).has('delay', 0.5)
+    with pytest.raises(UserError, match='name an --out'):
+        robustness.Results(tmp_path, about | dict(mode='ic'))

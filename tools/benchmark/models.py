@@ -13,6 +13,7 @@ none is named) on made-up points. The last line is one JSON object.
 import argparse
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -118,12 +119,21 @@ def collect(stage: Stage) -> dict[str, float]:
 
 def about(args: argparse.Namespace, methods: list[str]) -> dict:
     """What belongs to the measurement; the command is the one that repeats it."""
-    settings = dict(
-        mode=(args.mode, 'vc'), iters=(args.iters, ITERS), seed=(args.seed, 0), jobs=(args.jobs, 1)
-    )
-    words = [f'--{name} {value}' for name, (value, default) in settings.items() if value != default]
-    words = [*methods, *(['--profile'] if args.profile else []), *words]
-    return circumstances(' '.join(['python tools/benchmark/models.py', *words]))
+    data_root = args.data_root
+    if data_root and data_root.is_relative_to(ROOT):
+        data_root = data_root.relative_to(ROOT)
+    settings = {
+        '--data-root': (data_root, None),
+        '--mode': (args.mode, 'vc'),
+        '--iters': (args.iters, ITERS),
+        '--seed': (args.seed, 0),
+        '--jobs': (args.jobs, 1),
+    }
+    words = ['python', 'tools/benchmark/models.py', *methods]
+    words += ['--profile'] if args.profile else []
+    for name, (value, default) in settings.items():
+        words += [name, str(value)] if value != default else []
+    return circumstances(shlex.join(words))
 
 
 def write_report(path: Path, results: dict) -> None:

@@ -1,12 +1,15 @@
 """What the experiments on recipes leave: ``docs/results.json`` and the tables of its page."""
 
+import argparse
 import json
+import shlex
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tools.benchmark.pages import replace_table
+from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.stages import ROOT
 from turbotrain.whole_file import write_whole
@@ -62,13 +65,56 @@ def typed() -> str:
     """The command that runs, with its tool named from the project's root."""
     # Of the module, as sys.argv has it relative to where the command was typed.
     tool = Path(sys.modules['__main__'].__file__).resolve().relative_to(ROOT)
-    return ' '.join(['python', str(tool), *sys.argv[1:]])
+    return shlex.join(['python', str(tool), *sys.argv[1:]])
 
 
-def save(experiment: str, results: dict, table: str, path: Path = RESULTS) -> None:
-    """Keep an experiment's results beside the others', and renew its table on the page."""
+def conditions(args: argparse.Namespace) -> dict:
+    """What rows of one table have in common.
+
+    Args:
+        args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`.
+    """
+    data_root = args.data_root and args.data_root.name
+    return dict(
+        split=args.split, seeds=args.seeds, epoch_iters=args.epoch_iters, data_root=data_root
+    )
+
+
+def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -> dict[str, dict]:
+    """Rows that an experiment has of an earlier run and that are not asked for now.
+
+    Args:
+        experiment: its name among the results.
+        asked: the rows that are measured now.
+        args: see :func:`conditions`, and ``out``, the file of results.
+
+    Raises:
+        UserError: they were measured under other conditions.
+    """
+    found, now = load(args.out), conditions(args)
+    kept = {name: row for name, row in found.get(experiment, {}).items() if name not in asked}
+    before = found.get(f'{experiment}_about', {}).get('conditions')
+    if kept and before != now:
+        raise UserError(
+            f'{args.out} has {sorted(kept)} of {experiment}, measured with {before}, not with '
+            f'{now}: name another file by --out, or measure these, too'
+        )
+    return kept
+
+
+def save(experiment: str, results: dict, table: str, args: argparse.Namespace) -> None:
+    """Keep an experiment's results beside the others', and renew its table on the page.
+
+    Args:
+        experiment: its name among the results.
+        results: by row, those of :func:`earlier` included.
+        table: the same, as the page shows it.
+        args: see :func:`earlier`.
+    """
+    path: Path = args.out
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = load(path) | {experiment: results, f'{experiment}_about': circumstances(typed())}
+    about = circumstances(typed()) | dict(conditions=conditions(args))
+    found = load(path) | {experiment: results, f'{experiment}_about': about}
     write_whole(path, json.dumps(found, indent=1) + '\n')
     if path == RESULTS:
         write_whole(PAGE, replace_table(PAGE.read_text(), experiment, table))

@@ -120,7 +120,7 @@ class Results:
 
     def __init__(self, folder: Path, about: dict) -> None:
         self.path = folder / 'robustness.json'
-        self.about = about
+        self.about = about = json.loads(json.dumps(about))  # as it will be read again
         self.sweeps: dict[str, dict[str, dict]] = {}
         if self.path.exists():
             kept = json.loads(self.path.read_text())
@@ -187,8 +187,10 @@ def main() -> None:
     init_default_scope(cfg.default_scope)
     if not checkpoint.is_file():
         raise UserError(f'there is no checkpoint {args.checkpoint!r}')
-    out = out or ROOT / 'work_dirs/robustness' / Path(args.config).stem
     dataset = only_dataset(cfg.test_dataloader)
+    # Of a mode, as work directories are.
+    name = f'{Path(args.config).stem}{cfg.get("of_mode", "")}'
+    out = out or ROOT / 'work_dirs/robustness' / name
     if args.samples:
         dataset.indices = args.samples
     dataset.seed = args.seed
@@ -197,6 +199,7 @@ def main() -> None:
         out,
         dict(
             config=Path(args.config).name,
+            mode=dataset.get('mode'),
             checkpoint=f'{checkpoint.name}, {stamp.st_size} bytes, {int(stamp.st_mtime)}',
             samples=args.samples,
             seed=args.seed,

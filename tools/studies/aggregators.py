@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.pages import markdown_table, number
-from tools.benchmark.results import LABELS, RESULTS, cell, save, spread, summary
+from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, spread, summary
 from tools.costs.step_times import step_seconds
 from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
 from turbotrain.recipes.stages import (
@@ -74,6 +74,7 @@ def main() -> None:
         for seed in args.seeds
     ]
     settings = settings_of(args)
+    results = earlier('aggregators', ways, args)
     found = run_all(runs, settings)
     seconds = step_seconds(
         {
@@ -83,7 +84,6 @@ def main() -> None:
             if stage.name == 'finetuning'
         }
     )
-    results: dict = {}
     for name in ways:
         stages = [stages['finetuning'] for (way, _), stages in found.items() if way == name]
         if not stages:
@@ -93,8 +93,9 @@ def main() -> None:
             step_seconds=round(seconds[name], 3),
             conflict_rate=spread(rates)[0] if rates else None,
         )
+    results = {name: results[name] for name in WAYS if name in results}
     rows = table(results)
-    save('aggregators', results, rows, args.out)
+    save('aggregators', results, rows, args)
     print(f'\n{rows}')
     print(json.dumps(dict(aggregators=results, split=args.split, seeds=args.seeds)))
     sys.exit(0 if len(found) == len(runs) else 1)

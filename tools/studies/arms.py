@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import LABELS, cell, save, summary
+from tools.benchmark.results import LABELS, cell, earlier, save, summary
 from turbotrain.recipes.stages import Change, Run, recipe_paths, run_all, settings_of
 
 ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
@@ -15,7 +15,11 @@ ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
 
 
 def compare(
-    experiment: str, kind: str, changes: Mapping[str, Change], args: argparse.Namespace
+    experiment: str,
+    kind: str,
+    changes: Mapping[str, Change],
+    order: Sequence[str],
+    args: argparse.Namespace,
 ) -> NoReturn:
     """Run both arms with each change, keep the results, and end the command.
 
@@ -23,20 +27,22 @@ def compare(
         experiment: its name among the results.
         kind: what the changes are, for the head of the table.
         changes: by name.
+        order: of the rows, those of earlier runs included.
         args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`, and ``out``.
 
     Raises:
         SystemExit: always; its code is 1 where not all was measured.
+        UserError: see :func:`~tools.benchmark.results.earlier`.
     """
-    recipes = recipe_paths()
+    recipes, settings = recipe_paths(), settings_of(args)
+    results = earlier(experiment, changes, args)
     runs = [
         Run(f'{name}/{arm}', seed, recipes[recipe], change)
         for name, change in changes.items()
         for arm, recipe in ARMS.items()
         for seed in args.seeds
     ]
-    found = run_all(runs, settings_of(args))
-    results: dict = {}
+    found = run_all(runs, settings)
     for name in changes:
         for arm in ARMS:
             measured = [
@@ -46,8 +52,9 @@ def compare(
             ]
             if measured:
                 results.setdefault(name, {})[arm] = summary(measured)
+    results = {name: results[name] for name in order if name in results}
     rows = table(results, kind)
-    save(experiment, results, rows, args.out)
+    save(experiment, results, rows, args)
     print(f'\n{rows}')
     print(json.dumps({experiment: results, 'split': args.split, 'seeds': args.seeds}))
     sys.exit(0 if len(found) == len(runs) else 1)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import LABELS, RESULTS, cell, save, summary
+from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, summary
 from tools.costs.step_times import step_seconds
 from tools.studies.figure1_drawing import draw, epa_over_time
 from turbotrain.commands import read_config
@@ -49,9 +49,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dict:
-    """Each recipe's metrics over the seeds, its stages', and what its training costs."""
-    results = {}
+def summarise(
+    found: dict, recipes: list[str], seconds: dict[str, float], kept: dict | None = None
+) -> dict:
+    """Each recipe's metrics over the seeds, its stages', and what its training costs.
+
+    ``kept`` has those of earlier runs, whose share of manual's time is told anew.
+    """
+    results = dict(kept or {})
     for name in recipes:
         runs = [stages for (recipe, _), stages in found.items() if recipe == name]
         if not runs:
@@ -76,6 +81,7 @@ def summarise(found: dict, recipes: list[str], seconds: dict[str, float]) -> dic
             trained_on=sorted({run[stage]['hardware'] for run in runs for stage in run}),
             stages=stages,
         )
+    results = {name: results[name] for name in ORDER if name in results}
     manual = results.get('manual')
     _, epa = epa_over_time(manual) if manual else ([], [])
     for row in results.values():
@@ -130,6 +136,7 @@ def main() -> None:
     args = parse_args()
     recipes = [name for name in ORDER if name in args.recipes]
     paths, settings = recipe_paths(), settings_of(args)
+    kept = earlier('recipes', recipes, args)
     # The longest first, so that no job is left alone at the end.
     runs = plan(sorted(recipes, key=lambda name: name != 'manual'), args.seeds)
     found = run_all(runs, settings)
@@ -140,9 +147,9 @@ def main() -> None:
             for stage in stages_of(paths[recipe_of(name)], 0, settings)
         }
     )
-    results = summarise(found, recipes, seconds)
+    results = summarise(found, recipes, seconds, kept)
     rows = table(results)
-    save('recipes', results, rows, args.out)
+    save('recipes', results, rows, args)
     draw(results, args.out.with_name('figure1.png'))
     print(f'\n{rows}')
     short = {

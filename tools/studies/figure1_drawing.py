@@ -1,5 +1,7 @@
 """Draws the comparison of recipes as the paper's Figure 1 does, and EPA over training time."""
 
+import itertools
+import statistics
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -101,9 +103,12 @@ def epa_over_time(row: dict) -> tuple[list[float], list[float]]:
     """
     start, times, epa = 0.0, [], []
     for stage in row['stages'].values():
-        columns = list(zip(*stage.get('curves', []), strict=True))
-        times += [start + column[0][0] * stage['step_seconds'] for column in columns]
-        epa += [sum(value for _, value in column) / len(column) for column in columns]
+        # A run that was killed while it validated goes on without that validation.
+        found: dict[float, list[float]] = {}
+        for step, value in itertools.chain(*stage.get('curves', [])):
+            found.setdefault(step, []).append(value)
+        times += [start + step * stage['step_seconds'] for step in sorted(found)]
+        epa += [statistics.mean(found[step]) for step in sorted(found)]
         start += stage['samples'] * stage['step_seconds']
     return (times, epa) if any(epa) else ([], [])
 

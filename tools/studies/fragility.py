@@ -89,7 +89,7 @@ def choose(choice: str, stage: str, cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     changes = {choice: partial(choose, choice) for choice in args.choices}
-    compare('fragility', 'choice', changes, args)
+    compare('fragility', 'choice', changes, CHOICES, args)
 
 
 if __name__ == '__main__':

@@ -50,7 +50,7 @@ def main() -> None:
         )
         for method in args.methods
     }
-    compare('generalisation', 'fusion', changes, args)
+    compare('generalisation', 'fusion', changes, list(paths), args)
 
 
 if __name__ == '__main__':

@@ -12,8 +12,8 @@ seed; or ``--pretrained`` names the weights that all start from, as MV-JAR's do.
 the same with another fusion neck.
 
 A day on two cores; started again, the command goes on where it was. Shares and methods that
-``--out`` has from another time stay in it, so that they can be run one by one. ``--epoch-iters 1``
-shows that all works. The last line is one JSON object.
+``--out`` has from another time stay in it, so that they can be run one by one. ``--epoch-iters 1
+--out FILE`` shows that all works. The last line is one JSON object.
 """
 
 import argparse
@@ -140,17 +140,36 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
     return dict(metrics=metrics, gain=gain, gain_error=error)
 
 
+def settings_of_runs(args: argparse.Namespace) -> dict:
+    """What both arms of a share have in common, and how it differs from the protocol."""
+    given = dict(
+        seeds=args.seeds,
+        recipe=args.recipe.name,
+        data_root=args.data_root.name,
+        lengthen=args.lengthen,
+        epoch_iters=args.epoch_iters,
+        cfg_options=args.cfg_options,
+    )
+    return json.loads(json.dumps(given))
+
+
 def earlier(
-    kept: dict, asked: Sequence[tuple[str, str]], split: str, seeds: Sequence[int]
+    kept: dict, asked: Sequence[tuple[str, str]], split: str, settings: dict
 ) -> tuple[dict, dict]:
     """What was kept of other arms and shares than those that are asked for.
+
+    Args:
+        kept: the content of ``--out``.
+        asked: arms and shares.
+        split: that they are measured on.
+        settings: of :func:`settings_of_runs`.
 
     Returns:
         Metrics as :func:`summarise` takes them, and costs: share -> arm -> what it took.
 
     Raises:
-        UserError: they were measured on another split, or an arm has other seeds than the other
-            arm of its share will have.
+        UserError: they were measured on another split, or an arm with other settings than the
+            other arm of its share will have.
     """
     found: dict[tuple[str, str], list[dict]] = {}
     cost: dict[str, dict] = {}
@@ -164,10 +183,11 @@ def earlier(
         for arm, about in arms.items():
             if (arm, share) in asked:
                 continue
-            if any(own == share for _, own in asked) and about['seeds'] != list(seeds):
+            theirs = {key: about.get(key) for key in settings}
+            if theirs != settings and any(own == share for _, own in asked):
                 raise UserError(
-                    f'--out has {arm}, {share}, of the seeds {about["seeds"]}, not {list(seeds)}: '
-                    'run both arms, or name another file'
+                    f'--out has {arm}, {share}, with {theirs}, not with {settings}: run both arms, '
+                    'or name another file'
                 )
             rows = [kept['metrics'][metric][arm][share] for metric in METRICS]
             values = zip(*(row['values'] for row in rows), strict=True)
@@ -183,7 +203,8 @@ def draw(metrics: dict, out: Path) -> None:
         figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
     ):
         for arm, color in zip(ARMS, ('#5B6675', '#E4572E'), strict=True):
-            rows = metrics[metric].get(arm, {})
+            found = metrics[metric].get(arm, {})
+            rows = {share: found[share] for share in LENGTHS if share in found}
             places = [list(LENGTHS).index(share) for share in rows]
             mean = np.array([row['mean'] for row in rows.values()])
             std = np.array([row['std'] or 0.0 for row in rows.values()])
@@ -217,7 +238,8 @@ def main() -> None:
     content = json.loads(args.out.read_text()) if args.out.exists() else {}
     kept = content.get('methods', {}).get(args.method, {}) if args.method else content
     asked = [(arm, share) for share in args.shares for arm in args.arms]
-    found, cost = earlier(kept, asked, args.split, args.seeds)
+    common = settings_of_runs(args)
+    found, cost = earlier(kept, asked, args.split, common)
     given, method = args.pretrained, None
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
@@ -243,7 +265,7 @@ def main() -> None:
     measured = run_all(runs.values(), settings)
     if len(measured) < len(runs):
         sys.exit('not all runs were measured, see above; the command goes on where it was')
-    about = dict(seeds=args.seeds, **circumstances(typed()))
+    about = common | circumstances(typed())
     for (arm, share, _), run in runs.items():
         stages = measured[run.name, run.seed]
         found.setdefault((arm, share), []).append(stages['finetuning']['metrics'])

@@ -11,5 +11,5 @@ data = dict(data_root='data/mini_dair_v2x_c', num_future=0)
 train_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_train.npz'))
 val_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_val.npz'))
 test_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_test.npz'))
-load_from = 'work_dirs/pretrain_mini_dair_v2x_c/epoch_1.pth'
+load_from = f'work_dirs/pretrain_mini_dair_v2x_c{_base_.of_mode}/epoch_1.pth'
 custom_hooks = [dict(type='TransferReportHook')]

@@ -5,4 +5,4 @@ data = dict(data_root='data/mini_v2x_seq')
 train_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_train.npz'))
 val_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_val.npz'))
 test_dataloader = dict(dataset=dict(**data, ann_file='v2x_seq_infos_test.npz'))
-load_from = 'work_dirs/pretrain_mini_v2x_seq/epoch_1.pth'
+load_from = f'work_dirs/pretrain_mini_v2x_seq{_base_.of_mode}/epoch_1.pth'

@@ -5,5 +5,5 @@ _base_ = [
     '../../_base_/schedules/finetune_mini.py',
     '../../_base_/default_runtime.py',
 ]
-load_from = 'work_dirs/pretrain_mini_v2xpnp_sparse/epoch_1.pth'
+load_from = f'work_dirs/pretrain_mini_v2xpnp_sparse{_base_.of_mode}/epoch_1.pth'
 custom_hooks = [dict(type='TransferReportHook')]

@@ -166,7 +166,7 @@ def load_config(args: argparse.Namespace, needs: Sequence[str] = ()) -> Config:
     cfg.work_dir = str(work_dir)
     # Configs that inherit mmdet3d's runtime say nothing of this.
     cfg.setdefault('randomness', dict(seed=0))
-    if not isinstance(cfg.randomness.get('seed'), int | NoneType):
+    if not isinstance(cfg.randomness.setdefault('seed', 0), int):
         raise UserError(f'randomness.seed: expected a whole number, got {cfg.randomness.seed!r}')
     _settle_hooks(cfg)
     for loader in filter(None, map(cfg.get, _LOADERS)):

@@ -137,7 +137,8 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     so.
 
     Raises:
-        CheckpointError: there are checkpoints, and none of them is whole.
+        CheckpointError: there are checkpoints, and none of them is whole; or there are none, and
+            ``last_checkpoint`` names one all the same.
     """
     found = checkpoints_by_age(work_dir)
     last = _last(Path(work_dir))
@@ -153,6 +154,14 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
         return str(path)
     if found:
         raise CheckpointError(str(work_dir), f'none of its {len(found)} checkpoints is whole')
+    named = Path(work_dir) / 'last_checkpoint'
+    if named.is_file():
+        raise CheckpointError(
+            str(work_dir),
+            f'holds no epoch_N.pth or iter_N.pth, but last_checkpoint names '
+            f'{named.read_text(errors="replace").strip()!r}: name the file by --resume FILE; to '
+            'begin anew, delete last_checkpoint',
+        )
     return None
 
 
