@@ -7,6 +7,7 @@ It imports nothing but the standard library before a check needs more, and a che
 whatever way, becomes a row of the table: a broken environment is what it is for.
 """
 
+import argparse
 import importlib
 import logging
 import os
@@ -284,6 +285,7 @@ def report(sections: dict[str, list[Row]]) -> int:
 
 def main() -> int:
     """Run all checks and report them."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
     sections = {

@@ -19,6 +19,14 @@ def test_this_environment_can_train():
         assert f'ok   {name}' in result.stdout
 
 
+def test_help_checks_nothing():
+    command = [sys.executable, '-I', '-S', SCRIPT, '--help']
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    assert 'Say whether this environment can train' in ' '.join(result.stdout.split())
+    assert 'FAIL' not in result.stdout
+
+
 def test_an_environment_without_packages_is_reported_not_crashed_on():
     # -S leaves the site-packages out, -I the user's and the working directory.
     command = [sys.executable, '-I', '-S', SCRIPT]

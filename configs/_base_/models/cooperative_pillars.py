@@ -56,7 +56,7 @@ model = dict(
         feat_channels=256,
         loss_weight=0.2,
     ),
-    # Both our choice, on mini's validation split: see docs/experiments.md.
+    # All our choice, on mini's validation split: see docs/experiments.md.
     past_gradients=False,
     duplicates=dict(iou_thr=0.02, factor=0.5),
     lane_bound=(0, 2),  # vehicles and trucks
