@@ -112,6 +112,22 @@ def test_a_task_without_a_finite_loss_counts_with_its_last(name):
     assert missing.weigh({}) == {}
 
 
+@pytest.mark.parametrize('name', CASES)
+def test_nothing_to_learn_from_is_no_task_done_well(name):
+    """Heads give a loss of 0 where there is no object; it counts with the last one."""
+    empty, repeated = (
+        LOSS_BALANCERS.build(dict(type=name, tasks=AB, **CASES[name][0])) for _ in range(2)
+    )
+    for one, b in ((empty, 0.0), (repeated, 0.5)):
+        for a, second in ((2.0, 0.5), (1.7, b), (1.6, 0.4)):
+            losses = dict(a=torch.tensor(a), b=torch.tensor(second))
+            found = one.weigh(losses)
+            assert all(math.isfinite(factor) for factor in found.values())
+            one.learn(torch.device('cpu'))
+    for a, b in zip(flat(empty.state_dict()), flat(repeated.state_dict()), strict=True):
+        assert torch.equal(a, b)
+
+
 def flat(state) -> list[torch.Tensor]:
     if isinstance(state, dict):
         return [tensor for value in state.values() for tensor in flat(value)]

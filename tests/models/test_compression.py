@@ -1,7 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
 
+from turbotrain.errors import SettingError
 from turbotrain.models import FeatureCompression, PrincipalCompression
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_ratio_one_sends_the_map_as_it_is():
@@ -71,3 +78,12 @@ def test_principal_channels_travel_with_their_message():
     for wrong in (dict(ratio=0), dict(bits=16)):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             PrincipalCompression(**wrong)
+
+
+def test_a_flow_is_not_squeezed_into_a_map():
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/mini/ffnet_mini_v2xpnp.py').model
+    cfg.compression = dict(type='FeatureCompression', ratio=4)
+    with pytest.raises(SettingError, match='PrincipalCompression sends both'):
+        MODELS.build(cfg)
+    cfg.compression = dict(type='PrincipalCompression', ratio=4)
+    MODELS.build(cfg)

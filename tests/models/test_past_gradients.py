@@ -7,6 +7,8 @@ import torch
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config
+from torch.nn import Parameter, functional
+from torch.overrides import TorchFunctionMode
 
 from tests.pretraining.masks import records
 
@@ -59,6 +61,35 @@ def test_gradients_are_those_of_the_current_clouds(batch, monkeypatch):
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-3, msg=name)
         if name.startswith(TRUNK):
             assert not torch.allclose(value, whole[name], rtol=1e-2), name
+
+
+class OldAutocast(TorchFunctionMode):
+    """Autocast before torch 2.11: what a weight was cast to is kept, with or without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[torch.Tensor, torch.Tensor] = {}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (functional.linear, torch.conv2d, functional.conv2d):
+            args = [self.cast(one) if isinstance(one, Parameter) else one for one in args]
+        return function(*args, **(kwargs or {}))
+
+    def cast(self, weight: Parameter) -> torch.Tensor:
+        if weight not in self.kept:
+            self.kept[weight] = weight.to(torch.bfloat16)
+        return self.kept[weight]
+
+
+def test_the_trunk_learns_with_automatic_mixed_precision(batch, monkeypatch):
+    model, old = detector(past_gradients=False), OldAutocast()
+    clear = torch.clear_autocast_cache
+    monkeypatch.setattr(torch, 'clear_autocast_cache', lambda: (old.kept.clear(), clear()))
+    expected = gradients(detector(past_gradients=False), batch)
+    with torch.autocast('cpu', dtype=torch.bfloat16), old:
+        found = gradients(model, batch)
+    assert found.keys() == expected.keys()
+    assert any(name.startswith('backbone') and 'weight' in name for name in found)
 
 
 def test_past_maps_are_the_same_and_keep_nothing_for_the_backward_pass(batch):

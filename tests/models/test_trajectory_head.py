@@ -326,6 +326,29 @@ def test_without_a_map_it_forecasts_as_if_it_never_looked(count):
             torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize('speed', [0.0, 6.0])
+def test_lanes_are_seen_from_where_a_box_goes(speed):
+    """A world that is turned, lanes and all, is forecast alike; boxes that stand look along x."""
+    head = make_head(map_attention=dict(embed_channels=16)).eval()
+    torch.nn.init.normal_(head.residual.weight)
+    bev, box = torch.zeros(1, 4, 32, 32), boxes(5)
+    heading = torch.arange(5.0)
+    velocity = speed * torch.stack([heading.cos(), heading.sin()], dim=-1)
+    quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])  # rows turned by 90 degrees
+    maps = arcs(1)
+    lines = maps.polylines.clone()
+    for at in (slice(0, 2), slice(3, 5)):
+        lines[..., at] = maps.polylines[..., at] @ quarter
+    turned = torch.cat([box[:, :2] @ quarter, box[:, 2:]], dim=1)
+    given = [labels(5)]
+    (before,), _ = head(bev, [box], given, motions(velocity), maps)
+    (after,), _ = head(
+        bev, [turned], given, motions(velocity @ quarter), VectorMaps(lines, maps.mask)
+    )
+    same = torch.allclose(before @ quarter, after, atol=1e-4)
+    assert same == (speed > 0)
+
+
 def test_it_learns_to_follow_the_lane():
     """The map alone says where a box goes: along the lane that is under it."""
     head = make_head(map_attention=dict(embed_channels=32, num_polylines=1), position_noise=0.0)

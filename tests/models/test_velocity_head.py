@@ -247,6 +247,19 @@ def test_samples_of_other_frames_are_refused():
 
 
 @pytest.mark.parametrize('setting', [dict(crop_cells=20), dict(refine_cells=8), dict(views=0)])
-def test_settings_that_make_no_head_are_refused(setting):
+def test_squares_that_make_no_head_are_refused(setting):
     with pytest.raises(SettingError, match='crop_cells'):
         VelocityHead(3, 2, RANGE, **setting)
+
+
+def test_cells_that_turning_would_change_are_refused():
+    with pytest.raises(SettingError, match='x equal to y'):
+        VelocityHead(3, 2, RANGE, cell_size=(0.4, 0.2, 0.25))
+
+
+def test_the_best_step_is_exact_in_automatic_mixed_precision():
+    scores = torch.randn(6, 33, 33, generator=torch.Generator().manual_seed(0))
+    matcher = StepMatcher(33, 1, 8, 4)
+    expected = matcher.best(scores)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        torch.testing.assert_close(matcher.best(scores), expected, atol=0, rtol=0)

@@ -151,6 +151,26 @@ def test_own_is_each_agents_cloud_from_its_own_map():
     assert any(p.grad.any() for p in alone.detector.temporal_neck.parameters())
 
 
+def test_nothing_is_asked_of_a_cloud_that_was_not_recorded():
+    model = build(targets=['own', 'merged'])
+    batch = batch_of(2, 1)
+    lost = [batch['data_samples'][i].agents for i in (0, 1)]
+    lost[0].valid[1, -1] = lost[1].valid[0, -1] = False
+    masked, _ = encode(model, batch)
+    own = masked.own_target((32, 64)).hidden_cells
+    assert own[0].any() and not own[1].any() and not own[2].any()
+    merged = masked.merged_target((32, 64)).hidden_cells
+    assert merged[0].any() and not merged[1].any()
+    losses_of(model, batch)
+
+
+def test_own_is_asked_of_the_map_alone_where_a_flow_lies_beside_it():
+    ffnet = Config.fromfile(CONFIG.parents[2] / 'benchmark/mini/ffnet_mini_v2xpnp.py').model
+    parts = {name: ffnet[name] for name in ('temporal_neck', 'fusion_neck')}
+    model = build(targets=['own'], detector=parts)
+    assert losses_of(model, batch_of(2))['own.loss_chamfer'] > 0
+
+
 def test_future_is_unseen_everywhere():
     model = build(targets=['future'])
     batch = batch_of(2, 1)

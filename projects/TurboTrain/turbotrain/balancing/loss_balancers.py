@@ -34,7 +34,8 @@ class LossBalancer:
 
     The factors :math:`w_k` are those of the process's own losses. What the scalarization learns
     depends on losses averaged over all processes, so that all learn the same; it is done on the
-    CPU, in float64. A task that has no finite loss in a step counts with its last one.
+    CPU, in float64. A task that has no finite loss in a step counts with its last one, and so does
+    one whose loss is exactly 0, as heads give it where there is nothing to learn from.
 
     Args:
         tasks: the tasks' names.
@@ -70,11 +71,11 @@ class LossBalancer:
             return {}
         rows = torch.tensor([self.tasks.index(task) for task in losses])
         found = torch.stack([loss.detach().double() for loss in losses.values()]).cpu()
-        self._seen += torch.zeros_like(self._seen).index_copy(
-            1, rows, torch.stack([found, torch.ones_like(found)])
-        )
-        values = self._last.index_copy(0, rows, found)
-        factors = self.factors(torch.where(values.isfinite(), values, self._last))
+        told = (found != 0).double()
+        self._seen += torch.zeros_like(self._seen).index_copy(1, rows, torch.stack([found, told]))
+        usable = (found != 0) & found.isfinite()
+        values = self._last.index_copy(0, rows, torch.where(usable, found, self._last[rows]))
+        factors = self.factors(values)
         return dict(zip(losses, factors[rows].tolist(), strict=True))
 
     def factors(self, losses: Tensor) -> Tensor:

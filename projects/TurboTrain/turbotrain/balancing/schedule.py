@@ -37,7 +37,8 @@ class PeriodicSchedule(Schedule):
     """``free`` plain updates, then ``suppress`` conflict-suppressing ones, and so on.
 
     TurboTrain alternates the two; how often is not public. Two to one is our choice: with two tasks
-    a suppressing step costs 1.25 to 2 plain ones, so that training takes 1.05 to 1.3 times as long.
+    a suppressing step costs 1.25 to 2 plain ones, so that training takes 1.05 to 1.35 times as
+    long.
 
     Args:
         free: plain updates of a period; 0 suppresses always.

@@ -1,6 +1,7 @@
 """A batch of clouds of which a part is hidden, and what of it is to be reconstructed."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmdet3d.structures import Det3DDataSample
@@ -48,6 +49,10 @@ class MaskedBatch:
         self.of_sample = [[next(numbers) for _ in range(count)] for count in self.counts]
         self.current = [own[frames - 1 :: frames] for own in self.of_sample]
         """For each sample the numbers of its current clouds."""
+        self.recorded = [[True] for _ in points]
+        """For each sample which of them there are: of an agent without one nothing is known."""
+        if self.grouped:
+            self.recorded = [record.valid[:, -1].tolist() for record in agents]
 
     def visible_inputs(self) -> dict:
         """The inputs with what is left of the clouds."""
@@ -78,7 +83,8 @@ class MaskedBatch:
         return ReconstructionTarget(
             clouds=[torch.cat([self.masked.in_ego[i] for i in own]) for own in self.current],
             hidden=[torch.cat([self.masked.hidden[i] for i in own]) for own in self.current],
-            hidden_cells=torch.stack([cells[own].any(dim=0) for own in self.current]),
+            hidden_cells=torch.stack([cells[own].any(dim=0) for own in self.current])
+            & self._known(any(there) for there in self.recorded),
         )
 
     def own_target(self, shape: Sequence[int]) -> ReconstructionTarget:
@@ -87,7 +93,8 @@ class MaskedBatch:
         return ReconstructionTarget(
             clouds=[self.clouds[i] for i in current],
             hidden=[self.masked.hidden[i] for i in current],
-            hidden_cells=self.hidden_maps(shape, in_ego=False)[current],
+            hidden_cells=self.hidden_maps(shape, in_ego=False)[current]
+            & self._known(itertools.chain(*self.recorded)),
         )
 
     def future_target(self, shape: Sequence[int]) -> ReconstructionTarget:
@@ -108,7 +115,9 @@ class MaskedBatch:
                 cloud.new_full(cloud.shape[:1], ok, dtype=torch.bool)
                 for cloud, ok in zip(clouds, known, strict=True)
             ],
-            hidden_cells=torch.tensor(known, device=self.limits.device)[:, None, None].expand(
-                -1, *shape
-            ),
+            hidden_cells=self._known(known).expand(-1, *shape),
         )
+
+    def _known(self, flags: Iterable[bool]) -> Tensor:
+        """(N, 1, 1) bool."""
+        return torch.tensor(list(flags), device=self.limits.device)[:, None, None]

@@ -215,7 +215,9 @@ class MaskedPretrainer(Base3DDetector):
         kept: dict[str, Tensor] = {}
 
         def keep(module: nn.Module, args: tuple, output: Tensor) -> None:
-            kept['own'] = output
+            # Some fusion necks want a flow beside the map.
+            flow = getattr(self.detector.fusion_neck, 'flow_channels', 0)
+            kept['own'] = output[:, : output.shape[1] - flow]
 
         hooks = []
         if (token := self.mask_token) is not None:

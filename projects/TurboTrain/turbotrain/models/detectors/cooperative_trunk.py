@@ -8,6 +8,7 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
 from ...errors import SettingError
+from ..compression import FeatureCompression
 from ..map_encoder import stack_maps
 from ..parts import build_part
 from .agent_batch import AgentBatch
@@ -72,6 +73,12 @@ class CooperativeTrunk(Base3DDetector):
         self.temporal_neck = build_part(temporal_neck, **shared)
         self.fusion_neck = build_part(fusion_neck, **shared)
         self.compression = build_part(compression, **shared)
+        if isinstance(self.compression, FeatureCompression) and self.fusion_neck.flow_channels:
+            raise SettingError(
+                'FeatureCompression sends a map, and the flow that '
+                f'{type(self.fusion_neck).__name__} wants beside it would be lost: '
+                'PrincipalCompression sends both'
+            )
         self.map_neck = build_part(map_neck, **shared)
         self.bev_neck = build_part(bev_neck, in_channels=[channels], norm_cfg=norm_cfg)
         self.past_gradients = past_gradients
@@ -132,6 +139,8 @@ class CooperativeTrunk(Base3DDetector):
             return maps.view(-1, frames, *maps.shape[1:])
         with torch.no_grad():
             past = self.encode_clouds([c for i, c in enumerate(clouds, 1) if i % frames])
+        # Before torch 2.11 autocast keeps what it has cast the weights to, here without a gradient.
+        torch.clear_autocast_cache()
         now = self.encode_clouds(clouds[frames - 1 :: frames])  # last: what hooks see has gradients
         return torch.cat([past.view(-1, frames - 1, *past.shape[1:]), now[:, None]], dim=1)
 

@@ -74,7 +74,8 @@ class StepMatcher(nn.Module):
         best = steps[share.argmax(dim=1)]
         near = (steps - best[:, None]).abs().amax(dim=-1) <= 1
         share = share * near
-        return (share @ steps) / share.sum(dim=1, keepdim=True)
+        # No matrix product: automatic mixed precision would round cells.
+        return (share[..., None] * steps).sum(dim=1) / share.sum(dim=1, keepdim=True)
 
     def stands(self, scores: Tensor) -> Tensor:
         """(M,) logarithm of the probability of a step of no more than a cell."""

@@ -193,7 +193,7 @@ class TrajectoryHead(BaseModule):
         said = [features, size, *moves, one_hot, *further, way.flatten(2)]
         hidden = self.mlp(torch.cat([one.to(features.dtype) for one in said], dim=-1))
         if self.map_attention is not None:
-            angle = box.new_zeros(box.shape[:2])
+            angle = torch.atan2(axes[..., 1], axes[..., 0])
             hidden = self.map_attention(hidden, box[..., :2], angle, vector_maps)
         steps = self.residual(hidden).unflatten(-1, (self.num_modes, self.num_steps, 2)).float()
         paths = driven + from_axes(axes[:, :, None, None], steps).cumsum(dim=-2)

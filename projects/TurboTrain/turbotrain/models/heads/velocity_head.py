@@ -49,7 +49,7 @@ class VelocityHead(BaseModule):
     speed, and tells the rest of the velocity r and the acceleration a. Both learn from true boxes
     with noise, the second from true velocities with noise as well as from the first's:
 
-    .. math:: L_s = \frac{1}{|M|} \sum_{m \in M} w_m\,\mathrm{CE}(s_m, \hat s_m), \quad
+    .. math:: L_s = \frac{\sum_{m \in M} w_m\,\mathrm{CE}(s_m, \hat s_m)}{\sum_{m \in M} w_m}, \quad
               L_v = \frac{1}{|M|} \sum_{m \in M} \mathrm{smooth}_{L1}(v^0_m + r_m - \hat v_m),
               \quad
               L_a = \frac{1}{|M|} \sum_{m \in M} \mathrm{smooth}_{L1}(a_m - \hat a_m), \quad
@@ -94,8 +94,8 @@ class VelocityHead(BaseModule):
         loss_weight: of all four losses.
 
     Raises:
-        SettingError: a square has no middle cell, there are no views, or the range is no multiple
-            of the cells.
+        SettingError: a square has no middle cell, cells are not square, which turning and
+            mirroring wants, there are no views, or the range is no multiple of the cells.
     """
 
     def __init__(
@@ -127,6 +127,8 @@ class VelocityHead(BaseModule):
                 'expected odd numbers of crop_cells and refine_cells and at least one view, got '
                 f'{crop_cells}, {refine_cells} and {views}'
             )
+        if cell_size[0] != cell_size[1]:
+            raise SettingError(f'expected a cell_size with x equal to y, got {tuple(cell_size)}')
         self.num_classes, self.num_frames = num_classes, num_frames
         self.crop_cells, self.refine_cells, self.levels = crop_cells, refine_cells, tuple(levels)
         self.views, self.position_noise, self.start_noise = views, position_noise, start_noise
