@@ -11,6 +11,7 @@ all agents. What the command line does not say is as in the config of the data s
 import argparse
 import hashlib
 import sys
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -71,11 +72,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def names_of(args: argparse.Namespace) -> dict[str, str]:
-    """Class of the class map -> class of the format."""
+def names_of(args: argparse.Namespace, classes: Collection[str]) -> dict[str, str]:
+    """Class of the class map -> class of the format; ``classes`` are those of the data set."""
     names = dict(NAMES[args.format])
     for word in args.names:
         own, _, other = word.partition('=')
+        if own not in classes:
+            raise UserError(
+                f'--names: expected CLASS=NAME with a CLASS of {sorted(classes)}, got {word!r}'
+            )
         if other not in names.values():
             raise UserError(
                 f'--names: expected CLASS=NAME with a NAME of {sorted({*names.values()})}, got '
@@ -95,11 +100,14 @@ def open_split(infos: Path, args: argparse.Namespace) -> Moments:
         **{key: getattr(args, key) for key in ('mode', 'class_map') if getattr(args, key)},
     )  # fmt: skip
     load = TRANSFORMS.build({**load, 'zero_intensity': False})
-    return Moments(split_of(infos), DATASETS.build(own), load, names_of(args), args.alone)
+    dataset = DATASETS.build(own)
+    names = names_of(args, dataset.metainfo['classes'])
+    return Moments(split_of(infos), dataset, load, names, args.alone)
 
 
 def settings_of(args: argparse.Namespace, splits: list[Moments]) -> dict[str, object]:
     """All that the content of the files depends on."""
+    names = names_of(args, splits[0].classes)
     files = [*args.infos, *([args.predictions] if args.predictions else [])]
     return dict(
         format=args.format,
@@ -108,7 +116,7 @@ def settings_of(args: argparse.Namespace, splits: list[Moments]) -> dict[str, ob
         ego=args.ego,
         alone=args.alone,
         class_map=args.class_map,
-        classes={name: names_of(args)[name] for name in splits[0].classes},
+        classes={name: names[name] for name in splits[0].classes},
     )
 
 
@@ -121,11 +129,13 @@ def main() -> None:
     if len({*names}) < len(names):
         raise UserError(f'--infos: expected one file of each split, got {", ".join(names)}')
     splits = [open_split(infos, args) for infos in args.infos]
+    # The whole file, before a folder is made for it.
+    predicted = predicted_moments(args.predictions, splits[0]) if args.predictions else None
     begin_export(args.out, settings_of(args, splits))
     count = sum(map(len, splits))
     progress = partial(tqdm, desc=args.format, unit='sample')
-    if args.predictions:
-        predicted = progress(predicted_moments(args.predictions, splits[0]), total=count)
+    if predicted is not None:
+        predicted = progress(predicted, total=count)
         if args.format == 'kitti':
             write_kitti_predictions(args.out, splits[0], predicted)
         else:

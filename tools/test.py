@@ -13,6 +13,7 @@ from turbotrain.commands import add_common_arguments, launch, load_config, run_t
 # isort: split
 from mmengine.fileio import dump
 
+from turbotrain.evaluation import json_metrics
 from turbotrain.whole_file import write_whole
 
 
@@ -43,7 +44,8 @@ def main() -> None:
     metrics = launch(cfg, 'test')
     if int(os.environ.get('RANK', 0)) == 0:
         write_whole(
-            Path(cfg.work_dir) / 'metrics.json', dump(metrics, file_format='json', indent=2)
+            Path(cfg.work_dir) / 'metrics.json',
+            dump(json_metrics(metrics), file_format='json', indent=2),
         )
 
 

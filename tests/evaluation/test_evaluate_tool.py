@@ -143,7 +143,7 @@ def test_beyond_the_end_of_the_recording_and_without_forecasts(recording, tmp_pa
     lines = perfect(scenes, 'v2xreal', 12)
     path = save(tmp_path / 'found.jsonl', lines, modes=1, steps=12)
     metrics = run(monkeypatch, path, infos_of['v2xreal'])
-    assert metrics['ADE'] == pytest.approx(0, abs=1e-4) and np.isnan(metrics['FDE'])
+    assert metrics['ADE'] == pytest.approx(0, abs=1e-4) and metrics['FDE'] is None
     boxes = [{k: v for k, v in line.items() if not k.startswith('traj')} for line in lines]
     metrics = run(monkeypatch, save(path, boxes), infos_of['v2xreal'])
     assert metrics['mAP@0.7'] == pytest.approx(100) and 'EPA' not in metrics

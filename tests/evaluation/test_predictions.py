@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 
 from turbotrain.evaluation import (
     PredictionFileError,
+    json_metrics,
     read_forecasts,
     read_predictions,
 )
@@ -88,6 +89,22 @@ def test_what_is_written_comes_back_bit_for_bit(tmp_path, modes, forecast):
         assert torch.equal(back['bboxes_3d'].tensor, given.bboxes_3d.tensor)
         for key in set(back) - {'bboxes_3d'}:
             assert torch.equal(back[key], given[key]), key
+
+
+def test_a_single_mode_needs_no_scores(tmp_path):
+    sample = make_sample(3)
+    del sample.pred_instances_3d.trajectory_scores
+    evaluator = Evaluator(dict(type='PredictionWriter', path=str(tmp_path / 'a.jsonl')))
+    evaluator.dataset_meta = dict(classes=CLASSES)
+    evaluator.process(data_samples=[sample])
+    evaluator.evaluate(1)
+    (found,) = read_predictions(tmp_path / 'a.jsonl', CLASSES)
+    assert torch.equal(found['pred_instances_3d']['trajectory_scores'], torch.ones(3, 1))
+
+
+def test_metrics_that_nothing_defines_are_no_numbers_in_json():
+    told = json.dumps(json_metrics({'AP': 1.5, 'ADE': float('nan'), 'FDE': float('inf')}))
+    assert json.loads(told, parse_constant=pytest.fail) == {'AP': 1.5, 'ADE': None, 'FDE': None}
 
 
 def test_labels_are_names(tmp_path):

@@ -112,6 +112,7 @@ def interrupted(cloud, after: int):
     ('words', 'said'),
     [
         (['--names', 'vehicle=Lorry'], '--names: expected CLASS=NAME with a NAME of'),
+        (['--names', 'trukc=Van'], '--names: expected CLASS=NAME with a CLASS of'),
         (['--alone'], "key 'alone': expected True, as this export has it, got False"),
         (['--names', 'truck=Van'], "key 'classes'"),
         (['--predictions', 'none.jsonl'], 'none.jsonl'),
@@ -147,6 +148,7 @@ def test_folders_and_files_of_others_are_left_alone(root, tmp_path, monkeypatch)
         path.write_text(path.read_text().replace('"frame": 0', '"frame": 99'))
         words = '--predictions', path
         export(monkeypatch, 'nuscenes', infos_of(root, 'train'), tmp_path / 'other', *words)
+    assert not (tmp_path / 'other').exists(), 'it can be typed again once the file is mended'
     with pytest.raises(UserError, match='expected the one info file'):
         export(monkeypatch, 'kitti', infos_of(root), tmp_path / 'third', *words)
 

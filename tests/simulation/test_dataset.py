@@ -100,6 +100,16 @@ def test_a_killed_run_does_not_stand_in_the_way(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_made_of_an_old_set_goes_with_it(tmp_path):
+    old, new = tmp_path / 'set', tmp_path / 'set/.partial'
+    (new / 'train').mkdir(parents=True)
+    (new / 'summary.json').touch()
+    for name in ('v2xpnp_infos_train.npz', 'objects.npz', 'thesis.txt'):
+        (old / name).touch()
+    dataset_module._publish(new, old)
+    assert sorted(path.name for path in old.iterdir()) == ['summary.json', 'thesis.txt', 'train']
+
+
 def test_missing_sumo_is_said(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__('sys').modules, 'sumo', None)
     with pytest.raises(sumo_programs.SumoError, match='pip install eclipse-sumo'):

@@ -25,6 +25,7 @@ from turbotrain.engine.dataset_config import dataset_config
 from turbotrain.errors import UserError
 from turbotrain.evaluation import (
     PROTOCOLS,
+    json_metrics,
     read_predictions,
 )
 from turbotrain.report.scoring import open_metric, open_truth
@@ -123,7 +124,8 @@ def main() -> None:
         print(f'{name:<{width}}' + ''.join(f'{own[name]:10.2f}' for own in found.values()))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(args.out, json.dumps(found, indent=2) + '\n')
+        told = {protocol: json_metrics(own) for protocol, own in found.items()}
+        write_whole(args.out, json.dumps(told, indent=2) + '\n')
 
 
 if __name__ == '__main__':

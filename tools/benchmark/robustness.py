@@ -37,6 +37,7 @@ from turbotrain.commands import (
 )
 from turbotrain.engine import load_weights
 from turbotrain.errors import UserError
+from turbotrain.evaluation import json_metrics
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
 
@@ -110,8 +111,7 @@ def test(cfg: Config, checkpoint: str, seed: int) -> dict[str, float | None]:
     with torch.no_grad():
         for batch in loader:
             metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
-    found = metric.compute_metrics(metric.results)
-    found = {name: value if math.isfinite(value) else None for name, value in found.items()}
+    found = json_metrics(metric.compute_metrics(metric.results))
     return dict.fromkeys(METRICS_SHOWN) | found  # a detector that does not forecast has no EPA
 
 

@@ -26,6 +26,7 @@ from .forecasting import (
     likeliest_mode,
     worst_errors,
 )
+from .json_metrics import json_metrics
 from .orientation import heading_errors
 from .precision_recall import average_precision, precision_recall
 from .predictions import (
@@ -60,6 +61,7 @@ __all__ = [
     'global_sort_ap',
     'global_sort_curves',
     'heading_errors',
+    'json_metrics',
     'likeliest_mode',
     'match_centers',
     'match_greedily',

@@ -116,6 +116,8 @@ class PredictionWriter(BaseMetric):
         if 'message_bytes' in sample:
             line['message_bytes'] = [int(size) for size in sample['message_bytes']]
         paths = found.get('trajectories')
+        if paths is not None and paths.shape[1] == 1:  # which needs no scores
+            line.setdefault('trajectory_scores', [[1.0]] * len(paths))
         return json.dumps(line), None if paths is None else tuple(paths.shape[1:3])
 
 

@@ -246,8 +246,14 @@ def visible_shares(records: Iterable[ScenarioRecord], sensors: SensorOptions) ->
 
 
 def _publish(partial: Path, out: Path) -> None:
-    """Move a finished set into place; the old summary goes first."""
+    """Move a finished set into place; the old summary goes first.
+
+    What was made of the old set goes, too: info files and object databases tell of other clouds.
+    """
     (out / SUMMARY).unlink(missing_ok=True)
+    for pattern in ('*_infos_*.npz', 'objects*.npz'):
+        for made in out.glob(pattern):
+            made.unlink()
     for name in sorted(item.name for item in partial.iterdir()):
         target = out / name
         if target.is_dir():

@@ -54,7 +54,8 @@ def scene_of(
             predicted['pred_velocities'] = found.velocity.cpu().numpy()
         if 'trajectories' in found:
             predicted['pred_futures'] = found.trajectories.cpu().numpy()
-            predicted['pred_mode_scores'] = found.trajectory_scores.cpu().numpy()
+            if 'trajectory_scores' in found:  # a single mode needs none
+                predicted['pred_mode_scores'] = found.trajectory_scores.cpu().numpy()
     if 'vector_map' in sample.metainfo_keys():
         predicted['polylines'] = sample.vector_map
         predicted['polyline_mask'] = sample.vector_map_mask
