@@ -107,6 +107,22 @@ def test_a_map_for_the_ego_is_of_projected_points(scenario, tmp_path):
         trunk.see(cloud, at, 1.0, [1.0, 2.0])
 
 
+def test_clouds_may_lie_in_memory_column_by_column(tmp_path):
+    cfg, path = untrained('v2xpnp', tmp_path)
+    model = OnlineModel(cfg, path, 'cpu')
+    cloud = np.random.default_rng(0).uniform([-20, -20, -2, 0], [20, 20, 1, 1], (900, 4))
+    for rows in (cloud, np.float32(cloud), np.float32(cloud)[:, :3]):
+        columns = np.asfortranarray(rows)
+        before = columns.copy()
+        halves = [Sender(model, 'vehicle', 2) for _ in range(2)]
+        expected, found = (
+            half.encode(given, [1.0, 2.0, 1.9, 0.0, 0.0, 30.0], 0.0, [0.0] * 6)
+            for half, given in zip(halves, (rows, columns), strict=True)
+        )
+        assert found == expected
+        np.testing.assert_array_equal(columns, before)
+
+
 def test_a_steady_delay_costs_no_history(scenario, tmp_path):
     """Each message comes after the ego's next cloud, when the one before it is too old."""
     cfg, path = untrained('v2xpnp', tmp_path)

@@ -20,7 +20,7 @@ from ..models.detectors.agent_batch import AgentBatch
 from ..pretraining.stock import range_of
 from ..structures import invert_rigid
 from .inferencer import CooperativeInferencer
-from .moment import AgentClouds, Cloud, checked_cloud, checked_pose
+from .moment import AgentClouds, Cloud, checked_cloud, checked_pose, rows_of
 from .samples import UnlabelledMoments, infos_of
 
 __all__ = ['AgentTrunk', 'OnlineModel', 'Seen']
@@ -83,8 +83,7 @@ class OnlineModel:
     def read(self, cloud: Cloud) -> np.ndarray:
         """(P, 4) float32 of a file or an array, cleaned as in training."""
         if isinstance(cloud, np.ndarray):
-            points = np.pad(cloud, ((0, 0), (0, 4 - cloud.shape[1]))).astype(np.float32)
-            points = usable_points('cloud', points)
+            points = usable_points('cloud', rows_of(cloud))
         else:
             points = read_point_cloud(str(cloud))
         return self.load.clean(points, self.dialect.byte_intensity)
