@@ -24,7 +24,9 @@ __all__ = ['Ego']
 class Ego:
     """Detects with what it sees and what others have sent.
 
-    Whatever arrives, it keeps at most ``max_agents`` agents, of each of these two maps and the
+    A message may come before the ego's cloud of the same time: its map is kept until the ego has
+    seen a cloud as new as the agent's next message. Whatever arrives, the ego keeps at most
+    ``max_agents`` agents, of each the maps of ``max_lead`` and of two frame numbers before, and the
     points of the few seconds that the model looks back.
 
     Args:
@@ -84,6 +86,7 @@ class Ego:
         """Take the ego's own cloud; arguments as for :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
         self._forget(self.model.reach)  # a message that is on its way needs what came before it
+        self._heard = {k: (agent, self._kept(seen)) for k, (agent, seen) in self._heard.items()}
 
     def receive(self, data: bytes) -> bool:
         """Take a message, or refuse and count it.
@@ -180,11 +183,21 @@ class Ego:
             message.time, message.world_from_agent, message.points,
             model.received(message.values), cells, len(data),
         )  # fmt: skip
-        oldest = message.time - model.reach - self.max_delay
-        kept = [one for one in seen if one.time > oldest]
-        # The newest may be of after the ego's own cloud: the one before it keeps its map, too.
-        kept[:-1] = [one._replace(map=None, cells=None) for one in kept[:-1]]
-        self._heard[agent.name] = agent, [*kept, newest]
+        self._heard[agent.name] = agent, self._kept([*seen, newest])
+
+    def _kept(self, seen: list[Seen]) -> list[Seen]:
+        """What of an agent's messages, oldest first, can still be used, with the maps that can."""
+        # Before the ego's first cloud now may be any time that the newest one is not too early for.
+        now = seen[-1].time - self.max_lead if self.now is None else self.now
+        oldest = now - self.model.reach - self.max_delay
+        # Of those that round to one frame number the nearest counts, which may not be the newest.
+        newest = max((one.time for one in seen if one.time <= now), default=-np.inf)
+        oldest_map = newest - 1.5 / self.model.frame_rate
+        return [
+            one if one.time > oldest_map else one._replace(map=None, cells=None)
+            for one in seen
+            if one.time > oldest
+        ]
 
     def _forget(self, seconds: float) -> None:
         """Drop who has been silent for that much longer than a message may be late."""
