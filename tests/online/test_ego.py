@@ -90,6 +90,22 @@ def test_maps_in_memory_are_bounded(model):
     assert len(ego.detect()['agents']) == 2
 
 
+def test_a_wrong_clock_does_not_block_an_agent(model):
+    """Of messages that come before the ego's first cloud nobody can tell whether they are early."""
+    ego = Ego(model, max_agents=2)
+    assert ego.receive(sent(model, 9.9)) and ego.receive(sent(model, 1e9))
+    assert ego.receive(sent(model, 1e9, id=3))
+    assert not ego.receive(sent(model, 10.0)) and ego.refused == dict(replayed=1)
+    ego.see(CLOUD, POSE, 10.0)
+    assert ego.refused == dict(replayed=1, future=2)
+    assert ego.last_refusal.startswith('future: is of 1e+09 s, now is 10 s')
+    assert ego.detect()['agents'] == ['vehicle 1'] and not ego.heard
+    for id in (2, 4):  # nor does it take the place of another
+        assert ego.receive(sent(model, 10.0, id)), ego.last_refusal
+    assert ego.detect()['agents'] == ['vehicle 1', 'vehicle 2', 'vehicle 4']
+    assert ego.refused == dict(replayed=1, future=2)
+
+
 def test_what_is_a_little_early_is_kept_at_the_first_cloud(model):
     ego = Ego(model)
     for tick in range(95, 105):

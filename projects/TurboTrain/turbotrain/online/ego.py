@@ -44,7 +44,9 @@ class Ego:
         refused: how many messages were refused, by reason: ``oversized``, ``damaged``, ``foreign``
             (not a message), ``version``, ``model`` (of other weights), ``own`` (of the ego's own
             name), ``future``, ``late``, ``replayed`` (not newer than the agent's last one),
-            ``frequent`` (two within half a frame number), ``crowded``.
+            ``frequent`` (two within half a frame number), ``crowded``. The ego learns the
+            time from its first cloud: which of the messages before it are of the ``future`` is seen
+            then, and these are dropped and counted.
         last_refusal: what was wrong with the last of them.
     """
 
@@ -85,6 +87,10 @@ class Ego:
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments as for :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
+        for _, seen in self._heard.values():
+            while seen and (early := self._early(seen[-1].time)):
+                self._refuse(early)
+                seen.pop()
         self._forget(self.model.reach)  # a message that is on its way needs what came before it
         self._heard = {k: (agent, self._kept(seen)) for k, (agent, seen) in self._heard.items()}
 
@@ -97,8 +103,7 @@ class Ego:
         try:
             self._take(data)
         except MessageError as error:
-            self.refused[error.reason] += 1
-            self.last_refusal = f'{error.reason}: {error}'
+            self._refuse(error)
             return False
         return True
 
@@ -155,6 +160,16 @@ class Ego:
         data, heard = self._inputs()
         return self._run(data, heard), heard
 
+    def _refuse(self, error: MessageError) -> None:
+        self.refused[error.reason] += 1
+        self.last_refusal = f'{error.reason}: {error}'
+
+    def _early(self, time: float) -> MessageError | None:
+        """Why a message is refused whose time is too far ahead of the ego's; None if it is not."""
+        if self.now is None or time <= self.now + self.max_lead:
+            return None
+        return MessageError('future', f'is of {time:g} s, now is {self.now:g} s')
+
     def _take(self, data: bytes) -> None:
         model = self.model
         message = unpack(data, model.number, model.shape, model.limits, self.max_points)
@@ -162,8 +177,8 @@ class Ego:
         if agent.number == self.trunk.agent.number:
             raise MessageError('own', f'is from {agent.name}, which is the ego')
         now, tick = self.now, 1.0 / model.frame_rate
-        if now is not None and message.time > now + self.max_lead:
-            raise MessageError('future', f'is of {message.time:g} s, now is {now:g} s')
+        if early := self._early(message.time):
+            raise early
         if now is not None and message.time < now - self.max_delay - tick / 2:
             raise MessageError('late', f'is of {message.time:g} s, now is {now:g} s')
         _, seen = self._heard.get(agent.name, (agent, []))
@@ -202,7 +217,7 @@ class Ego:
     def _forget(self, seconds: float) -> None:
         """Drop who has been silent for that much longer than a message may be late."""
         oldest = self.now - self.max_delay - seconds
-        self._heard = {k: v for k, v in self._heard.items() if v[1][-1].time > oldest}
+        self._heard = {k: v for k, v in self._heard.items() if v[1] and v[1][-1].time > oldest}
 
     def _inputs(self) -> tuple[dict, list[Seen | None]]:
         """The moment as the data set would have it, and what each agent's map is taken from."""
