@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.config import Config
 
-from tests.online.recordings import CONFIGS, moment_of, untrained
+from tests.online.recordings import CONFIGS, assert_same, moment_of, own_frames, untrained
 from turbotrain.errors import SettingError
 from turbotrain.online import CooperativeInferencer, Ego, OnlineModel, Sender
 from turbotrain.online.message import HEADER_BYTES
@@ -16,14 +15,6 @@ from turbotrain.online.trunk import AgentTrunk
 from turbotrain.structures import invert_rigid, pose_to_matrix, transform_points
 
 FRAMES = [*range(0, 30, 5)]
-VALUES = ('boxes', 'scores', 'velocity', 'trajectories', 'trajectory_scores')
-
-
-def own_frames(cfg: Config) -> Config:
-    """The same without projecting clouds into the ego's frame before encoding."""
-    steps = cfg.test_dataloader.dataset.pipeline
-    cfg.test_dataloader.dataset.pipeline = [s for s in steps if s.type != 'ProjectPointsToEgo']
-    return cfg
 
 
 def drive(scenario, model: OnlineModel, agents: list[int], frames: list[int], **kwargs):
@@ -46,13 +37,6 @@ def drive(scenario, model: OnlineModel, agents: list[int], frames: list[int], **
                 messages[agent.name] = half.encode(cloud, pose, time)
                 assert halves[0].receive(messages[agent.name])
     return halves[0], messages
-
-
-def assert_same(found: dict, expected: dict, atol: float = 1e-4) -> None:
-    assert len(expected['boxes']) == 20
-    assert found['labels'] == expected['labels']
-    for key in VALUES:
-        np.testing.assert_allclose(found[key], expected[key], atol=atol, err_msg=key)
 
 
 @pytest.mark.parametrize('method', ['v2xpnp', 'f-cooper', 'cobevflow', 'where2comm'])

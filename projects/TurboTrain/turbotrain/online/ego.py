@@ -16,7 +16,7 @@ from .message import MessageError, unpack
 from .moment import AgentClouds, Cloud, Moment
 from .predictions import arrays_of
 from .samples import UnlabelledMoments, cloud_name
-from .trunk import AgentTrunk, OnlineModel, Seen, clouds_of
+from .trunk import SPACING, AgentTrunk, OnlineModel, Seen, clouds_of
 
 __all__ = ['Ego']
 
@@ -44,7 +44,7 @@ class Ego:
         refused: how many messages were refused, by reason: ``oversized``, ``damaged``, ``foreign``
             (not a message), ``version``, ``model`` (of other weights), ``own`` (of the ego's own
             name), ``future``, ``late``, ``replayed`` (not newer than the agent's last one),
-            ``frequent`` (two within half a frame number), ``crowded``. The ego learns the
+            ``frequent`` (closer to the last one than ``SPACING``), ``crowded``. The ego learns the
             time from its first cloud: which of the messages before it are of the ``future`` is seen
             then, and these are dropped and counted.
         last_refusal: what was wrong with the last of them.
@@ -184,7 +184,7 @@ class Ego:
         _, seen = self._heard.get(agent.name, (agent, []))
         if seen and message.time <= seen[-1].time:
             raise MessageError('replayed', f'{agent.name} has sent one of {seen[-1].time:g} s')
-        if seen and message.time < seen[-1].time + 0.45 * tick:
+        if seen and message.time < seen[-1].time + SPACING * tick:
             raise MessageError('frequent', f'{agent.name} sends more often than {2 / tick:g} Hz')
         full = agent.name not in self._heard and len(self._heard) >= self.max_agents
         if full and now is not None:

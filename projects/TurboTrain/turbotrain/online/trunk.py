@@ -23,7 +23,11 @@ from .inferencer import CooperativeInferencer
 from .moment import AgentClouds, Cloud, checked_cloud, checked_pose, rows_of
 from .samples import UnlabelledMoments, infos_of
 
-__all__ = ['AgentTrunk', 'OnlineModel', 'Seen']
+__all__ = ['SPACING', 'AgentTrunk', 'OnlineModel', 'Seen']
+
+# Frame numbers from one cloud of an agent to the next: closer ones are not kept, whatever the rate
+# of its LiDAR. Of 20 Hz all are, where frame numbers are 0.1 s apart.
+SPACING = 0.45
 
 _NO_CLOUD = np.zeros((0, 4), dtype=np.float32)
 
@@ -130,6 +134,9 @@ class Seen(NamedTuple):
 class AgentTrunk:
     """One agent's own clouds: each is encoded once, and fused with those before.
 
+    Which of them the model will look at is open until later clouds come, as it counts back from
+    each of them. Kept are all that are ``SPACING`` apart, so that no frame number goes without.
+
     Args:
         model: the network.
         kind: ``vehicle`` or ``infrastructure``.
@@ -175,10 +182,10 @@ class AgentTrunk:
             pose = frame
         encoded = model.encode(points)
         points = points if model.sends_points else _NO_CLOUD
-        self.seen.append(Seen(float(time), pose, points, encoded))
-        oldest = time - model.reach
-        most = int(model.reach * model.frame_rate) + 1
-        self.seen = [one for one in self.seen if one.time > oldest][-most:]
+        kept = [one for one in self.seen if one.time > time - model.reach]
+        if len(kept) > 1 and kept[-1].time - kept[-2].time < SPACING / model.frame_rate:
+            kept.pop()
+        self.seen = [*kept, Seen(float(time), pose, points, encoded)]
 
     def clouds(self, seen: Sequence[Seen]) -> AgentClouds:
         """Points of this agent, as the look-up of samples takes them."""
