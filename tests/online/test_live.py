@@ -18,9 +18,9 @@ import tools.live
 from tests.online.recordings import CONFIGS, untrained
 from turbotrain.errors import SettingError
 from turbotrain.online import Channel, OnlineModel, Sender, open_recording
-from turbotrain.online import live as live_module
 from turbotrain.online.latency import new_frame_costs
 from turbotrain.online.live import Live, scene_of_ego
+from turbotrain.online.sender_process import STAMP
 
 
 @pytest.fixture(scope='module')
@@ -84,8 +84,8 @@ def test_what_comes_off_the_wire_is_used(played, monkeypatch):
             data = Sender(model, agent.kind, agent.id).encode(
                 recording.cloud(row + 1, 0), agent.poses[0], 0.0
             )
-            wire.send_multipart([live_module._STAMP.pack(row, 0.0, 0.07), data])
-        wire.send_multipart([live_module._STAMP.pack(1, 0.0, 0.07), b'x' * 200])
+            wire.send_multipart([STAMP.pack(row, 0.0, 0.07), data])
+        wire.send_multipart([STAMP.pack(1, 0.0, 0.07), b'x' * 200])
         while live.messages['count'] < 4:
             live._listen(0.1)
         shown = live._detect(0.0, 0, 0.0)
