@@ -1,6 +1,7 @@
 """A recording played live: each agent a process of its own, messages by ZeroMQ."""
 
 import multiprocessing
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import zmq
 from mmengine.config import Config
 
 from ..engine import give_back_freed_memory
+from ..errors import UserError
 from ..structures import invert_rigid, transform_points
 from ..visualization import AgentView, BEVScene
 from .channel import Channel
@@ -37,6 +39,7 @@ __all__ = ['AgentRow', 'Live', 'Shown', 'scene_of_ego']
 
 _HOST = 'tcp://127.0.0.1'
 _TIDY = 20  # moments between two times that the ego gives memory back
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # exit codes of processes that were ended from outside
 
 
 @dataclass
@@ -96,14 +99,15 @@ class Live:
         channel: what messages go through.
         max_delay: of the ego.
         score: detections below it are left out.
-        kill_every: s after which one sender, in turn, is killed and started again; None kills none.
+        kill_every: s after which one sender, in turn, is killed; None kills none. In such a run
+            whoever is killed, from outside too, is started again.
         sending: settings of the senders.
 
     Attributes:
         ego: the receiving half.
         rows: what it knows of the senders.
         ended: set it, and the run ends with the moment that is on.
-        crashes: how many senders have ended by an error.
+        crashes: how many senders have ended by an error; none of these is started again.
         kills: how many have been killed for ``kill_every``.
         messages: how many have come off the wire, and of how many bytes.
     """
@@ -172,6 +176,9 @@ class Live:
 
         Args:
             seconds: how long, once all senders are there.
+
+        Raises:
+            UserError: a sender has ended by an error before the run has begun.
         """
         own = self.setup.recording.agents[0]
         warm = Ego(self.ego.model, own.kind, own.id, map_path=self.ego.map_path)
@@ -229,19 +236,35 @@ class Live:
                 self.channel.send((agent, data), sent)
 
     def _look_after_senders(self) -> None:
-        """Kill who is due, note who is gone, and start it again in a run that kills."""
-        if time.monotonic() >= self._next_kill:
+        """Kill who is due, note who is gone, and start what was killed in a run that kills.
+
+        Raises:
+            UserError: a sender has ended by an error before the run has begun.
+        """
+        begun = np.isfinite(self._begin.value)
+        alive = [process for n, process in enumerate(self._processes) if self.rows[n].alive]
+        if alive and time.monotonic() >= self._next_kill:
             self._next_kill += self.kill_every
-            process = self._processes[self.kills % len(self._processes)]
+            process = alive[self.kills % len(alive)]
             process.kill()
             process.join()
             self.kills += 1
-        for n, process in enumerate(self._processes):
-            if self.rows[n].alive and process.exitcode is not None:
-                self.rows[n].alive = False
+        for n, row in enumerate(self.rows):
+            exitcode = self._processes[n].exitcode
+            if exitcode is None:
+                continue
+            killed = exitcode in _KILLED
+            if row.alive:
+                row.alive = False
                 self._there.discard(n)
-                self.crashes += process.exitcode > 0
-            if not self.rows[n].alive and self.kill_every:
+                self.crashes += not killed
+            if not (begun or killed):
+                raise UserError(
+                    f'{row.name}: its process ended by an error before the run began (exit code '
+                    f'{exitcode}); what it printed says why'
+                )
+            # One that ends by itself would do so again, and again.
+            if begun and killed and self.kill_every:
                 self._processes[n] = self._started(n)
 
     def _started(self, n: int) -> Any:
