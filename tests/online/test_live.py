@@ -16,6 +16,7 @@ import zmq
 
 import tools.live
 from tests.online.recordings import CONFIGS, untrained
+from tests.scenes import write_scenario
 from turbotrain.errors import SettingError, UserError
 from turbotrain.online import Channel, OnlineModel, Sender, open_recording
 from turbotrain.online.latency import new_frame_costs
@@ -71,6 +72,14 @@ def test_a_recording_goes_round(scenario, played):
     assert recording.cloud(1, 3) is None
     with pytest.raises(SettingError, match='the folder of one scenario'):
         open_recording(model, str(scenario.parent))
+
+
+def test_agents_without_a_cloud_do_not_play(tmp_path, played):
+    scenario = write_scenario(tmp_path, agents=(1, 2, -1), frames=range(0, 10, 5))
+    for path in (scenario / '2').glob('*.bin'):
+        path.unlink()
+    recording = open_recording(played[0], str(scenario))
+    assert [agent.name for agent in recording.agents] == ['vehicle 1', 'infrastructure 1']
 
 
 def test_what_comes_off_the_wire_is_used(played, monkeypatch):
