@@ -12,6 +12,7 @@ from mmengine.config import Config
 from turbotrain.online import AgentClouds, Moment
 
 CONFIGS = Path(__file__).parents[2] / 'configs/benchmark/mini'
+VALUES = ('boxes', 'scores', 'velocity', 'trajectories', 'trajectory_scores')
 NAME = '2023-03-17-16-12-12_3_0'
 
 
@@ -54,3 +55,17 @@ def untrained(method: str, folder: Path, **changes: object) -> tuple[Config, str
     path = folder / f'{method}.pth'
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
     return cfg, str(path)
+
+
+def own_frames(cfg: Config) -> Config:
+    """The same without projecting clouds into the ego's frame before encoding."""
+    steps = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset.pipeline = [s for s in steps if s.type != 'ProjectPointsToEgo']
+    return cfg
+
+
+def assert_same(found: dict, expected: dict, atol: float = 1e-4) -> None:
+    assert len(expected['boxes']) == 20
+    assert found['labels'] == expected['labels']
+    for key in VALUES:
+        np.testing.assert_allclose(found[key], expected[key], atol=atol, err_msg=key)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_the_world_is_where_the_ego_is(inferencer, moments):
     height = np.broadcast_to((boxes[:, 2] + half)[:, None, None, None], (*paths.shape[:3], 1))
     moved = transform_points(pose, np.concatenate([paths, height], axis=-1))
     np.testing.assert_allclose(world['trajectories'], moved[..., :2], atol=1e-6)
+
+
+def test_arrays_may_lie_in_memory_column_by_column(inferencer, scenario):
+    rows = moment_of(scenario, [1, 2, -1], [0, 5, 10], arrays=True)
+    columns = [
+        replace(agent, clouds=[np.asfortranarray(cloud) for cloud in agent.clouds])
+        for agent in rows.agents
+    ]
+    (expected, found) = inferencer([rows, replace(rows, agents=columns)])['predictions']
+    for key in ('boxes', 'scores', 'velocity', 'trajectories'):
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
 
 
 def test_scores_pictures_and_samples(inferencer, moments, monkeypatch):

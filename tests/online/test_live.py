@@ -16,11 +16,12 @@ import zmq
 
 import tools.live
 from tests.online.recordings import CONFIGS, untrained
-from turbotrain.errors import SettingError
+from tests.scenes import write_scenario
+from turbotrain.errors import SettingError, UserError
 from turbotrain.online import Channel, OnlineModel, Sender, open_recording
-from turbotrain.online import live as live_module
 from turbotrain.online.latency import new_frame_costs
 from turbotrain.online.live import Live, scene_of_ego
+from turbotrain.online.sender_process import STAMP
 
 
 @pytest.fixture(scope='module')
@@ -73,6 +74,14 @@ def test_a_recording_goes_round(scenario, played):
         open_recording(model, str(scenario.parent))
 
 
+def test_agents_without_a_cloud_do_not_play(tmp_path, played):
+    scenario = write_scenario(tmp_path, agents=(1, 2, -1), frames=range(0, 10, 5))
+    for path in (scenario / '2').glob('*.bin'):
+        path.unlink()
+    recording = open_recording(played[0], str(scenario))
+    assert [agent.name for agent in recording.agents] == ['vehicle 1', 'infrastructure 1']
+
+
 def test_what_comes_off_the_wire_is_used(played, monkeypatch):
     model, cfg, path, recording = played
     monkeypatch.setattr(Live, '_started', lambda live, n: SimpleNamespace(kill=int, join=int))
@@ -84,8 +93,8 @@ def test_what_comes_off_the_wire_is_used(played, monkeypatch):
             data = Sender(model, agent.kind, agent.id).encode(
                 recording.cloud(row + 1, 0), agent.poses[0], 0.0
             )
-            wire.send_multipart([live_module._STAMP.pack(row, 0.0, 0.07), data])
-        wire.send_multipart([live_module._STAMP.pack(1, 0.0, 0.07), b'x' * 200])
+            wire.send_multipart([STAMP.pack(row, 0.0, 0.07), data])
+        wire.send_multipart([STAMP.pack(1, 0.0, 0.07), b'x' * 200])
         while live.messages['count'] < 4:
             live._listen(0.1)
         shown = live._detect(0.0, 0, 0.0)
@@ -125,16 +134,45 @@ def test_the_ego_goes_on_whoever_is_killed(played):
         next(moments)
         assert live.crashes == 1 and [row.alive for row in live.rows] == [False, True, True]
 
-        # In a run that kills, all start again.
+        # In a run that kills, those that are killed start again, whoever does it.
         live.setup.sending.clear()
         live.kill_every, live._next_kill = 60.0, 0.0
+        before = live._processes[1:]
         next(moments)
-        assert live.kills == 1 and [row.starts for row in live.rows] == [3, 1, 1]
-        live._next_kill, killed = 0.0, live._processes[1]
+        assert live.kills == 1 and [row.starts for row in live.rows] == [2, 2, 1]
+        live._next_kill = 0.0
         next(moments)
-        assert not killed.is_alive() and [row.starts for row in live.rows] == [3, 2, 1]
-        assert live.crashes == 1 and all(row.alive for row in live.rows)
+        assert live.kills == 2 and [row.starts for row in live.rows] == [2, 2, 2]
+        assert not any(process.is_alive() for process in before)
+        live._next_kill = np.inf
+        live._processes[2].kill()
+        live._processes[2].join()
+        next(moments)
+        assert live.kills == 2 and [row.starts for row in live.rows] == [2, 2, 3]
+        assert live.crashes == 1 and [row.alive for row in live.rows] == [False, True, True]
     assert not any(process.is_alive() for process in live._processes)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('kill_every', [None, 60.0])
+def test_a_sender_that_cannot_start_ends_the_run(played, kill_every):
+    """Whether the run kills senders or not; none is started twice."""
+    model, cfg, path, recording = played
+    sending = dict(precision='none')
+    live = Live(model, cfg, path, recording, kill_every=kill_every, sending=sending)
+    words = r'^(vehicle|infrastructure) \d: its process ended by an error before .* \(exit code 1'
+    with live, pytest.raises(UserError, match=words):
+        next(live.run())
+    assert [row.starts for row in live.rows] == [1, 1, 1] and live.crashes == 1
+    assert not any(process.is_alive() for process in live._processes)
+
+
+def test_there_is_nobody_to_kill(played):
+    model, cfg, path, recording = played
+    alone = replace(recording, agents=recording.agents[:1])
+    with Live(model, cfg, path, alone, rate=8, kill_every=0.01) as live:
+        shown = list(islice(live.run(), 3))
+    assert shown[-1].found['agents'] == ['vehicle 1'] and live.kills == 0
 
 
 def command(monkeypatch, capsys, *words: object) -> dict:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.config import Config
 
-from tests.online.recordings import CONFIGS, moment_of, untrained
+from tests.online.recordings import CONFIGS, assert_same, moment_of, own_frames, untrained
 from turbotrain.errors import SettingError
 from turbotrain.online import CooperativeInferencer, Ego, OnlineModel, Sender
 from turbotrain.online.message import HEADER_BYTES
@@ -16,14 +15,6 @@ from turbotrain.online.trunk import AgentTrunk
 from turbotrain.structures import invert_rigid, pose_to_matrix, transform_points
 
 FRAMES = [*range(0, 30, 5)]
-VALUES = ('boxes', 'scores', 'velocity', 'trajectories', 'trajectory_scores')
-
-
-def own_frames(cfg: Config) -> Config:
-    """The same without projecting clouds into the ego's frame before encoding."""
-    steps = cfg.test_dataloader.dataset.pipeline
-    cfg.test_dataloader.dataset.pipeline = [s for s in steps if s.type != 'ProjectPointsToEgo']
-    return cfg
 
 
 def drive(scenario, model: OnlineModel, agents: list[int], frames: list[int], **kwargs):
@@ -46,13 +37,6 @@ def drive(scenario, model: OnlineModel, agents: list[int], frames: list[int], **
                 messages[agent.name] = half.encode(cloud, pose, time)
                 assert halves[0].receive(messages[agent.name])
     return halves[0], messages
-
-
-def assert_same(found: dict, expected: dict, atol: float = 1e-4) -> None:
-    assert len(expected['boxes']) == 20
-    assert found['labels'] == expected['labels']
-    for key in VALUES:
-        np.testing.assert_allclose(found[key], expected[key], atol=atol, err_msg=key)
 
 
 @pytest.mark.parametrize('method', ['v2xpnp', 'f-cooper', 'cobevflow', 'where2comm'])
@@ -105,6 +89,22 @@ def test_a_map_for_the_ego_is_of_projected_points(scenario, tmp_path):
     torch.testing.assert_close(seen.map, model.encode(points), atol=1e-4, rtol=1e-4)
     with pytest.raises(SettingError, match='infrastructure 1: ego_pose: expected'):
         trunk.see(cloud, at, 1.0, [1.0, 2.0])
+
+
+def test_clouds_may_lie_in_memory_column_by_column(tmp_path):
+    cfg, path = untrained('v2xpnp', tmp_path)
+    model = OnlineModel(cfg, path, 'cpu')
+    cloud = np.random.default_rng(0).uniform([-20, -20, -2, 0], [20, 20, 1, 1], (900, 4))
+    for rows in (cloud, np.float32(cloud), np.float32(cloud)[:, :3]):
+        columns = np.asfortranarray(rows)
+        before = columns.copy()
+        halves = [Sender(model, 'vehicle', 2) for _ in range(2)]
+        expected, found = (
+            half.encode(given, [1.0, 2.0, 1.9, 0.0, 0.0, 30.0], 0.0, [0.0] * 6)
+            for half, given in zip(halves, (rows, columns), strict=True)
+        )
+        assert found == expected
+        np.testing.assert_array_equal(columns, before)
 
 
 def test_a_steady_delay_costs_no_history(scenario, tmp_path):

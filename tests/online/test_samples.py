@@ -13,6 +13,7 @@ from tests.online.recordings import moment_of
 from tests.scenes import write_scenario
 from turbotrain.datasets import V2XPnPDataset, build_infos, save_infos
 from turbotrain.datasets.readers import DataFileError
+from turbotrain.datasets.transforms import LoadCooperativePoints
 from turbotrain.errors import SettingError
 from turbotrain.online.moment import AgentClouds, Moment
 from turbotrain.online.samples import UnlabelledMoments, open_folder
@@ -114,6 +115,17 @@ def test_points_without_intensity_and_in_double_precision(scenario):
     found = moments(Moment([replace(moment.agents[0], clouds=[plain])]))['inputs']['points']
     assert torch.equal(found[:, :3], expected[:, :3]) and not found[:, 3].any()
     assert np.array_equal(plain, before)
+
+
+def test_a_pipeline_may_be_given_clouds_column_by_column(scenario):
+    moment = moment_of(scenario, [1], [0, 5], arrays=True)
+    results = UnlabelledMoments(settings(), 'v2xpnp', max_delay=0.5).results(moment)
+    columns = {path: np.asfortranarray(cloud) for path, cloud in results['clouds'].items()}
+    load = LoadCooperativePoints()
+    expected, found = load(dict(results))['points'], load(results | dict(clouds=columns))['points']
+    assert len(found) == 3
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
 
 
 GOOD = dict(clouds=[np.zeros((5, 4), np.float32)], poses=[[0.0] * 6])

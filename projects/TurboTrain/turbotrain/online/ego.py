@@ -16,7 +16,7 @@ from .message import MessageError, unpack
 from .moment import AgentClouds, Cloud, Moment
 from .predictions import arrays_of
 from .samples import UnlabelledMoments, cloud_name
-from .trunk import AgentTrunk, OnlineModel, Seen, clouds_of
+from .trunk import SPACING, AgentTrunk, OnlineModel, Seen, clouds_of
 
 __all__ = ['Ego']
 
@@ -24,7 +24,9 @@ __all__ = ['Ego']
 class Ego:
     """Detects with what it sees and what others have sent.
 
-    Whatever arrives, it keeps at most ``max_agents`` agents, of each of these two maps and the
+    A message may come before the ego's cloud of the same time: its map is kept until the ego has
+    seen a cloud as new as the agent's next message. Whatever arrives, the ego keeps at most
+    ``max_agents`` agents, of each the maps of ``max_lead`` and of two frame numbers before, and the
     points of the few seconds that the model looks back.
 
     Args:
@@ -42,7 +44,9 @@ class Ego:
         refused: how many messages were refused, by reason: ``oversized``, ``damaged``, ``foreign``
             (not a message), ``version``, ``model`` (of other weights), ``own`` (of the ego's own
             name), ``future``, ``late``, ``replayed`` (not newer than the agent's last one),
-            ``frequent`` (two within half a frame number), ``crowded``.
+            ``frequent`` (closer to the last one than ``SPACING``), ``crowded``. The ego learns the
+            time from its first cloud: which of the messages before it are of the ``future`` is seen
+            then, and these are dropped and counted.
         last_refusal: what was wrong with the last of them.
     """
 
@@ -83,7 +87,12 @@ class Ego:
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments as for :meth:`Sender.encode`."""
         self.trunk.see(cloud, pose, time)
+        for _, seen in self._heard.values():
+            while seen and (early := self._early(seen[-1].time)):
+                self._refuse(early)
+                seen.pop()
         self._forget(self.model.reach)  # a message that is on its way needs what came before it
+        self._heard = {k: (agent, self._kept(seen)) for k, (agent, seen) in self._heard.items()}
 
     def receive(self, data: bytes) -> bool:
         """Take a message, or refuse and count it.
@@ -94,8 +103,7 @@ class Ego:
         try:
             self._take(data)
         except MessageError as error:
-            self.refused[error.reason] += 1
-            self.last_refusal = f'{error.reason}: {error}'
+            self._refuse(error)
             return False
         return True
 
@@ -152,6 +160,16 @@ class Ego:
         data, heard = self._inputs()
         return self._run(data, heard), heard
 
+    def _refuse(self, error: MessageError) -> None:
+        self.refused[error.reason] += 1
+        self.last_refusal = f'{error.reason}: {error}'
+
+    def _early(self, time: float) -> MessageError | None:
+        """Why a message is refused whose time is too far ahead of the ego's; None if it is not."""
+        if self.now is None or time <= self.now + self.max_lead:
+            return None
+        return MessageError('future', f'is of {time:g} s, now is {self.now:g} s')
+
     def _take(self, data: bytes) -> None:
         model = self.model
         message = unpack(data, model.number, model.shape, model.limits, self.max_points)
@@ -159,14 +177,14 @@ class Ego:
         if agent.number == self.trunk.agent.number:
             raise MessageError('own', f'is from {agent.name}, which is the ego')
         now, tick = self.now, 1.0 / model.frame_rate
-        if now is not None and message.time > now + self.max_lead:
-            raise MessageError('future', f'is of {message.time:g} s, now is {now:g} s')
+        if early := self._early(message.time):
+            raise early
         if now is not None and message.time < now - self.max_delay - tick / 2:
             raise MessageError('late', f'is of {message.time:g} s, now is {now:g} s')
         _, seen = self._heard.get(agent.name, (agent, []))
         if seen and message.time <= seen[-1].time:
             raise MessageError('replayed', f'{agent.name} has sent one of {seen[-1].time:g} s')
-        if seen and message.time < seen[-1].time + 0.45 * tick:
+        if seen and message.time < seen[-1].time + SPACING * tick:
             raise MessageError('frequent', f'{agent.name} sends more often than {2 / tick:g} Hz')
         full = agent.name not in self._heard and len(self._heard) >= self.max_agents
         if full and now is not None:
@@ -180,16 +198,26 @@ class Ego:
             message.time, message.world_from_agent, message.points,
             model.received(message.values), cells, len(data),
         )  # fmt: skip
-        oldest = message.time - model.reach - self.max_delay
-        kept = [one for one in seen if one.time > oldest]
-        # The newest may be of after the ego's own cloud: the one before it keeps its map, too.
-        kept[:-1] = [one._replace(map=None, cells=None) for one in kept[:-1]]
-        self._heard[agent.name] = agent, [*kept, newest]
+        self._heard[agent.name] = agent, self._kept([*seen, newest])
+
+    def _kept(self, seen: list[Seen]) -> list[Seen]:
+        """What of an agent's messages, oldest first, can still be used, with the maps that can."""
+        # Before the ego's first cloud now may be any time that the newest one is not too early for.
+        now = seen[-1].time - self.max_lead if self.now is None else self.now
+        oldest = now - self.model.reach - self.max_delay
+        # Of those that round to one frame number the nearest counts, which may not be the newest.
+        newest = max((one.time for one in seen if one.time <= now), default=-np.inf)
+        oldest_map = newest - 1.5 / self.model.frame_rate
+        return [
+            one if one.time > oldest_map else one._replace(map=None, cells=None)
+            for one in seen
+            if one.time > oldest
+        ]
 
     def _forget(self, seconds: float) -> None:
         """Drop who has been silent for that much longer than a message may be late."""
         oldest = self.now - self.max_delay - seconds
-        self._heard = {k: v for k, v in self._heard.items() if v[1][-1].time > oldest}
+        self._heard = {k: v for k, v in self._heard.items() if v[1] and v[1][-1].time > oldest}
 
     def _inputs(self) -> tuple[dict, list[Seen | None]]:
         """The moment as the data set would have it, and what each agent's map is taken from."""

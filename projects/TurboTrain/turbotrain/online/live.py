@@ -1,147 +1,45 @@
 """A recording played live: each agent a process of its own, messages by ZeroMQ."""
 
 import multiprocessing
-import os
 import signal
-import struct
-import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import zmq
 from mmengine.config import Config
 
-from ..engine import give_back_freed_memory, keep_freed_memory
+from ..engine import give_back_freed_memory
+from ..errors import UserError
 from ..structures import invert_rigid, transform_points
 from ..visualization import AgentView, BEVScene
-from ..workers import follow_parent
 from .channel import Channel
 from .ego import Ego
 from .moment import KINDS
 from .recording import Recording
-from .sender import Sender
+from .sender_process import (
+    POSE,
+    SLICE,
+    STAMP,
+    WAITING,
+    Clock,
+    Setup,
+    due,
+    preload,
+    run_sender,
+    warm_up,
+)
 from .trunk import OnlineModel
 
 __all__ = ['AgentRow', 'Live', 'Shown', 'scene_of_ego']
 
-_STAMP = struct.Struct('<Hdd')  # place of the agent, time of sending, seconds that encoding took
-_POSE = np.dtype('<f8')  # of the 4x4 numbers that the ego tells all
 _HOST = 'tcp://127.0.0.1'
-_WAITING = 64  # messages that wait in a socket
-_SLICE = 0.1  # s between two looks at whether to end
 _TIDY = 20  # moments between two times that the ego gives memory back
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all processes of a run are told.
-
-    Attributes:
-        config: of the model.
-        checkpoint: of the model.
-        device: where it runs; None is for a GPU, if there is one.
-        recording: what is played.
-        speed: seconds of the recording in one second.
-        pause: see :meth:`Recording.again_and_again`.
-        sending: settings of the senders.
-    """
-
-    config: Config
-    checkpoint: str | Path
-    device: str | None
-    recording: Recording
-    speed: float
-    pause: float
-    sending: dict[str, Any] = field(default_factory=dict)
-
-
-class _Clock:
-    """Seconds of the recording, the same in all processes of this machine.
-
-    Args:
-        speed: of the recording in one second.
-        begin: shared; when it begins, in :func:`time.monotonic`, infinite until that is known.
-    """
-
-    def __init__(self, speed: float, begin: Any) -> None:
-        self.speed, self.begin = speed, begin
-
-    def now(self) -> float:
-        """Below 0 before it begins."""
-        return (time.monotonic() - self.begin.value) * self.speed
-
-    def until(self, moment: float) -> float:
-        """Seconds to wait for a moment, infinite before it is known."""
-        return (moment - self.now()) / self.speed
-
-
-def _due(setup: Setup, agent: int, clock: _Clock) -> Iterator[tuple[float, int]]:
-    """The clouds of an agent that are not too old already, see ``again_and_again``."""
-    for moment, i in setup.recording.again_and_again(agent, setup.pause):
-        if clock.now() < moment + setup.recording.period:
-            yield moment, i
-
-
-def _warm_up(take: Callable, recording: Recording, agent: int) -> None:
-    """Let the first cloud of an agent cost what all cost; for a half that is not used again."""
-    _, i = next(recording.again_and_again(agent, 0.0))
-    take(recording.cloud(agent, i), recording.agents[agent].poses[i], 0.0)
-
-
-def _send(setup: Setup, agent: int, row: int, address: str, poses: str, begin: Any) -> None:
-    """What a sender's process does, until it is ended."""
-    follow_parent()
-    keep_freed_memory()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an end from outside is no crash
-    torch.set_num_threads(1)
-    own, clock = setup.recording.agents[agent], _Clock(setup.speed, begin)
-    model = OnlineModel(setup.config, setup.checkpoint, setup.device)
-    _warm_up(Sender(model, own.kind, own.id).encode, setup.recording, agent)
-    sender = Sender(model, own.kind, own.id, **setup.sending)
-    socket = zmq.Context().socket(zmq.PUSH)
-    socket.set_hwm(_WAITING)
-    socket.connect(address)
-    newest = socket.context.socket(zmq.SUB)
-    newest.setsockopt(zmq.CONFLATE, 1)
-    newest.subscribe(b'')
-    newest.connect(poses)
-    ego_pose = None
-    socket.send_multipart([_STAMP.pack(row, clock.now(), 0.0), b''])  # is there
-    while np.isinf(begin.value):
-        time.sleep(_SLICE / 10)
-    for moment, i in _due(setup, agent, clock):
-        time.sleep(max(0.0, clock.until(moment)))
-        started = time.perf_counter()
-        if newest.poll(0):
-            ego_pose = np.frombuffer(newest.recv(), _POSE).reshape(4, 4)
-        cloud = setup.recording.cloud(agent, i)
-        message = sender.encode(cloud, own.poses[i], moment, ego_pose)
-        stamp = _STAMP.pack(row, clock.now(), time.perf_counter() - started)
-        # An ego that does not listen loses messages, it does not stop the sender.
-        with suppress(zmq.Again):
-            socket.send_multipart([stamp, message], zmq.NOBLOCK)
-
-
-def _preload() -> None:
-    """Have senders start in a second: they fork from a process that has imported this module."""
-    before = os.environ.get('PYTHONPATH')
-    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)  # which that process is not told
-    try:
-        forkserver.set_forkserver_preload([__name__])
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ['PYTHONPATH']
-        else:
-            os.environ['PYTHONPATH'] = before
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # exit codes of processes that were ended from outside
 
 
 @dataclass
@@ -201,14 +99,15 @@ class Live:
         channel: what messages go through.
         max_delay: of the ego.
         score: detections below it are left out.
-        kill_every: s after which one sender, in turn, is killed and started again; None kills none.
+        kill_every: s after which one sender, in turn, is killed; None kills none. In such a run
+            whoever is killed, from outside too, is started again.
         sending: settings of the senders.
 
     Attributes:
         ego: the receiving half.
         rows: what it knows of the senders.
         ended: set it, and the run ends with the moment that is on.
-        crashes: how many senders have ended by an error.
+        crashes: how many senders have ended by an error; none of these is started again.
         kills: how many have been killed for ``kill_every``.
         messages: how many have come off the wire, and of how many bytes.
     """
@@ -241,7 +140,7 @@ class Live:
         self.messages = Counter(count=0, bytes=0)
         self._context = multiprocessing.get_context(self.method)
         self._begin = self._context.Value('d', np.inf, lock=False)
-        self._clock = _Clock(speed, self._begin)
+        self._clock = Clock(speed, self._begin)
         self._processes: list[Any] = []
         self._there: set[int] = set()
         self._next_kill = np.inf
@@ -249,12 +148,12 @@ class Live:
     def __enter__(self) -> 'Live':
         """Start the senders."""
         self._socket = zmq.Context().socket(zmq.PULL)
-        self._socket.set_hwm(_WAITING)
+        self._socket.set_hwm(WAITING)
         self._address = f'{_HOST}:{self._socket.bind_to_random_port(_HOST)}'
         self._told = self._socket.context.socket(zmq.PUB)
         self._poses = f'{_HOST}:{self._told.bind_to_random_port(_HOST)}'
         if self.method == 'forkserver':
-            _preload()
+            preload()
         try:
             for n in range(len(self.rows)):
                 self._processes.append(self._started(n))
@@ -277,22 +176,25 @@ class Live:
 
         Args:
             seconds: how long, once all senders are there.
+
+        Raises:
+            UserError: a sender has ended by an error before the run has begun.
         """
         own = self.setup.recording.agents[0]
         warm = Ego(self.ego.model, own.kind, own.id, map_path=self.ego.map_path)
-        _warm_up(warm.see, self.setup.recording, 0)
+        warm_up(warm.see, self.setup.recording, 0)
         warm.detect()
         while len(self._there) < sum(row.alive for row in self.rows) and not self.ended:
-            self._listen(_SLICE)
+            self._listen(SLICE)
             self._look_after_senders()
         self._begin.value = begin = time.monotonic()
         self._next_kill = begin + (self.kill_every or np.inf)
         times: deque[float] = deque(maxlen=20)
-        for count, (moment, i) in enumerate(_due(self.setup, 0, self._clock)):
+        for count, (moment, i) in enumerate(due(self.setup, 0, self._clock)):
             if count % _TIDY == 0:
                 give_back_freed_memory()
             while (left := self._clock.until(moment)) > 0 and not self.ended:
-                self._listen(min(left, _SLICE))
+                self._listen(min(left, SLICE))
             if self.ended or time.monotonic() - begin >= seconds:
                 return
             times.append(time.monotonic())
@@ -303,7 +205,7 @@ class Live:
     def _detect(self, moment: float, i: int, rate: float) -> Shown:
         recording, ticks = self.setup.recording, [time.perf_counter()]
         cloud, pose = recording.cloud(0, i), recording.agents[0].poses[i]
-        self._told.send(pose.astype(_POSE).tobytes())
+        self._told.send(pose.astype(POSE).tobytes())
         self.ego.see(cloud, pose, moment)
         ticks.append(time.perf_counter())
         self._listen(0.0)
@@ -326,7 +228,7 @@ class Live:
         end = time.monotonic() + seconds
         while self._socket.poll(max(0.0, 1e3 * (end - time.monotonic()))):
             stamp, data = self._socket.recv_multipart()
-            agent, sent, took = _STAMP.unpack(stamp)
+            agent, sent, took = STAMP.unpack(stamp)
             self._there.add(agent)
             if data:
                 self.rows[agent].encoding = took
@@ -334,25 +236,41 @@ class Live:
                 self.channel.send((agent, data), sent)
 
     def _look_after_senders(self) -> None:
-        """Kill who is due, note who is gone, and start it again in a run that kills."""
-        if time.monotonic() >= self._next_kill:
+        """Kill who is due, note who is gone, and start what was killed in a run that kills.
+
+        Raises:
+            UserError: a sender has ended by an error before the run has begun.
+        """
+        begun = np.isfinite(self._begin.value)
+        alive = [process for n, process in enumerate(self._processes) if self.rows[n].alive]
+        if alive and time.monotonic() >= self._next_kill:
             self._next_kill += self.kill_every
-            process = self._processes[self.kills % len(self._processes)]
+            process = alive[self.kills % len(alive)]
             process.kill()
             process.join()
             self.kills += 1
-        for n, process in enumerate(self._processes):
-            if self.rows[n].alive and process.exitcode is not None:
-                self.rows[n].alive = False
+        for n, row in enumerate(self.rows):
+            exitcode = self._processes[n].exitcode
+            if exitcode is None:
+                continue
+            killed = exitcode in _KILLED
+            if row.alive:
+                row.alive = False
                 self._there.discard(n)
-                self.crashes += process.exitcode > 0
-            if not self.rows[n].alive and self.kill_every:
+                self.crashes += not killed
+            if not (begun or killed):
+                raise UserError(
+                    f'{row.name}: its process ended by an error before the run began (exit code '
+                    f'{exitcode}); what it printed says why'
+                )
+            # One that ends by itself would do so again, and again.
+            if begun and killed and self.kill_every:
                 self._processes[n] = self._started(n)
 
     def _started(self, n: int) -> Any:
         """A new process of the n-th sender."""
         process = self._context.Process(
-            target=_send,
+            target=run_sender,
             args=(self.setup, n + 1, n, self._address, self._poses, self._begin),
             daemon=True,
         )

@@ -11,7 +11,7 @@ from ..datasets.readers import CLOUD_SUFFIXES
 from ..errors import SettingError
 from ..structures import INFRASTRUCTURE, VEHICLE, as_pose
 
-__all__ = ['KINDS', 'AgentClouds', 'Moment', 'checked_cloud', 'checked_pose']
+__all__ = ['KINDS', 'AgentClouds', 'Moment', 'checked_cloud', 'checked_pose', 'rows_of']
 
 KINDS = dict(vehicle=VEHICLE, infrastructure=INFRASTRUCTURE)
 _MAX_ID = 10**9
@@ -161,3 +161,14 @@ def checked_cloud(name: str, cloud: Cloud) -> None:
         raise SettingError(
             f'{name}: expected an array (P, 4) of x, y, z, intensity, or (P, 3), got {found}'
         )
+
+
+def rows_of(cloud: np.ndarray) -> np.ndarray:
+    """A copy of an array (P, 4) or (P, 3) of numbers as compiled code takes it.
+
+    Returns:
+        (P, 4) float32, row after row in memory; intensity is 0 where there was none.
+    """
+    points = np.zeros((len(cloud), 4), dtype=np.float32)
+    points[:, : cloud.shape[1]] = cloud
+    return points

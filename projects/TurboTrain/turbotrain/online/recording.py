@@ -118,7 +118,8 @@ def _recording(dataset: UnlabelledDataset, name: str) -> Recording:
     rows = np.flatnonzero(infos.scenario == scenario)
     rate, first = infos.dialect.frame_rate, int(infos.frame[rows].min())
     agents = []
-    for number in dataset.in_mode_order(np.unique(infos.agent[rows])):
+    seeing = rows[infos.cloud[rows] != '']  # one without a cloud would be waited for without end
+    for number in dataset.in_mode_order(np.unique(infos.agent[seeing])):
         own = rows[infos.agent[rows] == number]
         paths = [str(path) and os.path.join(dataset.data_root, path) for path in infos.cloud[own]]
         agents.append(

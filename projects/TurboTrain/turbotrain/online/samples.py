@@ -20,7 +20,7 @@ from ..datasets.readers import (
 from ..datasets.readers.dialects import DairDialect
 from ..datasets.v2xpnp_dataset import MODES
 from ..errors import SettingError
-from .moment import KINDS, AgentClouds, Moment
+from .moment import KINDS, AgentClouds, Moment, rows_of
 
 __all__ = ['UnlabelledDataset', 'UnlabelledMoments', 'cloud_name', 'infos_of', 'open_folder']
 
@@ -139,7 +139,7 @@ def infos_of(
             cloud = agent.clouds[i]
             if isinstance(cloud, np.ndarray):
                 path = cloud_name(agent.name, agent.times[i])
-                clouds[path] = np.pad(cloud, ((0, 0), (0, 4 - cloud.shape[1])))
+                clouds[path] = rows_of(cloud)
             else:
                 path = '' if cloud is None else str(cloud)
             columns.append((agent.number, int(frame), agent.poses[i], path))

@@ -20,10 +20,14 @@ from ..models.detectors.agent_batch import AgentBatch
 from ..pretraining.stock import range_of
 from ..structures import invert_rigid
 from .inferencer import CooperativeInferencer
-from .moment import AgentClouds, Cloud, checked_cloud, checked_pose
+from .moment import AgentClouds, Cloud, checked_cloud, checked_pose, rows_of
 from .samples import UnlabelledMoments, infos_of
 
-__all__ = ['AgentTrunk', 'OnlineModel', 'Seen']
+__all__ = ['SPACING', 'AgentTrunk', 'OnlineModel', 'Seen']
+
+# Frame numbers from one cloud of an agent to the next: closer ones are not kept, whatever the rate
+# of its LiDAR. Of 20 Hz all are, where frame numbers are 0.1 s apart.
+SPACING = 0.45
 
 _NO_CLOUD = np.zeros((0, 4), dtype=np.float32)
 
@@ -83,8 +87,7 @@ class OnlineModel:
     def read(self, cloud: Cloud) -> np.ndarray:
         """(P, 4) float32 of a file or an array, cleaned as in training."""
         if isinstance(cloud, np.ndarray):
-            points = np.pad(cloud, ((0, 0), (0, 4 - cloud.shape[1]))).astype(np.float32)
-            points = usable_points('cloud', points)
+            points = usable_points('cloud', rows_of(cloud))
         else:
             points = read_point_cloud(str(cloud))
         return self.load.clean(points, self.dialect.byte_intensity)
@@ -131,6 +134,9 @@ class Seen(NamedTuple):
 class AgentTrunk:
     """One agent's own clouds: each is encoded once, and fused with those before.
 
+    Which of them the model will look at is open until later clouds come, as it counts back from
+    each of them. Kept are all that are ``SPACING`` apart, so that no frame number goes without.
+
     Args:
         model: the network.
         kind: ``vehicle`` or ``infrastructure``.
@@ -176,10 +182,10 @@ class AgentTrunk:
             pose = frame
         encoded = model.encode(points)
         points = points if model.sends_points else _NO_CLOUD
-        self.seen.append(Seen(float(time), pose, points, encoded))
-        oldest = time - model.reach
-        most = int(model.reach * model.frame_rate) + 1
-        self.seen = [one for one in self.seen if one.time > oldest][-most:]
+        kept = [one for one in self.seen if one.time > time - model.reach]
+        if len(kept) > 1 and kept[-1].time - kept[-2].time < SPACING / model.frame_rate:
+            kept.pop()
+        self.seen = [*kept, Seen(float(time), pose, points, encoded)]
 
     def clouds(self, seen: Sequence[Seen]) -> AgentClouds:
         """Points of this agent, as the look-up of samples takes them."""

@@ -74,7 +74,8 @@ class LoadCooperativePoints(BaseTransform):
         given = results.get('clouds', {})
         try:
             if path in given:
-                points = usable_points(path, np.array(given[path], dtype=np.float32))
+                points = np.array(given[path], dtype=np.float32, order='C')  # a copy
+                points = usable_points(path, points)
             else:
                 points = read_point_cloud(path, results['backend_args'])
         except DataFileError as error:
