@@ -1,9 +1,9 @@
 """What pretraining costs: ``python tools/costs/pretraining.py`` (on the mini set).
 
-Whole training steps on mini by CooPre's objective, as in pretrain-coopre_v2xpnp.py (masking, trunk,
-losses, backward, optimiser), with the points of 70 % of the cells taken out before encoding, and
-the same steps with everything encoded: same weights, batches, masks and targets. Once with the
-dense encoder of pretrain_mini_v2xpnp.py, once with the sparse one of
+Whole training steps on mini by an objective close to CooPre's, as in pretrain-coopre_v2xpnp.py
+(masking, trunk, losses, backward, optimiser), with the points of 70 % of the cells taken out before
+encoding, and the same steps with everything encoded: same weights, batches, masks and targets. Once
+with the dense encoder of pretrain_mini_v2xpnp.py, once with the sparse one of
 pretrain_mini_v2xpnp_sparse.py. The ways take turns, in another order each time; a ratio is of two
 steps on the same batch, and the medians of these ratios count. Beside each step its Chamfer loss is
 timed by itself: gathering the points of the hidden cells, the distance, and the way back.

@@ -28,8 +28,8 @@ def constant_velocity(frame: ForecastFrame, step: float) -> ForecastFrame:
 def true_velocity(frame: ForecastFrame, step: float, radius: float) -> ForecastFrame:
     """The same detections, each driven on at the velocity that its object had just now.
 
-    No model can know that velocity without error: this is a mark from above. Detections without an
-    object, or of one whose velocity is not known, stand still.
+    No model can know that velocity without error; one that foresees turns and braking can be better
+    all the same. Detections without an object, or of one whose velocity is not known, stand still.
 
     Args:
         frame: with ``gt_velocities``.

@@ -62,8 +62,8 @@ class CooperativeMetric(BaseMetric):
       ``false_positive_weight`` times false alarms;
     * ``EPA_stationary``, ``EPA_stationary/vehicle``, ...: the same detections, forecast to stand
       still; ``EPA_constant_velocity``, ... the same at the velocity that was detected, if the model
-      tells it; and ``EPA_true_velocity``, ..., a mark from above, at the velocity of the matched
-      object, if the data tell it. ADE and FDE have the same baselines;
+      tells it; and ``EPA_true_velocity``, ... at the velocity of the matched object, if the data
+      tell it. ADE and FDE have the same baselines;
     * ``yaw_reversed/vehicle``, ...: share of the matched detections whose rear was taken for the
       front;
 
