@@ -11,10 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from turbotrain.commands import run_tool
+from turbotrain.commands import KeyValues, run_tool
 from turbotrain.datasets import (
     IgnoreList,
     build_infos,
@@ -75,7 +74,7 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--backend-args',
         nargs='+',
-        action=DictAction,
+        action=KeyValues,
         help="storage of the dataset for mmengine's fileio, e.g. backend=petrel",
     )
 

@@ -15,7 +15,7 @@ from numba.core import caching
 from torch._utils import ExceptionWrapper
 
 from tests.configs import flat
-from turbotrain.commands import explain, load_config, run_tool
+from turbotrain.commands import KeyValues, explain, load_config, run_tool
 from turbotrain.compilation import compiled
 from turbotrain.datasets.readers import DataFileError
 from turbotrain.errors import SettingError, UserError
@@ -193,6 +193,22 @@ def test_mistakes_in_settings_end_with_a_sentence(changes, words, tmp_path, monk
     command = ['small.py', '--work-dir', 'out', '--cfg-options', *changes.split()]
     said = say('train', *command, monkeypatch=monkeypatch)
     assert words in said and '\n' not in said
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['a', '=1', "hooks=[dict(type='A',b=1)]", 'hooks=dict(type=A)', 'a=[1,2', 'a={b:1}', 'a=(1,2]'],
+)
+def test_options_that_cannot_be_read_are_a_mistake_of_usage(text, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a.b=[1,(2,c)]', text])
+    said = capsys.readouterr().err
+    assert 'error: argument --cfg-options: expected key=value, lists as [a,b]' in said
+    assert repr(text) in said
+    found = parser.parse_args(['--cfg-options', 'a.b=[1,(2,c)]', 'd=e=f']).cfg_options
+    assert found == {'a.b': [1, (2, 'c')], 'd': 'e=f'}
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from turbotrain.commands import only_dataset
+from turbotrain.commands import KeyValues, only_dataset
 from turbotrain.recipes.budget import train_only
 from turbotrain.recipes.circumstances import circumstances
 
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, default=2)
     parser.add_argument('--work-dir', default=str(ROOT / 'work_dirs/kill_resume'))
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help='changes to the config')
     return parser.parse_args()
 
 

@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from turbotrain.commands import KeyValues
 from turbotrain.recipes.budget import train_only
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.whole_file import write_whole
@@ -40,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--interval', type=float, default=5.0, help='seconds between samples')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--work-dir', default=str(ROOT / 'work_dirs/soak'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, help='changes to the config')
     return parser.parse_args()
 
 

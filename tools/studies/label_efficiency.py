@@ -31,13 +31,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmdet3d.registry import DATASETS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.results import mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
-from turbotrain.commands import run_tool
+from turbotrain.commands import KeyValues, run_tool
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pretrained', type=Path, help='checkpoint to use instead of pretraining')
     parser.add_argument('--method', choices=METHODS, help='of the benchmark, for its fusion neck')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='changes to the fine-tuning, key=value'
+        '--cfg-options', nargs='+', action=KeyValues, help='changes to the fine-tuning, key=value'
     )
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/label_efficiency.json')
     return parser.parse_args()

@@ -15,10 +15,12 @@ from .config import (
     only_dataset,
     read_config,
 )
+from .key_values import KeyValues
 from .running import explain, launch, run_tool
 
 __all__ = [
     'ROOT',
+    'KeyValues',
     'add_common_arguments',
     'enable_amp',
     'explain',

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import NoneType
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from .. import plugin  # noqa: F401 - for configs that do not import it
 from ..datasets import MODES, check_metainfo, innermost
 from ..errors import UserError
+from .key_values import KeyValues
 
 __all__ = [
     'ROOT',
@@ -75,7 +76,7 @@ def add_common_arguments(
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValues,
         help='changes to the config, key=value; paths are relative to the project, as in configs',
     )
     parser.add_argument(
