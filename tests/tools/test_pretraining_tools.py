@@ -101,24 +101,25 @@ def test_gains_are_of_the_same_seed_and_have_an_error(efficiency, tmp_path):
 
 def test_what_was_measured_at_another_time_is_kept(efficiency):
     rows = [dict.fromkeys(efficiency['METRICS'], v) for v in (1.0, 3)]
-    earlier = efficiency['earlier']
+    earlier, settings = efficiency['earlier'], dict(seeds=[0, 1])
     for empty in ({}, dict(methods={})):
-        assert earlier(empty, [('scratch', 'one')], 'val', [0, 1]) == ({}, {})
+        assert earlier(empty, [('scratch', 'one')], 'val', settings) == ({}, {})
     found = {(arm, share): rows for arm in ('scratch', 'pretrained') for share in ('one', '5')}
-    took = dict(iterations=9, seeds=[0, 1])
+    took = dict(iterations=9, **settings)
     cost = {share: dict.fromkeys(('scratch', 'pretrained'), took) for share in ('one', '5')}
     written = json.loads(json.dumps(efficiency['summarise'](found) | dict(split='val', cost=cost)))
     asked = [('pretrained', '5'), ('pretrained', '10')]
-    kept, costs = earlier(written, asked, 'val', [0, 1])
+    kept, costs = earlier(written, asked, 'val', settings)
     assert kept == {key: rows for key in found if key != ('pretrained', '5')}
     assert {share: {*arms} for share, arms in costs.items()} == {
         'one': {'scratch', 'pretrained'}, '5': {'scratch'},
     }  # fmt: skip
     with pytest.raises(UserError, match='of the split val, not test'):
-        earlier(written, asked, 'test', [0, 1])
-    with pytest.raises(UserError, match=r'scratch, 5, of the seeds \[0, 1\], not \[2\]'):
-        earlier(written, asked, 'val', [2])
-    assert len(earlier(written, [('scratch', '10')], 'val', [2])[0]) == 4
+        earlier(written, asked, 'test', settings)
+    other = dict(seeds=[2])
+    with pytest.raises(UserError, match=r'scratch, 5, with .*\[0, 1\].*, not with .*\[2\]'):
+        earlier(written, asked, 'val', other)
+    assert len(earlier(written, [('scratch', '10')], 'val', other)[0]) == 4
 
 
 def test_one_arm_alone_has_no_gain(efficiency, tmp_path):
