@@ -73,7 +73,8 @@ class CooperativeTrunk(Base3DDetector):
         self.temporal_neck = build_part(temporal_neck, **shared)
         self.fusion_neck = build_part(fusion_neck, **shared)
         self.compression = build_part(compression, **shared)
-        if isinstance(self.compression, FeatureCompression) and self.fusion_neck.flow_channels:
+        flow = getattr(self.fusion_neck, 'flow_channels', 0)
+        if flow and isinstance(self.compression, FeatureCompression):
             raise SettingError(
                 'FeatureCompression sends a map, and the flow that '
                 f'{type(self.fusion_neck).__name__} wants beside it would be lost: '
