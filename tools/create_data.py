@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
+from mmengine.config import Config
 from tqdm import tqdm
 
 from turbotrain.commands import KeyValues, run_tool
@@ -88,6 +89,10 @@ def at_least_one(text: str) -> int:
 
 def main() -> None:
     args = parse_args()
+    if args.backend_args:  # of which values may be dictionaries
+        nested = Config()
+        nested.merge_from_dict(args.backend_args)
+        args.backend_args = nested.to_dict()
     out_dir = args.out_dir or Path(args.root_path)
     try:
         found = splits_of(args.root_path, args.backend_args, args.splits, args.dataset, args.labels)

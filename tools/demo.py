@@ -6,6 +6,7 @@ It types the commands that the README explains, times each, and writes
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -75,13 +76,18 @@ def summarise() -> dict[str, float]:
         'reconstruction_loss_first': round(first, 4),
         'reconstruction_loss_last': round(last, 4),
         'reconstruction_loss_drop': round(1 - last / first, 4),
-        'AP@0.5': round(metrics['AP@0.5/vehicle'], 2),
-        **{key: round(metrics[key], 3) for key in METRICS},
+        'AP@0.5': round(number(metrics['AP@0.5/vehicle']), 2),
+        **{key: round(number(metrics[key]), 3) for key in METRICS},
         'ADE_true_boxes': true_boxes['ADE'],
         'hits_true_boxes': true_boxes['hits'],
         'visible_ego': simulated['visible_ego'],
         'visible_all': simulated['visible_all'],
     }
+
+
+def number(value: float | None) -> float:
+    """A metric of a file, which has null where nothing defines it."""
+    return math.nan if value is None else value
 
 
 def reconstruction_losses(work_dir: Path) -> list[float]:
@@ -102,8 +108,8 @@ def print_summary(summary: dict) -> None:
         f'reconstruction loss: {summary["reconstruction_loss_first"]:.3f} -> '
         f'{summary["reconstruction_loss_last"]:.3f} ({-summary["reconstruction_loss_drop"]:.0%})\n'
         f'AP@0.5 of vehicles: {summary["AP@0.5"]:.1f} %\n'
-        f'EPA: {summary["EPA"]:.1f} % (were everything to stand still: '
-        f'{summary["EPA_stationary"]:.1f} %, to drive on as detected: '
+        f'EPA: {summary["EPA"]:.1f} % (stationary baseline: '
+        f'{summary["EPA_stationary"]:.1f} %, constant velocity as detected: '
         f'{summary["EPA_constant_velocity"]:.1f} %), ADE {summary["ADE"]:.2f} m, '
         f'FDE {summary["FDE"]:.2f} m, MR {summary["MR"]:.1f} %\n'
         f'forecasts of true boxes: ADE {summary["ADE_true_boxes"]:.2f} m, '

@@ -40,7 +40,13 @@ def main() -> None:
     stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
     if stages is None:
         sys.exit(1)
-    about = dict(recipe=name, seed=args.seed, split=args.split, epoch_iters=args.epoch_iters)
+    about = dict(
+        recipe=name,
+        seed=args.seed,
+        split=args.split,
+        epoch_iters=args.epoch_iters,
+        data_root=args.data_root and args.data_root.name,
+    )
     content = about | dict(stages=stages)
     results = settings.work_dir / f'{name}_seed-{args.seed}.json'
     write_whole(results, json.dumps(content, indent=1))

@@ -1,7 +1,8 @@
 # What every config shares: imports, hooks, logging.
 custom_imports = dict(imports=['turbotrain.plugin'], allow_failed_imports=False)
 default_scope = 'mmdet3d'
-# What --mode adds to the names of work directories: of those that a config starts from, too.
+# How work directories end in other modes than vc, as commands/config.py names them: stage 2 starts
+# from stage 1 of its own mode.
 of_mode = '-{{$V2X_MODE:vc}}'.replace('-vc', '')
 
 default_hooks = dict(

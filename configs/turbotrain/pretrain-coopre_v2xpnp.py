@@ -1,6 +1,6 @@
 # pretrain_v2xpnp.py with an objective close to CooPre's: cells of each cloud by itself, with the
-# ground. Other than there, occupancy and the number of points are learnt, too, hidden cells are
-# empty (no token), and empty cells are drawn like occupied ones.
+# ground. Unlike CooPre, it also learns occupancy and the number of points, leaves hidden cells
+# empty (no token), and draws empty cells like occupied ones.
 _base_ = './pretrain_v2xpnp.py'
 model = dict(
     masking=dict(_delete_=True, type='BEVCellMasking', ratio=0.7, cell_size=0.8),

@@ -207,8 +207,13 @@ def test_options_that_cannot_be_read_are_a_mistake_of_usage(text, capsys):
     said = capsys.readouterr().err
     assert 'error: argument --cfg-options: expected key=value, lists as [a,b]' in said
     assert repr(text) in said
-    found = parser.parse_args(['--cfg-options', 'a.b=[1,(2,c)]', 'd=e=f']).cfg_options
-    assert found == {'a.b': [1, (2, 'c')], 'd': 'e=f'}
+    texts = ['a.b=[1,(2,c)]', 'd=e=f', 'name=ckpt_{}.pth', 'path=/data/dict(1)/x']
+    assert parser.parse_args(['--cfg-options', *texts]).cfg_options == {
+        'a.b': [1, (2, 'c')],
+        'd': 'e=f',
+        'name': 'ckpt_{}.pth',
+        'path': '/data/dict(1)/x',
+    }
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_a_slow_ego_hears_what_is_of_its_own_time(model):
         sample, (_, heard) = ego.sample()
         assert sample.agents.delays.tolist() == [0, 0] and heard.time == pytest.approx(now)
         assert heard.map.unique().item() == pytest.approx(heard.time % 7)
+        assert ego.heard['vehicle 2'].time == heard.time, 'pictures show what was used'
     assert not ego.refused
 
 

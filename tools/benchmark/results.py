@@ -96,8 +96,9 @@ def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -
     before = found.get(f'{experiment}_about', {}).get('conditions')
     if kept and before != now:
         raise UserError(
-            f'{args.out} has {sorted(kept)} of {experiment}, measured with {before}, not with '
-            f'{now}: name another file by --out, or measure these, too'
+            f'{args.out} has {sorted(kept)} of {experiment}, measured with '
+            f'{before or "settings that it does not tell"}, not with {now}: name another file by '
+            '--out, or measure these, too'
         )
     return kept
 

@@ -120,12 +120,14 @@ class Results:
 
     def __init__(self, folder: Path, about: dict) -> None:
         self.path = folder / 'robustness.json'
-        self.about = about = json.loads(json.dumps(about))  # as it will be read again
+        self.about = json.loads(json.dumps(about))  # as it will be read again
         self.sweeps: dict[str, dict[str, dict]] = {}
         if self.path.exists():
             kept = json.loads(self.path.read_text())
-            if kept['about'] != about:
-                raise UserError(f'{self.path} is of {kept["about"]}, not of {about}: name an --out')
+            if kept['about'] != self.about:
+                raise UserError(
+                    f'{self.path} is of {kept["about"]}, not of {self.about}: name an --out'
+                )
             self.sweeps = kept['sweeps']
 
     def add(self, sweep: str, value: float, metrics: dict) -> None:

@@ -3,7 +3,8 @@
 Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, with PCGrad
 in several schedules, and without suppression on each scalarization of the losses; measures a step
 of each. Writes ``docs/results.json`` and its table in ``docs/results.md``. Typed again it goes on
-where it was. The last line is one JSON object.
+where it was. Rows that were measured at the same settings before, and are not asked for, stay. The
+last line is one JSON object.
 """
 
 import argparse

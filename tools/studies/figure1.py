@@ -5,7 +5,8 @@ paper's 45 and 120 epochs, measures the step of each kind of stage, and writes
 ``docs/results.json``, the table in ``docs/results.md`` and ``docs/figure1.png``: AP@0.5 across, EPA
 up, the stages of a recipe joined by arrows, the paper's points beside ours; and EPA over training
 time. Hours on two cores, minutes on a GPU with ``--jobs 16``; typed again it goes on where it was.
-The last line is one JSON object.
+Rows that were measured at the same settings before, and are not asked for, stay. The last line is
+one JSON object.
 """
 
 import argparse

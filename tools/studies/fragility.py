@@ -4,8 +4,8 @@ The paper's one-time training of all agents and frames falls far behind that of 
 it hardly does. Choices that the paper leaves open, or that are ours alone, could bring that about.
 Each of them is made by itself, and all together, in one-time training from scratch and in
 TurboTrain, at the same number of iterations in all, on the mini set. Writes ``docs/results.json``
-and its table in ``docs/results.md``. Typed again it goes on where it was. The last line is one JSON
-object.
+and its table in ``docs/results.md``. Typed again it goes on where it was. Rows that were measured
+at the same settings before, and are not asked for, stay. The last line is one JSON object.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 One-time training from scratch against TurboTrain, with the fusion neck of several methods of the
 benchmark, at the same number of iterations in all; on the mini set. Writes ``docs/results.json``
-and its table in ``docs/results.md``. Typed again it goes on where it was. The last line is one JSON
-object.
+and its table in ``docs/results.md``. Typed again it goes on where it was. Rows that were measured
+at the same settings before, and are not asked for, stay. The last line is one JSON object.
 """
 
 import argparse

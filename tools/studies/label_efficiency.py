@@ -144,7 +144,7 @@ def settings_of_runs(args: argparse.Namespace) -> dict:
     """What both arms of a share have in common, and how it differs from the protocol."""
     given = dict(
         seeds=args.seeds,
-        recipe=args.recipe.name,
+        recipe='/'.join(args.recipe.parts[-2:]),  # mini's have the names of the full size
         data_root=args.data_root.name,
         lengthen=args.lengthen,
         epoch_iters=args.epoch_iters,

@@ -71,8 +71,10 @@ class LossBalancer:
             return {}
         rows = torch.tensor([self.tasks.index(task) for task in losses])
         found = torch.stack([loss.detach().double() for loss in losses.values()]).cpu()
-        told = (found != 0).double()
-        self._seen += torch.zeros_like(self._seen).index_copy(1, rows, torch.stack([found, told]))
+        counted = (found != 0).double()
+        self._seen += torch.zeros_like(self._seen).index_copy(
+            1, rows, torch.stack([found, counted])
+        )
         usable = (found != 0) & found.isfinite()
         values = self._last.index_copy(0, rows, torch.where(usable, found, self._last[rows]))
         factors = self.factors(values)

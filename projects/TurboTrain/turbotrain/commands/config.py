@@ -166,9 +166,9 @@ def load_config(args: argparse.Namespace, needs: Sequence[str] = ()) -> Config:
         work_dir = ROOT / cfg.get('work_dir', f'work_dirs/{name}')
     cfg.work_dir = str(work_dir)
     # Configs that inherit mmdet3d's runtime say nothing of this.
-    cfg.setdefault('randomness', dict(seed=0))
-    if not isinstance(cfg.randomness.setdefault('seed', 0), int):
-        raise UserError(f'randomness.seed: expected a whole number, got {cfg.randomness.seed!r}')
+    seed = cfg.setdefault('randomness', ConfigDict()).setdefault('seed', 0)
+    if type(seed) is not int:  # which the data follow
+        raise UserError(f'randomness.seed: expected a whole number, got {seed!r}')
     _settle_hooks(cfg)
     for loader in filter(None, map(cfg.get, _LOADERS)):
         if not loader.get('num_workers'):

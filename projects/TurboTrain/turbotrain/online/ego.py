@@ -81,8 +81,13 @@ class Ego:
 
     @property
     def heard(self) -> dict[str, Seen]:
-        """The newest message of each of the others that are remembered, by name."""
-        return {name: seen[-1] for name, (_, seen) in self._heard.items()}
+        """The newest message of each of the others by the ego's time, by name."""
+        latest = np.inf if self.now is None else self.now + 0.5 / self.model.frame_rate
+        usable = {
+            name: [one for one in seen if one.time <= latest]
+            for name, (_, seen) in self._heard.items()
+        }
+        return {name: seen[-1] for name, seen in usable.items() if seen}
 
     def see(self, cloud: Cloud, pose: np.ndarray | Sequence[float], time: float) -> None:
         """Take the ego's own cloud; arguments as for :meth:`Sender.encode`."""
@@ -185,7 +190,8 @@ class Ego:
         if seen and message.time <= seen[-1].time:
             raise MessageError('replayed', f'{agent.name} has sent one of {seen[-1].time:g} s')
         if seen and message.time < seen[-1].time + SPACING * tick:
-            raise MessageError('frequent', f'{agent.name} sends more often than {2 / tick:g} Hz')
+            most = 1 / (SPACING * tick)
+            raise MessageError('frequent', f'{agent.name} sends more often than {most:.1f} Hz')
         full = agent.name not in self._heard and len(self._heard) >= self.max_agents
         if full and now is not None:
             self._forget(tick)  # who is too late to be heard makes room

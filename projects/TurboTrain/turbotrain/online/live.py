@@ -49,7 +49,7 @@ class AgentRow:
     Attributes:
         name: of the agent.
         alive: whether its process is.
-        age: s, of its newest message when the ego last detected; None if it was not heard then.
+        age: s, of the message that the ego used when it last detected; None if it had none.
         size: bytes of that message.
         encoding: s, from cloud to message.
         taken: how many of its messages were taken, and refused.

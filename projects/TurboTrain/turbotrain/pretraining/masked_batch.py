@@ -40,19 +40,18 @@ class MaskedBatch:
             self.counts, frames = [len(clouds) for clouds in points], agents[0].num_frames
             self.clouds = [cloud for clouds in points for cloud in clouds]
             self.layout = CloudLayout.of_agents(agents, limits.device)
+            self.recorded = [record.valid[:, -1].tolist() for record in agents]
+            """For each sample which current clouds there are; of the others nothing is known."""
         else:
             self.counts, frames = [1] * len(points), 1
             self.clouds = list(points)
             self.layout = CloudLayout.of_single_clouds(len(points), limits.device)
+            self.recorded = [[True]] * len(points)
         self.masked = masking(self.clouds, self.layout)
         numbers = iter(range(len(self.clouds)))
         self.of_sample = [[next(numbers) for _ in range(count)] for count in self.counts]
         self.current = [own[frames - 1 :: frames] for own in self.of_sample]
         """For each sample the numbers of its current clouds."""
-        self.recorded = [[True] for _ in points]
-        """For each sample which of them there are: of an agent without one nothing is known."""
-        if self.grouped:
-            self.recorded = [record.valid[:, -1].tolist() for record in agents]
 
     def visible_inputs(self) -> dict:
         """The inputs with what is left of the clouds."""

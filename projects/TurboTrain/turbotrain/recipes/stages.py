@@ -32,7 +32,8 @@ RECIPES = ROOT / 'configs/recipes/mini'
 # Of a config, what measures a training's weights, and what only watches it.
 MEASURING = ('test_cfg', 'test_dataloader', 'test_evaluator')
 WATCHING = (
-    'default_hooks', 'log_level', 'log_processor', 'vis_backends', 'visualizer', 'work_dir',
+    'default_hooks', 'log_level', 'log_processor', 'of_mode', 'vis_backends', 'visualizer',
+    'work_dir',
 )  # fmt: skip
 Change = Callable[[str, Config], None]
 

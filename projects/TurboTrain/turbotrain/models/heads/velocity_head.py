@@ -94,8 +94,8 @@ class VelocityHead(BaseModule):
         loss_weight: of all four losses.
 
     Raises:
-        SettingError: a square has no middle cell, cells are not square, which turning and
-            mirroring wants, there are no views, or the range is no multiple of the cells.
+        SettingError: a square has no middle cell, cells are not square, as turning needs, there are
+            no views, or the range is no multiple of the cells.
     """
 
     def __init__(
