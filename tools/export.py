@@ -107,7 +107,6 @@ def open_split(infos: Path, args: argparse.Namespace) -> Moments:
 
 def settings_of(args: argparse.Namespace, splits: list[Moments]) -> dict[str, object]:
     """All that the content of the files depends on."""
-    names = names_of(args, splits[0].classes)
     files = [*args.infos, *([args.predictions] if args.predictions else [])]
     return dict(
         format=args.format,
@@ -116,7 +115,7 @@ def settings_of(args: argparse.Namespace, splits: list[Moments]) -> dict[str, ob
         ego=args.ego,
         alone=args.alone,
         class_map=args.class_map,
-        classes={name: names[name] for name in splits[0].classes},
+        classes=dict(zip(splits[0].classes, splits[0].names, strict=True)),
     )
 
 

@@ -1,10 +1,8 @@
 """Recipes: what their stages hand on, and that what is done is not done again."""
 
-import argparse
 import json
 import math
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -25,15 +23,12 @@ from tools.costs.step_settings import Setting, measure, settings
 from tools.costs.step_times import Step
 from tools.studies import figure1, fragility, label_efficiency
 from tools.studies.arms import ARMS, table
-from tools.studies.figure1_drawing import epa_over_time
 from turbotrain.datasets import V2XPnPDataset
-from turbotrain.errors import UserError
 from turbotrain.recipes import energy
 from turbotrain.recipes.stages import (
     ROOT,
     Run,
     Settings,
-    add_comparison_arguments,
     fingerprint,
     recipe_paths,
     run_all,
@@ -236,59 +231,6 @@ def test_a_shorter_arm_has_the_labelled_steps_of_turbotrain():
     assert figure1.plan(['one-time_ma-mf'], [0])[0].epochs is None
 
 
-def comparison(out: Path, *words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_comparison_arguments(parser)
-    return argparse.Namespace(**vars(parser.parse_args(words)), out=out)
-
-
-def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path, monkeypatch):
-    tool = str(ROOT / 'tools/studies/fragility.py')
-    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
-    monkeypatch.setattr(sys, 'argv', ['fragility.py', '--choices', "prediction's weight 1"])
-    args = comparison(tmp_path / 'found.json')
-    results.save('fragility', {'ours': {'a': 1}, 'no warm-up': {'a': 2}}, '', args)
-    assert results.earlier('fragility', ['no warm-up'], args) == {'ours': {'a': 1}}
-    assert results.earlier('aggregators', ['PCGrad'], args) == {}
-    about = json.loads(args.out.read_text())['fragility_about']
-    assert shlex.split(about['command'])[-1] == "prediction's weight 1"
-    for words in (['--seeds', '0'], ['--split', 'val'], ['--epoch-iters', '1']):
-        other = comparison(args.out, *words)
-        with pytest.raises(UserError, match=r"has \['ours'\] of fragility, measured with"):
-            results.earlier('fragility', ['no warm-up'], other)
-        assert results.earlier('fragility', ['no warm-up', 'ours'], other) == {}
-
-
-@pytest.mark.parametrize(
-    'words', [['--lengthen', '2'], ['--epoch-iters', '1'], ['--cfg-options', 'a.b=1']]
-)
-def test_arms_of_a_share_are_compared_at_the_same_settings(words, monkeypatch):
-    def settings_by(*more: str) -> dict:
-        monkeypatch.setattr(sys, 'argv', ['a', *more])
-        return label_efficiency.settings_of_runs(label_efficiency.parse_args())
-
-    usual, other = settings_by(), settings_by(*words)
-    row = dict(values=[50.0, 60.0])
-    kept = dict(
-        split='val',
-        metrics={m: dict(scratch={'one': row, '5': row}) for m in label_efficiency.METRICS},
-        cost={share: dict(scratch=usual) for share in ('one', '5')},
-    )
-    asked = [('pretrained', 'one')]
-    found, cost = label_efficiency.earlier(kept, asked, 'val', usual)
-    assert found.keys() == {('scratch', 'one'), ('scratch', '5')} and cost.keys() == {'one', '5'}
-    with pytest.raises(UserError, match='--out has scratch, one, with'):
-        label_efficiency.earlier(kept, asked, 'val', other)
-    both = [*asked, ('scratch', 'one')]
-    assert label_efficiency.earlier(kept, both, 'val', other)[0].keys() == {('scratch', '5')}
-
-
-def test_a_validation_that_one_seed_lacks_is_told_by_the_others():
-    stage = dict(step_seconds=2.0, samples=20, curves=[[[10, 1.0], [20, 3.0]], [[10, 2.0]]])
-    row = dict(stages=dict(S1=stage, S2=stage))
-    assert epa_over_time(row) == ([20.0, 40.0, 60.0, 80.0], [1.5, 3.0, 1.5, 3.0])
-
-
 def test_every_experiment_has_a_place_on_the_page():
     page = results.PAGE.read_text()
     for name in ('recipes', 'fragility', 'generalisation', 'aggregators'):
@@ -362,16 +304,6 @@ def test_a_step_is_measured_by_its_settings(data_root):
     found = measure(Setting(batch_size=2), data_root, steps=1)
     assert found['samples_per_second'] == pytest.approx(1 / found['seconds_per_sample'], rel=0.02)
     assert 0.01 < found['share_of_peak'] < 1 and found['megabytes'] > 1
-
-
-def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
-    """The working directory is another one by the time that they are kept."""
-    tool = str(ROOT / 'tools/studies/figure1.py')
-    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
-    monkeypatch.setattr(sys, 'argv', ['../elsewhere/figure1.py', '--seeds', '0'])
-    results.save('recipes', {}, '', comparison(tmp_path / 'found.json'))
-    about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
-    assert about['command'] == 'python tools/studies/figure1.py --seeds 0'
 
 
 def test_energy_is_that_of_all_packages_and_counters_may_wrap(tmp_path, monkeypatch):

@@ -39,6 +39,7 @@ from turbotrain.recipes.stages import (
     Stage,
     figures,
     fingerprint,
+    from_root,
     go_to_root,
     run_stages,
     use_data_root,
@@ -119,11 +120,8 @@ def collect(stage: Stage) -> dict[str, float]:
 
 def about(args: argparse.Namespace, methods: list[str]) -> dict:
     """What belongs to the measurement; the command is the one that repeats it."""
-    data_root = args.data_root
-    if data_root and data_root.is_relative_to(ROOT):
-        data_root = data_root.relative_to(ROOT)
     settings = {
-        '--data-root': (data_root, None),
+        '--data-root': (args.data_root and from_root(args.data_root), None),
         '--mode': (args.mode, 'vc'),
         '--iters': (args.iters, ITERS),
         '--seed': (args.seed, 0),

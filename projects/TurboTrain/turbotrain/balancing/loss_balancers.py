@@ -71,13 +71,11 @@ class LossBalancer:
             return {}
         rows = torch.tensor([self.tasks.index(task) for task in losses])
         found = torch.stack([loss.detach().double() for loss in losses.values()]).cpu()
-        counted = (found != 0).double()
-        self._seen += torch.zeros_like(self._seen).index_copy(
-            1, rows, torch.stack([found, counted])
-        )
-        usable = (found != 0) & found.isfinite()
-        values = self._last.index_copy(0, rows, torch.where(usable, found, self._last[rows]))
-        factors = self.factors(values)
+        counted = found != 0
+        seen = torch.stack([found, counted.double()])
+        self._seen += torch.zeros_like(self._seen).index_copy(1, rows, seen)
+        usable = torch.where(counted & found.isfinite(), found, self._last[rows])
+        factors = self.factors(self._last.index_copy(0, rows, usable))
         return dict(zip(losses, factors[rows].tolist(), strict=True))
 
     def factors(self, losses: Tensor) -> Tensor:

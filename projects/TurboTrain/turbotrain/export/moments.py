@@ -86,7 +86,7 @@ class Moments:
                 f'class {unknown[0]!r} has no name in the other format; give it one by --names '
                 f'{unknown[0]}=NAME'
             )
-        self._names = [names[name] for name in self.classes]
+        self.names = [names[name] for name in self.classes]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -123,7 +123,7 @@ class Moments:
             seconds=info['frame'] / self.dataset.infos.dialect.frame_rate,
             world_from_ego=info['world_from_ego'],
             boxes=boxes,
-            names=[self._names[label] for label in labels.tolist()],
+            names=[self.names[label] for label in labels.tolist()],
             **more,
         )
 

@@ -104,16 +104,19 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> Settings:
     """What the options of either say; changes to the project's root, see :func:`go_to_root`."""
     go_to_root(args)
-    data_root = args.data_root
-    if data_root and data_root.is_relative_to(ROOT):
-        data_root = data_root.relative_to(ROOT)  # a stage is the same wherever the project lies
     return Settings(
         work_dir=args.work_dir,
         split=args.split,
         epoch_iters=args.epoch_iters,
         jobs=getattr(args, 'jobs', 1),
-        data_root=data_root,
+        # A stage is the same wherever the project lies.
+        data_root=args.data_root and from_root(args.data_root),
     )
+
+
+def from_root(path: Path) -> Path:
+    """A path as seen from the project's root, if it lies there."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def go_to_root(args: argparse.Namespace) -> None:

@@ -54,8 +54,7 @@ class SyncNormStatisticsHook(Hook):
         self._own = None
 
     def _average(self, runner: Runner) -> None:
-        if get_world_size() > 1:
-            all_reduce_params(_statistics(runner), op='mean')
+        all_reduce_params(_statistics(runner), op='mean')
 
 
 def _statistics(runner: Runner) -> list[Tensor]:

@@ -1,0 +1,78 @@
+"""Results of studies: what is kept beside what, and how it can be measured again."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.benchmark import results
+from tools.studies import label_efficiency
+from tools.studies.figure1_drawing import epa_over_time
+from turbotrain.errors import UserError
+from turbotrain.recipes.stages import ROOT, add_comparison_arguments
+
+
+def comparison(out: Path, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_comparison_arguments(parser)
+    return argparse.Namespace(**vars(parser.parse_args(words)), out=out)
+
+
+def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path, monkeypatch):
+    tool = str(ROOT / 'tools/studies/fragility.py')
+    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
+    monkeypatch.setattr(sys, 'argv', ['fragility.py', '--choices', "prediction's weight 1"])
+    args = comparison(tmp_path / 'found.json')
+    results.save('fragility', {'ours': {'a': 1}, 'no warm-up': {'a': 2}}, '', args)
+    assert results.earlier('fragility', ['no warm-up'], args) == {'ours': {'a': 1}}
+    assert results.earlier('aggregators', ['PCGrad'], args) == {}
+    about = json.loads(args.out.read_text())['fragility_about']
+    assert shlex.split(about['command'])[-1] == "prediction's weight 1"
+    for words in (['--seeds', '0'], ['--split', 'val'], ['--epoch-iters', '1']):
+        other = comparison(args.out, *words)
+        with pytest.raises(UserError, match=r"has \['ours'\] of fragility, measured with"):
+            results.earlier('fragility', ['no warm-up'], other)
+        assert results.earlier('fragility', ['no warm-up', 'ours'], other) == {}
+
+
+@pytest.mark.parametrize(
+    'words', [['--lengthen', '2'], ['--epoch-iters', '1'], ['--cfg-options', 'a.b=1']]
+)
+def test_arms_of_a_share_are_compared_at_the_same_settings(words, monkeypatch):
+    def settings_by(*more: str) -> dict:
+        monkeypatch.setattr(sys, 'argv', ['a', *more])
+        return label_efficiency.settings_of_runs(label_efficiency.parse_args())
+
+    usual, other = settings_by(), settings_by(*words)
+    row = dict(values=[50.0, 60.0])
+    kept = dict(
+        split='val',
+        metrics={m: dict(scratch={'one': row, '5': row}) for m in label_efficiency.METRICS},
+        cost={share: dict(scratch=usual) for share in ('one', '5')},
+    )
+    asked = [('pretrained', 'one')]
+    found, cost = label_efficiency.earlier(kept, asked, 'val', usual)
+    assert found.keys() == {('scratch', 'one'), ('scratch', '5')} and cost.keys() == {'one', '5'}
+    with pytest.raises(UserError, match='--out has scratch, one, with'):
+        label_efficiency.earlier(kept, asked, 'val', other)
+    both = [*asked, ('scratch', 'one')]
+    assert label_efficiency.earlier(kept, both, 'val', other)[0].keys() == {('scratch', '5')}
+
+
+def test_a_validation_that_one_seed_lacks_is_told_by_the_others():
+    stage = dict(step_seconds=2.0, samples=20, curves=[[[10, 1.0], [20, 3.0]], [[10, 2.0]]])
+    row = dict(stages=dict(S1=stage, S2=stage))
+    assert epa_over_time(row) == ([20.0, 40.0, 60.0, 80.0], [1.5, 3.0, 1.5, 3.0])
+
+
+def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
+    """The working directory is another one by the time that they are kept."""
+    tool = str(ROOT / 'tools/studies/figure1.py')
+    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
+    monkeypatch.setattr(sys, 'argv', ['../elsewhere/figure1.py', '--seeds', '0'])
+    results.save('recipes', {}, '', comparison(tmp_path / 'found.json'))
+    about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
+    assert about['command'] == 'python tools/studies/figure1.py --seeds 0'
