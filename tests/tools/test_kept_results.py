@@ -36,6 +36,9 @@ def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path
         with pytest.raises(UserError, match=r"has \['ours'\] of fragility, measured with"):
             results.earlier('fragility', ['no warm-up'], other)
         assert results.earlier('fragility', ['no warm-up', 'ours'], other) == {}
+    # Told before hours of training.
+    with pytest.raises(UserError, match='has no place for recipes_20'):
+        results.earlier('recipes_20', [], comparison(results.RESULTS))
 
 
 @pytest.mark.parametrize(

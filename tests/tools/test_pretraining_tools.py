@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.studies.shares import SHARES, labelled
 from turbotrain.errors import UserError
 from turbotrain.recipes.stages import Settings, recipe_paths, stages_of
 
@@ -36,9 +37,9 @@ class Moments:
         return dict(scenario=self.names[index])
 
 
-def test_shares_of_the_labels_are_nested_seeded_and_of_whole_scenarios(efficiency):
-    dataset, labelled = Moments(60), efficiency['labelled']
-    shares = [set(labelled(dataset, share, 0)) for share in efficiency['LENGTHS']]
+def test_shares_of_the_labels_are_nested_seeded_and_of_whole_scenarios():
+    dataset = Moments(60)
+    shares = [set(labelled(dataset, share, 0)) for share in SHARES]
     assert [len(share) for share in shares] == [3, 9, 18, 36, 90, 180]
     for smaller, larger in zip(shares, shares[1:], strict=False):
         assert smaller < larger

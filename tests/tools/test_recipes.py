@@ -15,6 +15,7 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 
 from tools.benchmark import results
 from tools.benchmark.pages import replace_table
@@ -231,9 +232,28 @@ def test_a_shorter_arm_has_the_labelled_steps_of_turbotrain():
     assert figure1.plan(['one-time_ma-mf'], [0])[0].epochs is None
 
 
+def test_recipes_with_few_labels_pretrain_on_all_clouds(data_root):
+    """All stages with labels see the same ones, pretraining all clouds; with all labels nothing
+    changes, so that weights that were trained before are found again."""
+    settings, recipe = Settings(Path('unused'), data_root=data_root), recipe_paths()['turbotrain']
+    (all_,) = figure1.plan(['turbotrain'], [0])
+    (few,) = figure1.plan(['turbotrain'], [0], 'one')
+    (manual,) = figure1.plan(['manual'], [0], 'one')
+    init_default_scope('mmdet3d')
+    plain = list(stages_of(recipe, 0, settings))
+    same = list(stages_of(all_.recipe, 0, settings, all_.change))
+    assert [stage.folder for stage in same] == [stage.folder for stage in plain]
+    pretraining, finetuning = stages_of(few.recipe, 0, settings, few.change)
+    assert pretraining.folder == plain[0].folder and finetuning.folder != plain[1].folder
+    labels = finetuning.config.train_dataloader.dataset.indices
+    assert labels
+    for stage in stages_of(manual.recipe, 0, settings, manual.change):
+        assert stage.config.train_dataloader.dataset.indices == labels
+
+
 def test_every_experiment_has_a_place_on_the_page():
     page = results.PAGE.read_text()
-    for name in ('recipes', 'fragility', 'generalisation', 'aggregators'):
+    for name in ('recipes', 'recipes_5', 'fragility', 'generalisation', 'aggregators'):
         renewed = replace_table(page, name, '| a table |\n')
         assert f'<!-- {name} -->\n\n| a table |\n\n<!-- end of {name} -->' in renewed
         assert replace_table(renewed, name, '| a table |\n') == renewed
@@ -273,7 +293,7 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
             figures['curve'] = [[10, dict(EPA=0.0)]] if figures['metrics'] else []
     found = figure1.summarise(runs, ['manual', 'turbotrain'], seconds)
     assert {row['seconds_to_manual_epa'] for row in found.values()} == {None}
-    figure1.draw(found, tmp_path / 'figure.png')
+    figure1.draw(found, tmp_path / 'figure.png', 'Ours')
     assert (tmp_path / 'figure.png').exists()
     # Detection alone has no EPA, and that counts as nothing.
     assert summary([{'AP@0.5/vehicle': 1.0, 'mAP@0.5': 1.0}])['epa'] == 0.0

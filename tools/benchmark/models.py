@@ -30,7 +30,7 @@ from tools.benchmark.zoo import (
     method_configs,
     write_zoo,
 )
-from turbotrain.commands import read_config
+from turbotrain.commands import read_config, run_tool
 from turbotrain.datasets import MODES
 from turbotrain.recipes.budget import train_for
 from turbotrain.recipes.circumstances import circumstances
@@ -220,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

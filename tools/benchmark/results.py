@@ -89,8 +89,11 @@ def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -
         args: see :func:`conditions`, and ``out``, the file of results.
 
     Raises:
-        UserError: they were measured under other conditions.
+        UserError: they were measured under other conditions, or the page of :data:`RESULTS` has no
+            place for the experiment.
     """
+    if args.out == RESULTS and f'<!-- {experiment} -->' not in PAGE.read_text():
+        raise UserError(f'{PAGE} has no place for {experiment}: name another file by --out')
     found, now = load(args.out), conditions(args)
     kept = {name: row for name, row in found.get(experiment, {}).items() if name not in asked}
     before = found.get(f'{experiment}_about', {}).get('conditions')

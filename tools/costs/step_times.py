@@ -36,6 +36,7 @@ import turbotrain.commands  # noqa: F401 - how threads wait, before torch is loa
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -98,6 +99,8 @@ class Step:
 
     def __init__(self, cfg: Config) -> None:
         keep_freed_memory()
+        # paramwise_cfg has every parameter told in five lines.
+        MMLogger.get_current_instance().setLevel('WARNING')
         torch.manual_seed(0)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self.model = MODELS.build(cfg.model).to(device).train()

@@ -22,6 +22,7 @@ from tools.benchmark.pages import markdown_table, number
 from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, spread, summary
 from tools.costs.step_times import step_seconds
 from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
+from turbotrain.commands import run_tool
 from turbotrain.recipes.stages import (
     Run,
     add_comparison_arguments,
@@ -118,4 +119,4 @@ def table(results: dict) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -32,12 +32,13 @@ STYLES = {
 }
 
 
-def draw(results: dict, out: Path) -> None:
+def draw(results: dict, out: Path, title: str) -> None:
     """Write the picture.
 
     Args:
         results: by recipe, as ``figure1.py`` summarises them.
         out: file of the picture.
+        title: of our results.
     """
     figure = Figure(figsize=(13, 4.4), layout='constrained')
     FigureCanvasAgg(figure)
@@ -52,7 +53,7 @@ def draw(results: dict, out: Path) -> None:
             for stage in measured.values()
         ]
         _path(ours, name, points, list(measured))
-    ours.set_title('Ours, on the simulated mini set')
+    ours.set_title(title)
     for axes in (paper, ours):
         axes.set(xlabel='AP@0.5 (%)', ylabel='EPA (%)')
     _over_time(time, results)

@@ -20,6 +20,7 @@ from mmengine.config import Config
 
 from tools.benchmark.results import RESULTS
 from tools.studies.arms import compare
+from turbotrain.commands import run_tool
 from turbotrain.recipes.stages import add_comparison_arguments
 
 # Of the trunk, which is pretrained with them.
@@ -93,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from tools.benchmark.results import RESULTS
 from tools.benchmark.zoo import method_configs
 from tools.studies.arms import compare
+from turbotrain.commands import run_tool
 from turbotrain.recipes.stages import add_comparison_arguments
 
 METHODS = ('v2xpnp', 'v2xvit', 'f-cooper', 'v2vnet')
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -3,8 +3,7 @@
 Fine-tunes on the labels of one scenario and of 5, 10, 20, 50 and 100 % of all training scenarios,
 from pretrained weights and from scratch, with several seeds, tests each and draws what they reach
 over the share of labels. A seed decides the weights, the order of samples and which scenarios are
-labelled; smaller shares are part of larger ones. Whole scenarios, as moments of one are much alike:
-a tenth of the moments of all of them tells almost all that all moments do (MV-JAR, CVPR 2023).
+labelled; smaller shares are part of larger ones (see ``shares.py``).
 
 Both arms train for the same iterations, :data:`LENGTHS`; ``--lengthen 2`` tells whether twice as
 many bring more. Pretraining sees the clouds of all training scenarios and no label, once for each
@@ -17,7 +16,6 @@ A day on two cores; started again, the command goes on where it was. Shares and 
 """
 
 import argparse
-import copy
 import json
 import math
 import sys
@@ -30,15 +28,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.results import mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
+from tools.studies.shares import SHARES, label_share
 from turbotrain.commands import KeyValues, run_tool
-from turbotrain.datasets import V2XPnPDataset
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.stages import (
@@ -53,11 +50,9 @@ from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
 
 ARMS = dict(scratch='from scratch', pretrained='pretrained')
-LENGTHS = {'one': 30, '5': 30, '10': 45, '20': 60, '50': 90, '100': 120}
+LENGTHS = dict(zip(SHARES, (30, 30, 45, 60, 90, 120), strict=True))
 """Epochs of fine-tuning by share of the labels; the recipe says how many iterations one has."""
 PRETRAINING = 180
-VALIDATED = 4
-"""While a run trains, every so manyth sample of the validation split shows how it goes."""
 METRICS = {'AP@0.5/vehicle': 'AP@0.5 of vehicles (%)', 'mAP@0.5': 'mAP@0.5 (%)', 'EPA': 'EPA (%)'}
 
 
@@ -80,17 +75,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
-    """The samples of whole scenarios, all egos of them; a smaller share is part of a larger one."""
-    scenarios: dict[str, list[int]] = {}
-    for i in range(len(dataset)):
-        scenarios.setdefault(dataset.get_data_info(i)['scenario'], []).append(i)
-    names = sorted(scenarios)
-    count = 1 if share == 'one' else max(1, round(len(names) * int(share) / 100))
-    order = np.random.default_rng(seed).permutation(len(names))
-    return sorted(i for n in order[:count] for i in scenarios[names[n]])
-
-
 def change_of(share: str, seed: int, options: dict | None, method: Config | None = None) -> Change:
     """What makes the recipe one of the runs that are compared; ``method`` is the neck's."""
 
@@ -99,14 +83,7 @@ def change_of(share: str, seed: int, options: dict | None, method: Config | None
             take_fusion_neck(method, stage, cfg)
         if stage != 'finetuning':
             return
-        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
-        cfg.train_dataloader.dataset.indices = labelled(dataset, share, seed)
-        if cfg.get('val_dataloader'):
-            # Of its own: with --split val it is what the run is measured on, too.
-            loader = copy.deepcopy(cfg.val_dataloader)
-            dataset = DATASETS.build({**loader.dataset, 'pipeline': []})
-            loader.dataset.indices = list(range(0, len(dataset), VALIDATED))
-            cfg.val_dataloader = loader
+        label_share(cfg, share, seed)
         cfg.merge_from_dict(options or {})
 
     return change
