@@ -92,7 +92,11 @@ def test_python_runs(code, tmp_path, monkeypatch):
 
 def commands() -> list[tuple[str, str]]:
     """Lines of the pages' shell blocks, and commands within sentences."""
-    found = [(page, line) for page, code in blocks('bash') for line in code.splitlines()]
+    found = [
+        (page, line)
+        for page, code in blocks('bash')
+        for line in code.replace('\\\n', ' ').splitlines()
+    ]
     for page in PAGES:
         prose = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
         spans = re.findall(r'`([^`]+)`', prose)
