@@ -1,9 +1,9 @@
-"""The same change in one-time training from scratch and in TurboTrain, side by side."""
+"""The same change in several recipes, side by side."""
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from tools.benchmark.pages import markdown_table
@@ -12,6 +12,12 @@ from turbotrain.recipes.stages import Change, Run, recipe_paths, run_all, settin
 
 ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
 """Name -> recipe; both take the same number of iterations in all."""
+THREE_ARMS = {
+    'scratch': 'one-time_ma-mf',
+    'pretraining only': 'turbotrain_pretraining-only',
+    'turbotrain': 'turbotrain',
+}
+"""The same, and what of the gain is pretraining's alone."""
 
 
 def compare(
@@ -20,8 +26,9 @@ def compare(
     changes: Mapping[str, Change],
     order: Sequence[str],
     args: argparse.Namespace,
+    arms: Mapping[str, str] = ARMS,
 ) -> NoReturn:
-    """Run both arms with each change, keep the results, and end the command.
+    """Run all arms with each change, keep the results, and end the command.
 
     Args:
         experiment: its name among the results.
@@ -29,6 +36,7 @@ def compare(
         changes: by name.
         order: of the rows, those of earlier runs included.
         args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`, and ``out``.
+        arms: name -> recipe.
 
     Raises:
         SystemExit: always; its code is 1 where not all was measured.
@@ -39,12 +47,12 @@ def compare(
     runs = [
         Run(f'{name}/{arm}', seed, recipes[recipe], change)
         for name, change in changes.items()
-        for arm, recipe in ARMS.items()
+        for arm, recipe in arms.items()
         for seed in args.seeds
     ]
     found = run_all(runs, settings)
     for name in changes:
-        for arm in ARMS:
+        for arm in arms:
             measured = [
                 list(stages.values())[-1]['metrics']
                 for (run, _), stages in found.items()
@@ -53,19 +61,21 @@ def compare(
             if measured:
                 results.setdefault(name, {})[arm] = summary(measured)
     results = {name: results[name] for name in order if name in results}
-    rows = table(results, kind)
+    rows = table(results, kind, arms)
     save(experiment, results, rows, args)
     print(f'\n{rows}')
     print(json.dumps({experiment: results, 'split': args.split, 'seeds': args.seeds}))
     sys.exit(0 if len(found) == len(runs) else 1)
 
 
-def table(results: Mapping[str, Mapping[str, dict]], kind: str) -> str:
+def table(results: Mapping[str, Mapping[str, dict]], kind: str, arms: Iterable[str] = ARMS) -> str:
     """A row for each change, the arms side by side."""
-    head = (kind, *(f'{label}, {arm}' for label in LABELS.values() for arm in ARMS))
-    return markdown_table(head, [_row(name, arms) for name, arms in results.items()])
-
-
-def _row(name: str, arms: Mapping[str, dict]) -> Sequence[str]:
-    cells = (cell(arms[arm], metric) if arm in arms else '–' for metric in LABELS for arm in ARMS)
-    return (name, *cells)
+    columns = [(metric, arm) for metric in LABELS for arm in arms]
+    head = (kind, *(f'{LABELS[metric]}, {arm}' for metric, arm in columns))
+    return markdown_table(
+        head,
+        [
+            (name, *(cell(row[arm], metric) if arm in row else '–' for metric, arm in columns))
+            for name, row in results.items()
+        ],
+    )

@@ -2,10 +2,11 @@
 
 The paper's one-time training of all agents and frames falls far behind that of single frames; here
 it hardly does. Choices that the paper leaves open, or that are ours alone, could bring that about.
-Each of them is made by itself, and all together, in one-time training from scratch and in
-TurboTrain, at the same number of iterations in all, on the mini set. Writes ``docs/results.json``
-and its table in ``docs/results.md``. Typed again it goes on where it was. Rows that were measured
-at the same settings before, and are not asked for, stay. The last line is one JSON object.
+Each of them is made by itself, and all together, in one-time training from scratch, and in
+TurboTrain without and with balancing, at the same number of iterations in all, on the mini set.
+Writes ``docs/results.json`` and its table in ``docs/results.md``. Typed again it goes on where it
+was. Rows that were measured at the same settings before, and are not asked for, stay. The last line
+is one JSON object.
 """
 
 import argparse
@@ -19,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.results import RESULTS
-from tools.studies.arms import compare
+from tools.studies.arms import THREE_ARMS, compare
 from turbotrain.commands import run_tool
 from turbotrain.recipes.stages import add_comparison_arguments
 
@@ -90,7 +91,7 @@ def choose(choice: str, stage: str, cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     changes = {choice: partial(choose, choice) for choice in args.choices}
-    compare('fragility', 'choice', changes, CHOICES, args)
+    compare('fragility', 'choice', changes, CHOICES, args, THREE_ARMS)
 
 
 if __name__ == '__main__':
