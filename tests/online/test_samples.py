@@ -105,6 +105,24 @@ def test_clouds_of_a_running_lidar(scenario):
     assert_equal(found, expected)
 
 
+@pytest.mark.parametrize('off', [0.05, 0.047, 0.053, 0.02])
+def test_a_lidar_between_the_egos_frames_has_all_of_its_history(scenario, off):
+    moment = moment_of(scenario, [1, 2], [0, 5, 10], arrays=True)
+    other = moment.agents[1]
+    late = np.resize([0.002, -0.002], 12)  # a LiDAR does not turn quite evenly
+    times = other.times[-1] - off - np.arange(12)[::-1] / 10 + late
+    clouds = [np.full((3, 4), time, np.float32) for time in times]
+    running = AgentClouds(clouds, [other.poses[-1]] * len(times), times, id=2)
+    moments = UnlabelledMoments(settings(), 'v2xpnp', max_delay=0.5)
+    results = moments.results(replace(moment, agents=[moment.agents[0], running]))
+    paths = results['cloud_paths'][3:]
+    assert all(paths), 'a frame is missing'
+    found = [results['clouds'][path][0, 0] for path in paths]
+    assert found == pytest.approx(times[[1, 6, 11]])
+    # As old as the nearest frame number says.
+    assert results['agents'].delays == pytest.approx([0, round(10 * off + 0.02) / 10])
+
+
 def test_points_without_intensity_and_in_double_precision(scenario):
     moment = moment_of(scenario, [1], [0], arrays=True)
     moments = UnlabelledMoments(settings(), 'v2xpnp', max_delay=0.5)

@@ -51,7 +51,8 @@ class UnlabelledMoments:
     """Makes samples of moments as ``V2XPnPDataset`` makes them of files.
 
     Times become frame numbers of the recordings that a config is for (0.1 s, or 0.05 s for OPV2V
-    and V2XSet): of two clouds with one number the one nearer to it counts.
+    and V2XSet): of an agent's clouds, the one nearest to now counts as its newest, and the others
+    by how much older they are. Of two with one number the one nearer to it counts.
 
     Args:
         settings: of ``V2XPnPDataset``, as a config has them for testing.
@@ -130,9 +131,15 @@ def infos_of(
     now, clouds, columns = agents[0].times[-1], {}, []
     for agent in agents:
         ticks = (np.asarray(agent.times) - now) * rate
-        frames = np.round(ticks)
-        away = np.abs(ticks - frames)
-        there = np.flatnonzero((frames <= 0) & (frames >= -reach * rate))
+        ticks = ticks[np.round(ticks) <= 0]
+        if not len(ticks):
+            continue
+        newest = int(np.argmin(np.abs(ticks)))
+        # Counted from it: a LiDAR that is half a frame off would skip numbers else.
+        since = ticks[: newest + 1] - ticks[newest]
+        steps = np.round(since)
+        frames, away = np.round(ticks[newest]) + steps, np.abs(since - steps)
+        there = np.flatnonzero(frames >= -reach * rate)
         for frame in np.unique(frames[there]):
             same = there[frames[there] == frame]
             i = same[np.argmin(away[same])]
