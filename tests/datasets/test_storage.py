@@ -54,7 +54,7 @@ def assert_equal(one: V2XPnPDataset, other: V2XPnPDataset, workers: int = 0) -> 
 def test_an_lmdb_holds_it_all_also_for_workers(stored, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / 'tools/pack_dataset.py', stored, '--out', 'store.lmdb'],
-        cwd=tmp_path, text=True, check=False, capture_output=True, timeout=100,
+        cwd=tmp_path, text=True, check=False, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     dataset = open_dataset('', backend='lmdb', db_path=str(tmp_path / 'store.lmdb'))
@@ -144,7 +144,7 @@ def test_samples_are_drawn(stored, tmp_path):
             ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py', '--index', '3', '5',
             '--out-dir', 'seen', '--cfg-options', f'train_dataloader.dataset.data_root={stored}',
         ],
-        cwd=tmp_path, text=True, check=False, capture_output=True, timeout=100,
+        cwd=tmp_path, text=True, check=False, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pictures = sorted((tmp_path / 'seen').iterdir())

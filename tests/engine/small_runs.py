@@ -197,7 +197,7 @@ def on_two_processes(work: Callable, *args: object) -> list:
     address, queue = f'tcp://127.0.0.1:{free_port()}', new_queue()
     processes = [start(_take_part, work, rank, address, queue, args) for rank in range(2)]
     try:
-        results = dict(queue.get(timeout=60) for _ in processes)
+        results = dict(queue.get(timeout=300) for _ in processes)
     finally:
         for process in processes:
             process.join(20)

@@ -100,7 +100,7 @@ def test_a_second_run_is_told_of_the_first_until_that_is_dead(tmp_path):
     queue = fork.Queue()
     first = fork.Process(target=_hold, args=(tmp_path, queue))
     first.start()
-    pid = queue.get(timeout=60)
+    pid = queue.get(timeout=300)
     with (
         pytest.raises(UserError, match=rf'another run \(process {pid} on .*since .*--work-dir'),
         only_run_in(tmp_path),

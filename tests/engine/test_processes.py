@@ -43,7 +43,7 @@ def run(what: str, folder: Path) -> tuple[list, list[Path]]:
     outs = [folder / f'{rank}.txt' for rank in range(2)]
     ranks = [start(work_together, rank, port, outs[rank], ready, what) for rank in range(2)]
     for _ in ranks:
-        ready.get(timeout=60)
+        ready.get(timeout=300)
     return ranks, outs
 
 
@@ -123,7 +123,7 @@ def test_a_worker_that_dies_is_told_with_its_file(tmp_path):
             file.write(b'content')
     results = new_queue()
     process = start(load_files, paths, results)
-    said = results.get(timeout=60)
+    said = results.get(timeout=300)
     process.join(20)
     assert 'a data worker died' in said and str(tmp_path / 'fatal') in said
     assert str(tmp_path / 'd') not in said
