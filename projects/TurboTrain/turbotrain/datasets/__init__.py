@@ -5,10 +5,11 @@ from .class_maps import CLASS_MAPS
 from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
 from .info_builder import build_infos
 from .infos import Infos, load_infos, save_infos
+from .modes import MODES
 from .samplers import EpochIndexSampler
 from .transforms import *  # noqa: F403 - registers the transforms
 from .truth_index import TruthIndex
-from .v2xpnp_dataset import MODES, V2XPnPDataset
+from .v2xpnp_dataset import V2XPnPDataset
 from .wrappers import EpochIndexDataset, check_metainfo, innermost
 
 __all__ = [

@@ -11,29 +11,19 @@ from mmdet3d.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
 from ..errors import SettingError
-from ..structures import (
-    INFRASTRUCTURE,
-    VEHICLE,
-    Agents,
-    invert_rigid,
-)
+from ..structures import Agents
 from .class_maps import resolve_class_map
 from .ground_truth import ground_truth, labelled_objects
 from .infos import Infos, dataset_of, load_infos, making_of
+from .modes import MODES, in_mode_order, kind_of
+from .observation import observe
 from .readers import DataFileError
 
-__all__ = ['MODES', 'V2XPnPDataset', 'split_index']
+__all__ = ['V2XPnPDataset', 'split_index']
 
 _CORRIDOR_PREFIX = '2023-04-07'
 _MAP_FILES = dict(
     corridor='v2v_corridors_vector_map.pkl', intersection='v2x_intersection_vector_map.pkl'
-)
-# Collaboration mode -> (kind of the ego, kinds of the others).
-MODES = dict(
-    vc=(VEHICLE, (VEHICLE, INFRASTRUCTURE)),
-    ic=(INFRASTRUCTURE, (INFRASTRUCTURE, VEHICLE)),
-    v2v=(VEHICLE, (VEHICLE,)),
-    i2i=(INFRASTRUCTURE, (INFRASTRUCTURE,)),
 )
 _EGOS = ('first', 'every', 'random', 'any')
 
@@ -167,9 +157,9 @@ class V2XPnPDataset(BaseDataset):
             begin, end = np.searchsorted(infos.scenario, [scenario, scenario + 1])
             recorded = (infos.cloud[begin:end] != '') & infos.labelled[begin:end]
             rows = begin + np.flatnonzero(recorded)
-            agents = self.in_mode_order(np.unique(infos.agent[rows]))
+            agents = in_mode_order(np.unique(infos.agent[rows]), self.mode)
             if self.ego != 'any':
-                agents = [a for a in agents if _kind(a) == MODES[self.mode][0]]
+                agents = [a for a in agents if kind_of(a) == MODES[self.mode][0]]
             egos = agents[:1] if self.ego == 'first' else agents
             per_ego = [rows[infos.agent[rows] == ego] for ego in egos]
             if self.ego in ('random', 'any'):
@@ -235,12 +225,6 @@ class V2XPnPDataset(BaseDataset):
         for row in np.concatenate([np.zeros(0, dtype=np.int64), *per_ego]).tolist():
             moments.setdefault(int(self.infos.frame[row]), []).append(row)
         return [dict(rows=moments[frame]) for frame in sorted(moments)]
-
-    def in_mode_order(self, agents: np.ndarray) -> list[int]:
-        """The agents that the mode has: the ego's kind first, each kind by id as a string."""
-        kinds = MODES[self.mode][1]
-        agents = [int(a) for a in agents if _kind(a) in kinds]
-        return sorted(agents, key=lambda a: (kinds.index(_kind(a)), str(a)))
 
     def __iter__(self) -> Iterator[Any]:
         """The samples of one epoch: an index beyond them would be of the next one."""
@@ -346,7 +330,8 @@ class V2XPnPDataset(BaseDataset):
         infos = self.infos
         offset = infos.world_from_agent[rows, :2, 3] - infos.world_from_agent[ego_row, :2, 3]
         ego = int(infos.agent[ego_row])
-        others = self.in_mode_order(infos.agent[rows][np.hypot(*offset.T) <= self.comm_range])
+        near = infos.agent[rows][np.hypot(*offset.T) <= self.comm_range]
+        others = in_mode_order(near, self.mode)
         ids = [ego] + [agent for agent in others if agent != ego]
         return np.array(ids[: self.max_agents], dtype=np.int64)
 
@@ -358,16 +343,7 @@ class V2XPnPDataset(BaseDataset):
         world_from_ego: np.ndarray,
         delays: np.ndarray,
     ) -> tuple[Agents, list[str]]:
-        """What agents have seen up to some time before now.
-
-        Args:
-            scenario: index of the scenario.
-            frame: the current frame.
-            ids: (N,) the agents' ids, the ego first.
-            world_from_ego: (4, 4) the ego's pose now.
-            delays: (N,) seconds, rounded down to frames, by which each agent's clouds come late.
-                The newest cloud counts that is old enough and less than one step older than that.
-                Below 0 it is the time from now to a future frame.
+        """What agents have seen, see :func:`~turbotrain.datasets.observation.observe`.
 
         Returns:
             The agents, and the paths of their N*T clouds, ``''`` where there is none.
@@ -377,52 +353,13 @@ class V2XPnPDataset(BaseDataset):
         """
         for offset in np.unique(-delays[delays < 0]).tolist():
             self._frames_in('offset', offset)
-        infos = self.infos
-        rate = infos.dialect.frame_rate
-        # A delay such as 0.3 s is a hair less than 3 frames in floating point.
-        delay_frames = np.floor(delays * rate + 1e-6).astype(np.int64)
-        frames = frame + self.past - delay_frames[:, None]
-        within = np.where(delay_frames > 0, self._step_frames, 1)[:, None]
-        rows = infos.rows(scenario, ids, frames, within)
-        valid = (rows >= 0) & (infos.cloud[rows] != '')
-        there = rows[:, -1] >= 0
-        now = np.where(there, rows[:, -1], 0)
-        age = np.where(there, frame - infos.frame[now], delay_frames)
-        if self.pad_history:
-            rows, valid = _repeat_later(rows, valid)
-        agents = Agents(
-            ids=ids,
-            kinds=np.where(ids < 0, INFRASTRUCTURE, VEHICLE),
-            time_offsets=(self.past / rate).astype(np.float32),
-            ego_from_agent=np.where(
-                valid[..., None, None],
-                invert_rigid(world_from_ego) @ infos.world_from_agent[rows],
-                np.eye(4),
-            ),
-            valid=valid,
-            speeds=np.where(there, infos.speeds[now], 0.0).astype(np.float32),
-            delays=(age / rate + np.where(there, infos.lag[now], 0.0)).astype(np.float32),
-        )
-        paths = [
-            os.path.join(self.data_root, path) if ok else ''
-            for path, ok in zip(infos.cloud[rows].ravel(), valid.ravel(), strict=True)
-        ]
-        return agents, paths
+        agents, clouds = observe(
+            self.infos, scenario, frame, ids, world_from_ego, self.past, self._step_frames, delays,
+            self.pad_history,
+        )  # fmt: skip
+        return agents, [os.path.join(self.data_root, path) if path else '' for path in clouds]
 
 
 def split_index(idx: int, length: int) -> tuple[int, int]:
     """The epoch and the index that an index of ``EpochIndexSampler`` carries."""
     return divmod(idx, length) if idx >= 0 else (0, idx + length)
-
-
-def _kind(agent: int) -> int:
-    return INFRASTRUCTURE if agent < 0 else VEHICLE
-
-
-def _repeat_later(rows: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fill each empty place of (N, T) from the next later one that is not empty, if any."""
-    steps = np.where(valid, np.arange(valid.shape[1]), valid.shape[1])
-    source = np.minimum.accumulate(steps[:, ::-1], axis=1)[:, ::-1]
-    filled = source < valid.shape[1]
-    rows = np.take_along_axis(rows, source.clip(max=valid.shape[1] - 1), axis=1)
-    return np.where(filled, rows, -1), filled

@@ -8,6 +8,7 @@ from itertools import count
 import numpy as np
 
 from ..datasets.infos import load_infos
+from ..datasets.modes import in_mode_order
 from ..datasets.readers import read_point_cloud
 from ..errors import SettingError
 from .moment import AgentClouds, Moment
@@ -119,7 +120,7 @@ def _recording(dataset: UnlabelledDataset, name: str) -> Recording:
     rate, first = infos.dialect.frame_rate, int(infos.frame[rows].min())
     agents = []
     seeing = rows[infos.cloud[rows] != '']  # one without a cloud would be waited for without end
-    for number in dataset.in_mode_order(np.unique(infos.agent[seeing])):
+    for number in in_mode_order(np.unique(infos.agent[seeing]), dataset.mode):
         own = rows[infos.agent[rows] == number]
         paths = [str(path) and os.path.join(dataset.data_root, path) for path in infos.cloud[own]]
         agents.append(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import Infos, V2XPnPDataset, build_infos
+from ..datasets import MODES, Infos, V2XPnPDataset, build_infos
 from ..datasets.readers import (
     AGENT,
     LABELS,
@@ -18,7 +18,6 @@ from ..datasets.readers import (
     resolve_dialect,
 )
 from ..datasets.readers.dialects import DairDialect
-from ..datasets.v2xpnp_dataset import MODES
 from ..errors import SettingError
 from .moment import KINDS, AgentClouds, Moment, rows_of
 
