@@ -22,7 +22,6 @@ import turbotrain.commands  # noqa: F401 - how threads wait, before torch is loa
 
 # isort: split
 import torch
-import torch._functorch.config as functorch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -87,10 +86,6 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
     period = range(step.period)
     # Before compilation, which hides them.
     operations = count_operations(lambda: [step.run() for _ in period]) / step.period
-    # A suppressing step goes backward through the same graph twice. Torch before 2.6 has no buffers
-    # that the first pass would take away.
-    if hasattr(functorch, 'donated_buffer'):
-        functorch.donated_buffer = False
     for name in COMPILED if setting.compiled else ():
         if getattr(step.model, name) is not None:
             getattr(step.model, name).compile(dynamic=True)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
+import torch
+import torch._functorch.config as functorch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-__all__ = ['graph_nodes', 'inner_nodes', 'reached_parameters']
+__all__ = ['graph_nodes', 'inner_nodes', 'keep_compiled_graphs', 'reached_parameters']
 
 _LEAF = 'torch::autograd::AccumulateGrad'
+_TAG = 'graphs-are-kept'
 
 
 def graph_nodes(tensors: Iterable[Tensor]) -> set[Node]:
@@ -25,6 +28,26 @@ def graph_nodes(tensors: Iterable[Tensor]) -> set[Node]:
 def inner_nodes(nodes: Iterable[Node]) -> set[Node]:
     """Those that a backward pass frees: all but the ones that write to ``.grad``."""
     return {node for node in nodes if node.name() != _LEAF}
+
+
+def keep_compiled_graphs() -> None:
+    """Have ``torch.compile`` make graphs that several backward passes may go through.
+
+    It holds for all that this process compiles from now on. By default a compiled backward pass
+    overwrites what it gets, and a second one fails. Torch before 2.6 does not do that.
+    """
+    if not hasattr(functorch, 'donated_buffer'):
+        return
+    functorch.donated_buffer = False
+    # The cache on disk does not tell apart what was compiled either way: other processes' kernels
+    # would overwrite what the second pass reads, and gradients be wrong without an error.
+    compiler = getattr(torch.compiler, 'config', None)
+    if compiler is None or not hasattr(compiler, 'cache_key_tag'):  # before torch 2.7
+        from torch._inductor import config as inductor  # takes long to import
+
+        inductor.fx_graph_cache = False
+    elif _TAG not in compiler.cache_key_tag:
+        compiler.cache_key_tag += _TAG
 
 
 def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> set[int]:

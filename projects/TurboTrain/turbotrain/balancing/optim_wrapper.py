@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import SettingError
 from .aggregators import AGGREGATORS
+from .autograd_graph import keep_compiled_graphs
 from .faults import faulty_tasks
 from .feature_gradients import FeatureGradients, find_module
 from .loss_balancers import LOSS_BALANCERS
@@ -117,6 +118,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             )
         self.tasks = task_patterns(tasks)
         self.aggregator = _build(AGGREGATORS, aggregator or dict(type='PCGrad'))
+        if not self.aggregator.plain:
+            keep_compiled_graphs()
         self.schedule = _build(SCHEDULES, schedule or dict(type='PeriodicSchedule'))
         self.balancer = (
             _build(LOSS_BALANCERS, {**balancer, 'tasks': list(self.tasks)}) if balancer else None

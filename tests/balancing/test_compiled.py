@@ -1,0 +1,67 @@
+"""What torch.compile makes can be trained with conflicts suppressed."""
+
+import pytest
+import torch
+import torch._functorch.config as functorch
+from torch import nn
+
+from turbotrain.balancing import ConflictSuppressingOptimWrapper
+
+SUPPRESSING = dict(type='PeriodicSchedule', free=1, suppress=1)
+BATCHES = torch.rand(4, 4, 8, generator=torch.Generator().manual_seed(1))
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU()]
+        self.trunk, self.a, self.b = nn.Sequential(*layers), nn.Linear(8, 1), nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> dict:
+        shared = self.trunk(x)
+        return dict(loss_a=self.a(shared).pow(2).mean(), loss_b=self.b(shared).abs().mean())
+
+
+def trained(backend: str | None, **kwargs: object) -> torch.Tensor:
+    """Parameters after free and suppressing steps; ``backend`` compiles the trunk."""
+    model = Branching()
+    wrapper = ConflictSuppressingOptimWrapper(
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        tasks=dict(a='loss_a', b='loss_b'),
+        schedule=SUPPRESSING,
+        **kwargs,
+    )
+    if backend:
+        model.trunk = torch.compile(model.trunk, backend=backend)
+    for batch in BATCHES:
+        with wrapper.optim_context(model):
+            losses = model(batch)
+        wrapper.update_params(sum(losses.values()))
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.fixture
+def as_in_a_new_process(monkeypatch):
+    """Other tests have built wrappers, which change torch's settings."""
+    if hasattr(torch.compiler, 'config'):
+        monkeypatch.setattr(torch.compiler.config, 'cache_key_tag', '')
+    if hasattr(functorch, 'donated_buffer'):
+        monkeypatch.setattr(functorch, 'donated_buffer', True)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize('level', [{}, dict(level='features', features='trunk')])
+def test_compiled_parts_learn_as_others_do(level, as_in_a_new_process):
+    torch.testing.assert_close(trained('aot_eager', **level), trained(None, **level))
+
+
+def test_kernels_on_disk_that_overwrite_their_inputs_are_not_used(
+    as_in_a_new_process, monkeypatch, tmp_path
+):
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
+    model = Branching()
+    trunk = torch.compile(model.trunk)
+    trunk(BATCHES[0]).sum().backward()
+    torch._dynamo.reset()
+    torch.testing.assert_close(trained('inductor'), trained(None))
