@@ -6,6 +6,9 @@ import torch._functorch.config as functorch
 from torch import nn
 
 from turbotrain.balancing import ConflictSuppressingOptimWrapper
+from turbotrain.errors import SettingError
+
+from .toys import TASKS, TwoTasks
 
 SUPPRESSING = dict(type='PeriodicSchedule', free=1, suppress=1)
 BATCHES = torch.rand(4, 4, 8, generator=torch.Generator().manual_seed(1))
@@ -39,6 +42,28 @@ def trained(backend: str | None, **kwargs: object) -> torch.Tensor:
             losses = model(batch)
         wrapper.update_params(sum(losses.values()))
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize(
+    ('level', 'words'),
+    [
+        ({}, 'one graph of parts that different tasks use'),
+        (dict(level='features', features='trunk'), 'not compiled together with others'),
+    ],
+)
+def test_heads_in_the_graph_of_the_trunk_are_refused(level, words, as_in_a_new_process):
+    """mmengine's ``compile`` makes one graph of a model: who uses which parameter is not seen."""
+    model = TwoTasks()
+    wrapper = ConflictSuppressingOptimWrapper(
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        tasks=TASKS,
+        schedule=SUPPRESSING,
+        **level,
+    )
+    step = torch.compile(model.train_step, backend='aot_eager')
+    step(dict(x=BATCHES[0, :, :4]), wrapper)  # a free one
+    with pytest.raises((SettingError, RuntimeError), match=words):
+        step(dict(x=BATCHES[1, :, :4]), wrapper)
 
 
 @pytest.fixture

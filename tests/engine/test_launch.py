@@ -15,7 +15,7 @@ from numba.core import caching
 from torch._utils import ExceptionWrapper
 
 from tests.configs import flat
-from turbotrain.commands import KeyValues, explain, load_config, run_tool
+from turbotrain.commands import KeyValues, explain, launch, load_config, run_tool
 from turbotrain.compilation import compiled
 from turbotrain.datasets.readers import DataFileError
 from turbotrain.errors import SettingError, UserError
@@ -267,3 +267,11 @@ def test_our_own_faults_keep_their_trace(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'load_config', lambda *args: {}['a key'])
     with pytest.raises(KeyError):
         module.run_tool(module.main)
+
+
+@pytest.mark.parametrize('stage', ['pretrain', 'finetune'])
+def test_steps_that_torch_cannot_compile_are_refused(stage):
+    cfg = Config.fromfile(ROOT / f'configs/turbotrain/mini/{stage}_mini_v2xpnp.py')
+    cfg.compile = True
+    with pytest.raises(UserError, match='compile: torch cannot compile a whole step'):
+        launch(cfg, 'train')

@@ -7,8 +7,15 @@ import torch._functorch.config as functorch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-__all__ = ['graph_nodes', 'inner_nodes', 'keep_compiled_graphs', 'reached_parameters']
+__all__ = [
+    'compiled_outputs',
+    'graph_nodes',
+    'inner_nodes',
+    'keep_compiled_graphs',
+    'reached_parameters',
+]
 
+_COMPILED = 'CompiledFunctionBackward'
 _LEAF = 'torch::autograd::AccumulateGrad'
 _TAG = 'graphs-are-kept'
 
@@ -48,6 +55,22 @@ def keep_compiled_graphs() -> None:
         inductor.fx_graph_cache = False
     elif _TAG not in compiler.cache_key_tag:
         compiler.cache_key_tag += _TAG
+
+
+def compiled_outputs(loss: Tensor) -> dict[Node, set[int]]:
+    """Which outputs of graphs that torch has compiled a loss depends on, by graph.
+
+    Such a graph is one node: which of its parameters an output depends on cannot be told.
+    """
+    nodes = graph_nodes([loss])
+    compiled: dict[Node, set[int]] = {node: set() for node in nodes if node.name() == _COMPILED}
+    if compiled:
+        edges = [(loss.grad_fn, loss.output_nr)]
+        edges += [edge for node in nodes for edge in node.next_functions]
+        for node, output in edges:
+            if node in compiled:
+                compiled[node].add(output)
+    return compiled
 
 
 def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> set[int]:

@@ -85,7 +85,8 @@ class FeatureGradients:
             raise RuntimeError(
                 'the module named by `features` gave no output with a graph in this forward pass '
                 '(a tensor, or lists, tuples or dicts of them): name one that runs when losses are '
-                'computed and whose parameters are trained'
+                'computed, whose parameters are trained, and that is not compiled together with '
+                'others'
             )
         live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
         # A loss that goes around the cut walks part of the trunk, which has to be there still.

@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, Registry
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import SettingError
@@ -190,6 +191,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._losses = task_losses(output, self.tasks)
         self._loss_names = [name for name in output if 'loss' in name]
 
+    @_disable_dynamo  # torch.compiler.disable would import all of dynamo now
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Backward pass of a free or of a suppressing step; counts it.
 

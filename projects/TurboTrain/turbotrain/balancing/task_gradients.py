@@ -1,13 +1,15 @@
 """One gradient per task with respect to the parameters: level ``'parameters'``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
+from ..errors import SettingError
 from .aggregators import Aggregator
-from .autograd_graph import reached_parameters
+from .autograd_graph import compiled_outputs, reached_parameters
 from .gram import combine_rows, gram_matrix
 from .processes import average, cut_like, gradient_dtype, num_processes
 
@@ -77,8 +79,13 @@ class TaskGradients:
         self._misfits: dict[_Place, Tensor] = {}
 
     def add(self, losses: Sequence[Tensor | None]) -> None:
-        """Add the gradients of the tasks' losses; None, or a loss without a graph, adds nothing."""
+        """Add the gradients of the tasks' losses; None, or a loss without a graph, adds nothing.
+
+        Raises:
+            SettingError: what single tasks use is hidden in a graph that torch has compiled.
+        """
         live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
+        _refuse_compiled_heads(live.values())
         reached = {k: sorted(reached_parameters(loss, self._index)) for k, loss in live.items()}
         used = torch.zeros_like(self.layout)
         for k, indices in reached.items():
@@ -208,3 +215,16 @@ class TaskGradients:
                 for place, view in old.views.items():
                     self._held.views[place].copy_(view)
         return new
+
+
+def _refuse_compiled_heads(losses: Iterable[Tensor]) -> None:
+    """Only what tasks share may be compiled together: all of them use the same outputs of it."""
+    seen: dict[Node, set[int]] = {}
+    for loss in losses:
+        for node, outputs in compiled_outputs(loss).items():
+            if seen.setdefault(node, outputs) != outputs:
+                raise SettingError(
+                    'torch.compile has made one graph of parts that different tasks use, in which '
+                    "the parameters that they share cannot be told from a single task's: compile "
+                    'the trunk and each head by itself'
+                )

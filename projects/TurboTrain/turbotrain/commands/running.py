@@ -46,11 +46,13 @@ def launch(cfg: Config, task: str) -> Any:
 
     Raises:
         UserError: the checkpoint to start from is missing, model and data are of different ranges,
-            the launcher needs GPUs, the disk is full, a data worker died, another run writes into
-            the work directory, or the checkpoint to resume from is of another run.
+            the launcher needs GPUs, the model cannot be compiled, the disk is full, a data worker
+            died, another run writes into the work directory, or the checkpoint to resume from is of
+            another run.
     """
     if task == 'train':
         _refuse_unknown_optimizer(cfg)
+    _refuse_compilation(cfg)
     source = cfg.get('load_from')
     if source and '://' not in source and not Path(source).is_file():
         hint = (
@@ -121,6 +123,17 @@ def _refuse_unknown_optimizer(cfg: Config) -> None:
     with OPTIMIZERS.switch_scope_and_registry(cfg.get('default_scope')) as known:
         if isinstance(kind, str) and known.get(kind) is None:
             raise UserError(f'optim_wrapper.optimizer.type: there is no optimiser {kind!r}')
+
+
+def _refuse_compilation(cfg: Config) -> None:
+    """Mmengine compiles whole steps, and what torch says of samples of agents is no help."""
+    model = cfg.get('model') or {}
+    kind = (model.get('detector', model).get('data_preprocessor') or {}).get('type')
+    if cfg.get('compile') and kind == 'CooperativeDataPreprocessor':
+        raise UserError(
+            'compile: torch cannot compile a whole step of a cooperative model, data samples '
+            'included, as mmengine asks it to; leave compile out'
+        )
 
 
 def explain(error: Exception, work_dir: str) -> UserError | None:
