@@ -1,19 +1,19 @@
 import copy
-import math
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from tests.balancing.toys import (
     ALWAYS,
+    FEATURES,
     MEASURED,
     NEVER,
+    SETTINGS,
     TASKS,
     THREE,
     ThreeTasks,
@@ -23,16 +23,11 @@ from tests.balancing.toys import (
     wrapper,
 )
 from turbotrain.balancing import (
-    AmpConflictSuppressingOptimWrapper,
     ConflictSuppressingOptimWrapper,
     TaskGradients,
     task_losses,
 )
 from turbotrain.balancing.processes import cut_like
-
-FEATURES = dict(level='features', features='trunk')
-
-SETTINGS = [{}, dict(accumulative_counts=3), dict(clip_grad=dict(max_norm=0.1))]
 
 
 @pytest.mark.parametrize('kwargs', SETTINGS)
@@ -145,33 +140,6 @@ def test_conflict_goes_to_the_message_hub():
     assert ((cosines < 0) == (conflicts == 1)).all()
 
 
-@pytest.mark.parametrize(
-    ('tasks', 'words'),
-    [
-        (dict(detection=['loss_box'], prediction=['loss_path']), ['loss_cls_a', 'no task']),
-        (dict(detection=['loss_*'], prediction=['loss_path']), ['loss_path', 'more than one']),
-    ],
-)
-def test_losses_of_no_task_or_two_are_refused_by_name(tasks, words):
-    model = TwoTasks()
-    with pytest.raises(ValueError) as error:
-        train(model, wrapper(model, tasks=tasks, schedule=NEVER), 1)
-    for word in [*words, 'detection', 'prediction']:
-        assert word in str(error.value)
-
-
-def test_a_task_without_a_graph_adds_nothing():
-    model = TwoTasks()
-    forward = model.forward
-    model.forward = lambda **kwargs: forward(**kwargs) | dict(loss_path=torch.zeros(()))
-    after = train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS))
-    stock = TwoTasks()
-    forward_stock = stock.forward
-    stock.forward = lambda **kwargs: forward_stock(**kwargs) | dict(loss_path=torch.zeros(()))
-    for a, b in zip(after, train(stock, wrapper(stock, OptimWrapper)), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
-
-
 def test_heads_run_backward_once_and_the_trunk_once_a_task():
     model = TwoTasks()
     calls = dict(trunk=0, box=0, path=0)
@@ -184,87 +152,6 @@ def test_heads_run_backward_once_and_the_trunk_once_a_task():
     model.forward = lambda **kw: {k: v for k, v in forward(**kw).items() if k != 'loss_cls_a'}
     train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS), 1)
     assert calls == dict(trunk=2, box=1, path=1)
-
-
-class FullPrecision(TwoTasks):
-    """Under autocast too, so that results compare."""
-
-    def forward(self, *args, **kwargs) -> dict:
-        with torch.autocast('cpu', enabled=False):
-            return super().forward(*args, **kwargs)
-
-
-@pytest.fixture
-def amp(monkeypatch):
-    """Mixed precision as it is but for the accelerator: torch's loss scaler on CPU tensors."""
-    if not hasattr(torch.amp, 'GradScaler'):
-        pytest.skip('torch before 2.3 has no loss scaler for the CPU')
-    monkeypatch.setattr(
-        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
-    )
-
-    def build(model, kind=AmpConflictSuppressingOptimWrapper, scale=1024.0, **kwargs):
-        optim_wrapper = wrapper(model, kind, **copy.deepcopy(kwargs))
-        optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale)
-        return optim_wrapper
-
-    return build
-
-
-@pytest.mark.parametrize('kwargs', SETTINGS)
-def test_the_sum_of_scaled_task_gradients_is_stock_amps(amp, kwargs):
-    stock = FullPrecision()
-    expected = train(stock, amp(stock, AmpOptimWrapper, **kwargs))
-    assert not torch.equal(expected[-1], [*FullPrecision().parameters()][-1])
-    for settings in (dict(schedule=NEVER), MEASURED, MEASURED | FEATURES):
-        ours = FullPrecision()
-        after = train(ours, amp(ours, tasks=TASKS, **settings, **kwargs))
-        for a, b in zip(after, expected, strict=True):
-            if settings['schedule'] is NEVER:
-                assert torch.equal(a, b)
-            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize('level', [{}, FEATURES])
-def test_scaling_the_losses_changes_nothing(amp, level):
-    def with_scale(scale: float) -> tuple[list[torch.Tensor], float]:
-        model = TwoTasks()  # in bfloat16
-        optim_wrapper = amp(model, scale=scale, tasks=TASKS, schedule=ALWAYS, **level)
-        after = train(model, optim_wrapper)
-        norms = optim_wrapper.message_hub.get_scalar('train/task_norm/detection')
-        return after, norms.current()
-
-    (scaled, norm), (unscaled, same_norm) = with_scale(1024.0), with_scale(1.0)
-    assert norm == same_norm
-    for a, b in zip(scaled, unscaled, strict=True):
-        assert torch.equal(a, b)  # powers of two lose no bits
-
-
-@pytest.mark.parametrize('level', [{}, FEATURES])
-@pytest.mark.parametrize('name', ['PCGrad', 'MGDA', 'GradVac', 'GradDrop', 'ConFIG', 'UPGrad'])
-def test_a_step_in_which_one_task_overflows_is_skipped(amp, name, level):
-    model = TwoTasks()
-    forward, overflows = model.forward, True
-    model.forward = lambda **kw: {
-        k: v * torch.inf if overflows and k == 'loss_path' else v for k, v in forward(**kw).items()
-    }
-    optim_wrapper = amp(
-        model, tasks=TASKS, schedule=ALWAYS, aggregator=dict(type=name),
-        clip_grad=dict(max_norm=1.0), **level,
-    )  # fmt: skip
-    before = [p.detach().clone() for p in model.parameters()]
-    hub = optim_wrapper.message_hub
-    for a, b in zip(before, train(model, optim_wrapper, 1), strict=True):
-        assert torch.equal(a, b)
-    assert optim_wrapper.loss_scaler.get_scale() == 512
-    assert optim_wrapper.faulty_tasks == ['prediction']
-    assert optim_wrapper.aggregator.state_dict().get('calls', 0) == 0
-    assert hub.get_scalar('train/suppressing').current() == 0
-    overflows = False
-    after = train(model, optim_wrapper, 1)
-    assert not torch.equal(before[-1], after[-1])
-    assert all(p.isfinite().all() for p in after)
-    assert hub.get_scalar('train/suppressing').current() == 1
 
 
 class Checkpointed(TwoTasks):
@@ -444,65 +331,6 @@ def test_scalars_by_task_and_by_pair():
     assert 0 <= scalars['train/conflict_rate'].data[0][-1] <= 1
 
 
-def test_a_missing_task_is_missing_in_the_scalars_too():
-    model = ThreeTasks()
-    optim_wrapper = wrapper(model, tasks=THREE, schedule=dict(type='PeriodicSchedule', free=1))
-    optim_wrapper.message_hub = hub = MessageHub('missing')
-    train(model, optim_wrapper, 8, without=lambda step: 'mapping' if step == 3 else '')
-    suppressing = hub.get_scalar('train/suppressing').data[0]
-    assert suppressing.tolist() == [0, 1] * 4
-    for name in ('task_norm/mapping', 'task_weight/mapping', 'cosine/detection~mapping'):
-        values = hub.get_scalar(f'train/{name}').data[0]
-        assert [math.isnan(value) for value in values] == [False, True, False, False], name
-    assert not any(map(math.isnan, hub.get_scalar('train/cosine/detection~prediction').data[0]))
-
-
-class EmptyLists(TwoTasks):
-    """Returns an empty list instead of a loss, as a head without any level does."""
-
-    def forward(self, x, without='', mode='loss'):
-        losses = super().forward(x)
-        if without == 'box':
-            losses['loss_cls_a'] = []
-        elif without:
-            losses |= {name: [] for name in losses if name.startswith(('loss_box', 'loss_cls'))}
-        return losses
-
-
-class MissingLosses(EmptyLists):
-    """Leaves out what is an empty list there."""
-
-    def forward(self, x, without='', mode='loss'):
-        return {
-            k: v for k, v in super().forward(x, without).items() if isinstance(v, torch.Tensor) or v
-        }
-
-
-@pytest.mark.parametrize('level', [{}, FEATURES])
-def test_an_empty_list_of_losses_is_no_loss(level):
-    ours, other = EmptyLists(), MissingLosses()
-    without = ['', 'box', 'detection'].__getitem__
-    found, expected = (
-        train(m, wrapper(m, tasks=TASKS, schedule=ALWAYS, **level), 3, without=without)
-        for m in (ours, other)
-    )
-    assert all(map(torch.equal, found, expected))
-
-
-def test_an_update_of_one_task_measures_no_conflict():
-    model = TwoTasks()
-    optim_wrapper = wrapper(model, tasks=TASKS, schedule=dict(type='WhenNeededSchedule'))
-    optim_wrapper.message_hub = hub = MessageHub('alone')
-    train(model, optim_wrapper, 1, without=lambda step: 'prediction')
-    assert optim_wrapper.schedule.mean is None and optim_wrapper.schedule.suppresses(1)
-    assert 'train/task_cosine' not in hub.log_scalars
-    optim_wrapper.schedule.observe(1, -0.3)
-    train(model, optim_wrapper, 1, without=lambda step: 'prediction')
-    assert optim_wrapper.schedule.mean == -0.3
-    train(model, optim_wrapper, 1)
-    assert len(hub.get_scalar('train/task_conflict').data[0]) == 1
-
-
 def test_rows_are_freed_with_the_gradients(monkeypatch):
     model, kept = TwoTasks(), []
     reduce = TaskGradients.reduce
@@ -516,16 +344,6 @@ def test_rows_are_freed_with_the_gradients(monkeypatch):
     train(model, optim_wrapper, 1)
     optim_wrapper.zero_grad()
     assert [storage.expired() for storage in kept] == [True]
-
-
-def test_a_model_that_weighs_its_losses_elsewhere_is_refused():
-    for settings in ({}, dict(accumulative_counts=3), dict(schedule=ALWAYS)):
-        model = TwoTasks()
-        train(model, wrapper(model, tasks=TASKS, **settings), 1)
-        parse = model.parse_losses
-        model.parse_losses = lambda losses, parse=parse: (0.5 * parse(losses)[0], {})
-        with pytest.raises(RuntimeError, match=r'add up to .*parse_losses made'):
-            train(model, wrapper(model, tasks=TASKS, **settings), 1)
 
 
 def test_gradients_have_their_parameters_memory_format():

@@ -15,6 +15,8 @@ from turbotrain.balancing import ConflictSuppressingOptimWrapper
 TASKS = dict(detection=['loss_box', 'loss_cls_*'], prediction=['loss_path'])
 THREE = TASKS | dict(mapping=['loss_map'])
 NEVER, ALWAYS = dict(type='PeriodicSchedule', suppress=0), dict(type='PeriodicSchedule', free=0)
+FEATURES = dict(level='features', features='trunk')
+SETTINGS = [{}, dict(accumulative_counts=3), dict(clip_grad=dict(max_norm=0.1))]
 # Takes one gradient per task and adds them up.
 MEASURED = dict(aggregator=dict(type='PlainSum', measure=True), schedule=ALWAYS)
 
