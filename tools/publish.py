@@ -26,6 +26,7 @@ from tools.benchmark.robustness import test
 from turbotrain.commands import add_common_arguments, load_config, only_dataset, run_tool
 from turbotrain.datasets import build_infos, save_infos
 from turbotrain.engine import read_checkpoint
+from turbotrain.engine.bare import with_versions
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.simulation import SensorOptions, SetOptions, simulate_dataset
@@ -106,7 +107,8 @@ def weights_alone(content: dict) -> bytes:
         state[name] = halves.contiguous()
     file = io.BytesIO()
     kept = {key: content.get('meta', {}).get(key) for key in ('dataset_meta', 'trained')}
-    torch.save(dict(state_dict=state, meta=kept), file)
+    weights = with_versions(state, content['state_dict'])
+    torch.save(dict(state_dict=weights, meta=kept), file)
     return file.getvalue()
 
 

@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from turbotrain.commands import add_common_arguments, load_config, run_tool
 from turbotrain.engine import read_checkpoint
+from turbotrain.engine.bare import with_versions
 from turbotrain.errors import UserError
 from turbotrain.evaluation.precision_recall import average_precision
 from turbotrain.models import CooperativeDetector
@@ -65,7 +66,7 @@ def load_trunk(model: nn.Module, path: Path) -> None:
     unfit = [k for k, v in trunk.items() if k not in given or given[k].shape != v.shape]
     if unfit:
         raise UserError(f'{path}: {unfit[0]} of the trunk is missing or has another shape')
-    model.load_state_dict({k: given[k] for k in trunk}, strict=False)
+    model.load_state_dict(with_versions({k: given[k] for k in trunk}, given), strict=False)
 
 
 class LeastSquares:

@@ -125,7 +125,8 @@ class Training:
             # Parts that changed between the two commits begin with weights of their own.
             own, first = self.model.state_dict(), torch.load(weights)
             same = {k: v for k, v in first.items() if k in own and own[k].shape == v.shape}
-            self.model.load_state_dict(own | same)
+            own.update(same)  # keeps the versions of modules, which own | same would not
+            self.model.load_state_dict(own)
         else:
             torch.save(self.model.state_dict(), weights)
         self.model.to('cuda' if torch.cuda.is_available() else 'cpu').train()

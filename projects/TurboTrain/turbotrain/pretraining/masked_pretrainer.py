@@ -279,14 +279,27 @@ def _not_empty(cloud: Tensor, limits: Tensor) -> Tensor:
 
 
 def _strip_prefix(module: MaskedPretrainer, state: dict, prefix: str, *_: Any) -> None:
-    """Name the trunk's weights as the detector does."""
+    """Name the trunk's weights as the detector does.
+
+    Versions of modules go by the modules' names: a layer that does not find its own takes its
+    weights for older ones, as sparse convolutions do, which then permute them.
+    """
     inner = f'{prefix}detector.'
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
+    for named in (state, getattr(state, '_metadata', {})):
+        for key in [key for key in named if key.startswith(inner)]:
+            named[prefix + key.removeprefix(inner)] = named.pop(key)
 
 
 def _add_prefix(module: MaskedPretrainer, state: dict, prefix: str, *_: Any) -> None:
     """Undo :func:`_strip_prefix`."""
-    own = tuple(f'{prefix}{name}.' for name, child in module.named_children() if name != 'detector')
-    for key in [key for key in state if key.startswith(prefix) and not key.startswith(own)]:
+    own = tuple(f'{prefix}{name}' for name, child in module.named_children() if name != 'detector')
+    for key in [key for key in state if key.startswith(prefix) and not _is_of(key, own)]:
         state[f'{prefix}detector.{key.removeprefix(prefix)}'] = state.pop(key)
+    # Beside the given names: who loads keeps them, and this may be a pretrainer's or a detector's.
+    versions = getattr(state, '_metadata', {})
+    for key in [key for key in versions if key.startswith(prefix) and not _is_of(key, own)]:
+        versions.setdefault(f'{prefix}detector.{key.removeprefix(prefix)}', versions[key])
+
+
+def _is_of(key: str, modules: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f'{name}.') for name in modules)

@@ -7,13 +7,12 @@ from typing import Literal
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
 from torch.utils.data import Sampler
 
 from ...errors import SettingError, UserError
+from ..bare import bare
 from ..checkpoint import refuse_misfit
 from ..process_state import random_state, restore_random_state
 from ..resumed_settings import (
@@ -102,7 +101,7 @@ class ExactResumeHook(Hook):
             self._settle(runner, checkpoint, self._resumed or {})
 
     def _settle(self, runner: Runner, checkpoint: dict, resumed: dict) -> None:
-        refuse_misfit(str(runner._load_from), checkpoint, _bare(runner.model))
+        refuse_misfit(str(runner._load_from), checkpoint, bare(runner.model))
         refuse_other_optimizer(runner, checkpoint, resumed.get('optimizer'))
         kept, own = differing_settings(runner, checkpoint), []
         if self.schedule == 'config':
@@ -221,9 +220,4 @@ def _batch_size(runner: Runner) -> int | None:
 
 
 def _statistics(runner: Runner) -> Iterator[tuple[str, torch.Tensor]]:
-    return _bare(runner.model).named_buffers()
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    """A model without what makes it one of several processes."""
-    return model.module if is_model_wrapper(model) else model
+    return bare(runner.model).named_buffers()

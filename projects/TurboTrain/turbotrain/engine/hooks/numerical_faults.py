@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -15,6 +14,7 @@ from torch.nn.utils import clip_grad_value_
 
 from ...balancing.faults import all_finite
 from ...errors import NumericalError, SettingError
+from ..bare import bare
 
 __all__ = ['NumericalFaultHook']
 
@@ -63,7 +63,7 @@ class NumericalFaultHook(Hook):
             self._hook = wrapper.optimizer.register_step_pre_hook(self._before_step)
             if wrapper.clip_grad_kwargs and wrapper.clip_func is clip_grad_value_:
                 wrapper.clip_func = self._clip_values  # it makes finite what was not
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare(runner.model)
         self._buffers = [b for b in model.buffers() if torch.is_floating_point(b)]
         self._kept = [buffer.clone() for buffer in self._buffers]
 

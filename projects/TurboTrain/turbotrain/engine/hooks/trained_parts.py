@@ -4,11 +4,12 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+from ..bare import bare
 
 __all__ = ['TrainedPartsHook', 'trained_names']
 
@@ -82,5 +83,4 @@ class TrainedPartsHook(Hook):
 
 def _tensors(runner: Runner) -> dict[str, torch.Tensor]:
     """The model's own tensors by the names of checkpoints, which a pretrainer chooses."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.state_dict(keep_vars=True)
+    return bare(runner.model).state_dict(keep_vars=True)

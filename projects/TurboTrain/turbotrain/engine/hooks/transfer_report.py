@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import UserError
+from ..bare import bare
 from .trained_parts import trained_names
 
 __all__ = ['TransferReportHook']
@@ -22,6 +22,9 @@ class TransferReportHook(Hook):
     mmengine loads what matches and only warns of the rest, so that a trunk whose sizes or names
     differ from stage 1's would train on from random weights unnoticed, or without a part that stage
     1 has trained.
+
+    Once mmengine has copied them, the weights themselves are compared, too: a layer may take those
+    of its own shape for an older layout, and leave them.
 
     Of weights that match, the report tells those that were trained from those that stage 1 only
     carried along, where the checkpoint says so (:class:`TrainedPartsHook`).
@@ -39,6 +42,7 @@ class TransferReportHook(Hook):
         dropped: tuple[str, ...] = ('reconstruction_head', 'mask_token'),
     ) -> None:
         self.fresh, self.dropped = tuple(fresh), tuple(dropped)
+        self._given: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare before mmengine copies the weights.
@@ -47,7 +51,7 @@ class TransferReportHook(Hook):
             UserError: a tensor of another module is missing in the checkpoint, has another shape
                 there, or is there alone.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare(runner.model)
         own, given = model.state_dict(), checkpoint.get('state_dict', checkpoint)
         trained = _with_buffers(trained_names(checkpoint), model)
         taken, carried, unmatched = defaultdict(int), defaultdict(int), defaultdict(list)
@@ -56,6 +60,7 @@ class TransferReportHook(Hook):
             if key in given and given[key].shape == tensor.shape:
                 kept = taken if trained is None or key in trained else carried
                 kept[module] += tensor.numel()
+                self._given[key] = given[key]
             else:
                 found = f'has shape {tuple(given[key].shape)}' if key in given else 'is missing'
                 unmatched[module].append(f'{key} {found}, expected {tuple(tensor.shape)}')
@@ -83,6 +88,27 @@ class TransferReportHook(Hook):
                     f'{len(keys)} tensors of {module!r} in the checkpoint have no place in the '
                     f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare after mmengine has copied the weights.
+
+        Raises:
+            UserError: one that matches was not taken over.
+        """
+        given, self._given = self._given, {}
+        own = bare(runner.model).state_dict()
+        left = [key for key, value in given.items() if not _same(own[key], value)]
+        if left:
+            raise UserError(
+                f"{len(left)} of the checkpoint's tensors were not taken over, though their names "
+                f'and shapes match; the first: {left[0]}. The log says above what hindered it'
+            )
+
+
+def _same(own: Tensor, given: Tensor) -> bool:
+    """Whether a tensor holds another one's values, which may be of less precision."""
+    expected = given.to(own)
+    return bool((own.eq(expected) | own.isnan() & expected.isnan()).all())
 
 
 def _sizes(counts: Mapping[str, int]) -> list[str]:
