@@ -301,7 +301,7 @@ def test_memory_is_a_row_per_task_where_tasks_share_and_one_copy_elsewhere(monke
     train(model, wrapper(model, tasks=TASKS, schedule=ALWAYS), 2)
     shared = sum(p.numel() for p in model.trunk.parameters())
     single = sum(p.numel() for m in (model.box, model.path) for p in m.parameters())
-    flags = 2 * len(list(model.parameters())) + 1
+    flags = 2 * len(list(model.parameters())) + 2
     assert sizes == [2 * shared + single + flags] * 2
 
 

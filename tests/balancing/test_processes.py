@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.balancing.toys import ALWAYS, THREE, ThreeTasks, TwoTasks, wrapper
-from tests.balancing.two_processes import BALANCERS, FEATURES, fully_shard
+from tests.balancing.toys import ALWAYS, FEATURES, THREE, ThreeTasks, TwoTasks, wrapper
+from tests.balancing.two_processes import BALANCERS, fully_shard
 from turbotrain.balancing import AGGREGATORS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,20 @@ def test_the_plain_sum_equals_stock_ddp(results, case, way):
         assert (expected - start).abs().max() > 1e-3, 'nothing was learned'
     for result in results:
         torch.testing.assert_close(result[f'{case}/{way}'], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('way', ['parameters', 'features'])
+def test_gradients_that_one_process_has_left_are_averaged_with_the_others(results, way):
+    without = results[0]['penalty/free'] - results[0]['plain/free']
+    assert without.abs().max() > 1e-3
+    torch.testing.assert_close(
+        results[0][f'penalty/{way}'], results[0]['penalty/free'], rtol=1e-6, atol=1e-6
+    )
+
+
+def test_parameters_that_would_not_be_averaged_are_refused_in_free_steps(results):
+    for result in results:
+        assert 'does not hold unused and others' in result['strangers']
 
 
 def test_what_goes_around_the_cut_equals_stock_ddp(results):

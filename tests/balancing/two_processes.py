@@ -15,6 +15,7 @@ from torch import nn
 import turbotrain.plugin  # noqa: F401 - registers the hooks
 from tests.balancing.toys import (
     ALWAYS,
+    FEATURES,
     MEASURED,
     STATEFUL,
     TASKS,
@@ -36,7 +37,6 @@ try:
 except ImportError:  # torch before 2.6 has it elsewhere
     fully_shard = None
 
-FEATURES = dict(level='features', features='trunk')
 RANDOM = ('RandomOrderPCGrad', 'GradVac', 'GradDrop')
 BALANCERS = ('UW', 'DWA', 'FAMO')
 
@@ -113,6 +113,17 @@ def overflow_on_one_rank(rank: int, settings: dict) -> list[torch.Tensor]:
     return [*parameters, torch.tensor([optim_wrapper.loss_scaler.get_scale()])]
 
 
+def with_a_penalty_on_one_rank(rank: int, settings: dict) -> list[torch.Tensor]:
+    """Before each step the first process leaves a gradient of its own."""
+    model = TwoTasks()
+    parallel, optim_wrapper = replica(model), wrapper(model, tasks=TASKS, **settings)
+    for step in range(4):
+        if rank == 0:
+            model.trunk(torch.ones(5, 4)).square().mean().backward()
+        parameters = train(parallel, optim_wrapper, 1, seed=10 + rank + 2 * step)
+    return parameters
+
+
 def main(rank: int, store: str, out: str) -> None:
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     torch.set_num_threads(1)
@@ -150,6 +161,18 @@ def main(rank: int, store: str, out: str) -> None:
             unused = dict(find_unused_parameters=True) if name == 'stock' else {}
             parameters, *_ = run(rank, settings, kind, without=without, **unused)
             note(f'{case}/{name}', parameters)
+
+    for name, settings in (
+        ('free', free),
+        ('parameters', MEASURED),
+        ('features', MEASURED | FEATURES),
+    ):
+        note(f'penalty/{name}', with_a_penalty_on_one_rank(rank, settings))
+    model = TwoTasks()
+    try:
+        train(replica(model), wrapper(model.trunk, tasks=TASKS, **free), 1)
+    except ValueError as error:
+        results['strangers'] = str(error)
 
     around = dict(level='features', features='box')  # the other task goes around it
     note('around', run(rank, dict(tasks=TASKS, **MEASURED, **around))[0])

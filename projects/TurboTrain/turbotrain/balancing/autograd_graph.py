@@ -73,7 +73,9 @@ def compiled_outputs(loss: Tensor) -> dict[Node, set[int]]:
     return compiled
 
 
-def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> set[int]:
+def reached_parameters(
+    loss: Tensor, index: Mapping[nn.Parameter, int]
+) -> tuple[set[int], list[Tensor]]:
     """Which parameters a loss depends on, from its autograd graph.
 
     Args:
@@ -81,22 +83,25 @@ def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> set[i
         index: the parameters in question and their numbers.
 
     Returns:
-        The numbers of those that the graph leads to.
+        The numbers of those that the graph leads to, and the other leaves that it leads to.
 
     Raises:
         RuntimeError: the graph goes through a re-entrant activation checkpoint.
     """
     found: set[int] = set()
+    others: list[Tensor] = []
     for node in graph_nodes([loss]):
         name = node.name()
         if name == _LEAF:
             variable = node.variable  # type: ignore[attr-defined]  # torch's Node does not list it
             if variable in index:
                 found.add(index[variable])
+            else:
+                others.append(variable)
         elif name == 'CheckpointFunctionBackward':
             raise RuntimeError(
                 'the gradient of a single task cannot be taken through a re-entrant activation '
                 'checkpoint: call torch.utils.checkpoint.checkpoint with use_reentrant=False, or '
                 "suppress conflicts with level='features'"
             )
-    return found
+    return found, others

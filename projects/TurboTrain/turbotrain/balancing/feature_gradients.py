@@ -1,5 +1,6 @@
 """One gradient per task with respect to a module's output: level ``'features'``."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,9 @@ class FeatureGradients:
                 self._cuts.append((output, leaf))
             return leaf.clone()  # what follows may work in place
         if isinstance(output, dict):
-            return type(output)((key, self._cut(value)) for key, value in output.items())
+            cut = copy.copy(output)  # of its own type, which may be built in another way
+            cut.update({key: self._cut(value) for key, value in output.items()})
+            return cut
         if isinstance(output, (list, tuple)):
             parts = [self._cut(value) for value in output]
             # A named tuple takes its values one by one.

@@ -32,6 +32,7 @@ def task_losses(
 
     Raises:
         SettingError: a loss belongs to no task or to more than one.
+        TypeError: a loss is no tensor and no list of them.
     """
     tasks = task_patterns(tasks)
     sums: dict[str, Tensor] = {}
@@ -45,7 +46,10 @@ def task_losses(
             raise SettingError(
                 f'loss {name!r} belongs {belongs}. The optim_wrapper has tasks {listed}'
             )
-        means = [part.mean() for part in (value if isinstance(value, list) else [value])]
+        parts = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise TypeError(f'{name} is not a tensor or list of tensors')  # as mmengine says it
+        means = [part.mean() for part in parts]
         if means:
             scalar = sum(means[1:], means[0])
             sums[owners[0]] = sums[owners[0]] + scalar if owners[0] in sums else scalar
@@ -62,10 +66,13 @@ def refuse_other_totals(losses: Mapping[str, Tensor], total: Tensor) -> None:
     Raises:
         RuntimeError: it is not their sum.
     """
-    added = sum(losses.values(), torch.zeros_like(total))
-    added, total = added.detach().double(), total.detach().double()
-    # Half precision may be at work.
-    if not torch.allclose(added, total, rtol=1e-2, equal_nan=True):
+    added = sum(losses.values(), torch.zeros_like(total)).detach().double()
+    size = sum((loss.detach().abs() for loss in losses.values()), torch.zeros_like(total))
+    half = any(value.element_size() < 4 for value in (total, *losses.values()))
+    # The sum of few numbers, in another order.
+    rounding = (1e-2 if half else 1e-4) * size.detach().double()
+    wrong = (added - total.detach().double()).abs() > rounding
+    if wrong:  # nothing can be told of infinite and NaN ones, which are not
         raise RuntimeError(
             f"the tasks' losses add up to {float(added):.6g}, but the model's parse_losses made "
             f'{float(total):.6g} of them: weigh losses before the model returns them, or with a '

@@ -28,7 +28,7 @@ from .processes import (
     synchronises_norms,
 )
 from .schedule import SCHEDULES
-from .task_gradients import TaskGradients
+from .task_gradients import TaskGradients, refuse_strangers
 from .task_watch import TaskWatch
 
 __all__ = ['AmpConflictSuppressingOptimWrapper', 'ConflictSuppressingOptimWrapper']
@@ -93,7 +93,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
 
     Raises:
         SettingError: fewer than two tasks, an unknown level, or ``features`` without its level; in
-            training, see :class:`TaskWatch`.
+            training, see :class:`TaskWatch`, and where the model trains parameters that
+            ``optimizer`` does not hold.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         self._watch = TaskWatch(self.tasks, tasks_within)
         self._losses: dict[str, Tensor] | None = None
         self._loss_names: list[str] = []
+        self._returned = ''  # by a forward pass without losses, its type
         self._gradients: TaskGradients | FeatureGradients | None = None
         self._layout: Tensor | None = None  # of a checkpoint's TaskGradients
         self._model: nn.Module | None = None
@@ -169,6 +171,10 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             refuse_sharded(model)
             find_module(module, self.features or '')
             self._model, self._synced_norms = module, synchronises_norms(module)
+            if self._averages:
+                held = {id(p) for p in self._parameters}
+                others = [p for p in module.parameters() if p.requires_grad and id(p) not in held]
+                refuse_strangers(others, module)
             self._total_is_checked = False
         if isinstance(model, DistributedDataParallel) and super().should_sync():
             # no_sync would also keep DistributedDataParallel from broadcasting buffers.
@@ -183,13 +189,11 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             yield
 
     def _note_losses(self, module: nn.Module, inputs: tuple, output: object) -> None:
-        if not isinstance(output, Mapping):
-            raise TypeError(
-                f'{type(module).__name__} returned {type(output).__name__}; '
-                'conflict suppression needs a dictionary of losses'
-            )
-        self._losses = task_losses(output, self.tasks)
-        self._loss_names = [name for name in output if 'loss' in name]
+        if isinstance(output, Mapping):
+            self._losses = task_losses(output, self.tasks)
+            self._loss_names = [name for name in output if 'loss' in name]
+        else:  # of a model that calls itself, for pseudo-labels say
+            self._returned = type(output).__name__
 
     @_disable_dynamo  # torch.compiler.disable would import all of dynamo now
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
@@ -197,12 +201,18 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
 
         Raises:
             RuntimeError: the losses were not seen, or do not add up to ``loss``.
+            TypeError: the model returned no dictionary of losses.
         """
         losses, self._losses, self.faulty_tasks = self._losses, None, []
         suppresses, step, reported = self.suppresses, self.update_index, False
         if losses is not None:
             self._note_total(losses, loss)
             self._watch.note_losses(losses, self._loss_names, self._parameters[0].device)
+        elif self._returned:
+            raise TypeError(
+                f'{type(self._model).__name__} returned {self._returned}; conflict suppression '
+                'needs a dictionary of losses'
+            )
         elif suppresses or self.balancer:
             raise RuntimeError(
                 'the forward pass must run inside optim_context(model), as train_step does, for '
@@ -222,14 +232,17 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             self.message_hub.update_scalar('train/suppressing', float(reported))
         if self.should_update():
             if num_processes() > 1 and (self.features if suppresses else self._averages):
-                average_gradients(self._parameters)
+                average_gradients([p for p in self._parameters if p.requires_grad])
             self._note_faults()
             if self.balancer:
                 self.balancer.learn(self._parameters[0].device)
 
     def _note_total(self, losses: Mapping[str, Tensor], total: Tensor) -> None:
-        """Check once that the model trains on the sum of its losses."""
-        if losses and not self._total_is_checked:
+        """Check that the model trains on the sum of its losses: a free step trains on the total.
+
+        Once, and where a step suppresses conflicts, which waits for the device anyway.
+        """
+        if losses and (self.suppresses or not self._total_is_checked):
             scaled = {task: self.scale_loss(value) for task, value in losses.items()}
             refuse_other_totals(scaled, total)
             # Of infinite losses nothing can be told.
@@ -247,8 +260,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
-        groups = self.optimizer.param_groups
-        return [p for group in groups for p in group['params'] if p.requires_grad]
+        # Frozen ones, too: what an update has gathered stays when they begin to be trained.
+        return [p for group in self.optimizer.param_groups for p in group['params']]
 
     @property
     def _place(self) -> str:
@@ -268,6 +281,8 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         )
         self._inner_count += 1
         if isinstance(gradients, TaskGradients):
+            if gradients.others and self._model is not None:
+                refuse_strangers(gradients.others, self._model)
             if not self.should_update():
                 return False
             gradients.reduce()
@@ -276,7 +291,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         return self._aggregate(gradients, step, scale)
 
     def _task_gradients(self) -> TaskGradients:
-        """Kept from step to step, as long as the same parameters are trained."""
+        """Kept from step to step, as long as the optimiser holds the same parameters."""
         kept, parameters = self._gradients, self._parameters
         if isinstance(kept, TaskGradients) and _same(kept.parameters, parameters):
             return kept

@@ -11,9 +11,9 @@ from ..errors import SettingError
 from .aggregators import Aggregator
 from .autograd_graph import compiled_outputs, reached_parameters
 from .gram import combine_rows, gram_matrix
-from .processes import average, cut_like, gradient_dtype, num_processes
+from .processes import average, average_gradients, cut_like, gradient_dtype, num_processes
 
-__all__ = ['TaskGradients']
+__all__ = ['TaskGradients', 'refuse_strangers']
 
 _Place = tuple[int, int]  # number of a task and of a parameter
 
@@ -25,7 +25,8 @@ class _Memory:
     Attributes:
         buffer: the rows, the gradients of single tasks and the flags, what processes exchange.
         rows: (K, width) of the shared parameters.
-        flags: (K * number of parameters + 1,) who used what, and whether anything found no room.
+        flags: (K * number of parameters + 2,) who used what, and whether anything found no room
+            or was in ``.grad`` before.
         views: each gradient in the shape of its parameter.
         shared: numbers of the shared parameters, in the order of the rows.
     """
@@ -48,7 +49,7 @@ class TaskGradients:
     of an update to its end.
 
     Args:
-        parameters: all that are optimised.
+        parameters: all that are optimised, frozen ones included, which may be trained later on.
         num_tasks: K.
         layout: that of an earlier run, to go on from. The order in which inner products are summed
             depends on it, and with that their last bits.
@@ -57,6 +58,7 @@ class TaskGradients:
         layout: (K, number of parameters) bool, on the CPU: which task has room for which gradient.
         uses: (K, number of parameters) bool, on the CPU: in the update under way, on any process
             once :meth:`reduce` was called.
+        others: leaves that the losses added last depend on, too, and that get no gradient.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TaskGradients:
         if layout is None or layout.shape != shape:
             layout = torch.zeros(shape, dtype=torch.bool)
         self.layout = layout
+        self.others: list[Tensor] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -86,7 +89,11 @@ class TaskGradients:
         """
         live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
         _refuse_compiled_heads(live.values())
-        reached = {k: sorted(reached_parameters(loss, self._index)) for k, loss in live.items()}
+        reached, self.others = {}, []
+        for k, loss in live.items():
+            own, others = reached_parameters(loss, self._index)
+            reached[k] = sorted(own)
+            self.others += others
         used = torch.zeros_like(self.layout)
         for k, indices in reached.items():
             used[k, indices] = True
@@ -124,11 +131,15 @@ class TaskGradients:
         if num_processes() == 1:
             return
         held = self._held
-        held.flags.copy_(torch.cat([self.uses.flatten(), torch.tensor([bool(self._misfits)])]))
+        before = any(parameter.grad is not None for parameter in self.parameters)
+        rare = torch.tensor([bool(self._misfits), before])
+        held.flags.copy_(torch.cat([self.uses.flatten(), rare]))
         average(held.buffer)
         flags = held.flags.cpu()
-        self.uses = flags[:-1].view_as(self.uses) > 0
+        self.uses = flags[:-2].view_as(self.uses) > 0
         if flags[-1] > 0:
+            average_gradients(self.parameters)
+        if flags[-2] > 0:
             # Some process used what the layout has no room for: they all make room, and exchange
             # what the first message lacked. Rare, as the layout keeps all it has ever seen.
             new, held = self._grow(self.uses), self._held
@@ -154,7 +165,7 @@ class TaskGradients:
         return gram_matrix([held.rows])
 
     def write(self, aggregator: Aggregator, weights: Tensor, tasks: Sequence[int]) -> None:
-        """Set ``.grad``: the aggregate where tasks share, the plain gradient elsewhere.
+        """Add to ``.grad`` the aggregate where tasks share, the plain gradient elsewhere.
 
         A parameter that no task uses keeps ``.grad`` as it is. Frees the rows.
 
@@ -173,7 +184,11 @@ class TaskGradients:
                 gradient = held.views[0, i]
             else:
                 gradient = held.views[int(self.uses[:, i].nonzero()[0]), i]
-            parameter.grad = gradient.to(parameter.dtype)
+            gradient = gradient.to(parameter.dtype)
+            # As a backward pass does: others may have left theirs.
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            for hook in (getattr(parameter, '_post_accumulate_grad_hooks', None) or {}).values():
+                hook(parameter)
         self._clear()
 
     @property
@@ -194,7 +209,7 @@ class TaskGradients:
         single = [(k, i) for k, i in self.layout.nonzero().tolist() if i not in shared]
         width = sum(self.parameters[i].numel() for i in shared)
         length = self.num_tasks * width + sum(self.parameters[i].numel() for _, i in single)
-        buffer = torch.zeros(length + self.uses.numel() + 1, dtype=self._dtype, device=self._device)
+        buffer = torch.zeros(length + self.uses.numel() + 2, dtype=self._dtype, device=self._device)
         places = [(k, i) for k in range(self.num_tasks) for i in shared] + single
         views = cut_like(buffer[:length], [self.parameters[i] for _, i in places])
         return _Memory(
@@ -215,6 +230,29 @@ class TaskGradients:
                 for place, view in old.views.items():
                     self._held.views[place].copy_(view)
         return new
+
+
+def refuse_strangers(leaves: Iterable[Tensor], model: nn.Module) -> None:
+    """Stop where parameters are to be trained that the optimiser does not hold.
+
+    They would get no gradient in a suppressing step, and processes would not average it.
+
+    Args:
+        leaves: what gets a gradient from others. Those that are no parameters of the model, such as
+            inputs of activation checkpoints, pass.
+        model: that is trained.
+
+    Raises:
+        SettingError: there is one.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = [names[id(leaf)] for leaf in leaves if id(leaf) in names]
+    if found:
+        raise SettingError(
+            f'the optimizer of this optim_wrapper does not hold {found[0]}'
+            f'{" and others" if found[1:] else ""}, which the losses are to train: give it all '
+            'trained parameters of the model, or freeze those that are not to be trained'
+        )
 
 
 def _refuse_compiled_heads(losses: Iterable[Tensor]) -> None:

@@ -86,7 +86,8 @@ class TaskWatch:
                 f'after {self.updates} suppressing updates no two of the tasks '
                 f'{", ".join(self.tasks)} have met in {place}: there is no conflict to suppress. '
                 'Name a module that several tasks use, train what they share, or use the stock '
-                'OptimWrapper'
+                'OptimWrapper; if that is trained later, raise optim_wrapper.tasks_within (0 waits '
+                'for ever)'
             )
 
     def state_dict(self) -> dict:
