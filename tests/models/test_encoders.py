@@ -64,6 +64,23 @@ def test_empty_clouds_and_points_outside_are_nothing(encoder):
     maps.sum().backward()
 
 
+@pytest.mark.parametrize('kind', ['encoder', 'sparse'])
+@pytest.mark.parametrize('broken', [torch.nan, torch.inf, -torch.inf])
+def test_broken_points_change_neither_maps_nor_gradients(kind, broken, request):
+    encoder = request.getfixturevalue(kind)
+    (cloud,) = clouds(100)
+    lost = cloud[:3].clone()
+    lost[0, 0] = lost[1, 2] = lost[2] = broken
+    found, expected = encoder([torch.cat([lost, cloud])]), encoder([cloud])
+    assert torch.equal(found, expected)
+    parameters = list(encoder.parameters())
+    gradients, wanted = (
+        torch.autograd.grad(maps.square().sum(), parameters) for maps in (found, expected)
+    )
+    for gradient, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, want)
+
+
 def test_a_range_that_is_no_multiple_of_pillars_is_refused():
     with pytest.raises(ValueError, match='multiple of the pillar size'):
         DensePillarEncoder(RANGE, [0.3, 0.5])
