@@ -317,6 +317,15 @@ def test_reconstruction_of_a_batch():
         build(targets=['own']).reconstruct({})
 
 
+def test_heads_start_as_their_config_says():
+    init = dict(type='Constant', layer='Linear', val=0.25, bias=0.5)
+    model = build(targets=['own', 'merged'], reconstruction_head=dict(init_cfg=init))
+    model.init_weights()
+    for head in model.reconstruction_head.values():
+        for layer in (head.coordinates, head.density, head.occupancy):
+            assert (layer.weight == 0.25).all() and (layer.bias == 0.5).all()
+
+
 def test_the_loss_falls():
     model = build(masking=dict(type='BEVCellCoMasking', ratio=0.5))
     batch = batch_of(1, points=600)

@@ -8,6 +8,7 @@ import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
+from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from ..errors import SettingError
@@ -123,7 +124,8 @@ class MaskedPretrainer(Base3DDetector):
             head['in_channels'] = trunk_channels(detector)
         self.mask_token = _MaskToken(map_channels(detector)) if hiding == 'token' else None
         self.masking = MODELS.build(masking)
-        self.reconstruction_head = nn.ModuleDict({name: MODELS.build(head) for name in targets})
+        # mmengine's, which hands on the call of init_weights.
+        self.reconstruction_head = ModuleDict({name: MODELS.build(head) for name in targets})
         self.detector = _without_heads(MODELS.build(detector))
         if isinstance(self.detector, CooperativeDetector):
             self.detector.past_gradients = True  # hidden places are found in all frames
