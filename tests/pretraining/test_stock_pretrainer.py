@@ -113,6 +113,19 @@ def test_the_portable_sparse_encoder_is_mmdet3ds():
     torch.testing.assert_close(moved[1, :, 5:, 4:], out[1, :, 4:-1, 2:-2])
 
 
+def test_the_portable_sparse_encoder_takes_a_single_voxel_and_rough_ones():
+    torch.manual_seed(0)
+    encoder = MODELS.build(pv_rcnn().middle_encoder | dict(return_middle_feats=False))
+    voxel, coors = torch.randn(1, 4), torch.tensor([[0, 20, 33, 17]])
+    encoder(voxel, coors, 1).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+    expected = encoder.eval()(voxel, coors, 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = encoder(voxel.bfloat16(), coors, 1)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, expected, atol=0.05, rtol=0.05)
+
+
 def test_what_detectors_return_and_what_they_must_say():
     bev = torch.zeros(1, 4, 2, 2)
     for features in (bev, [bev], dict(neck_feats=[bev])):
