@@ -151,6 +151,14 @@ def test_mixed_precision_runs_and_trains(neck):
     assert all(torch.isfinite(p.grad).all() for p in (features, *neck.parameters()))
 
 
+def test_weights_and_maps_may_be_half_precise(neck):
+    features, late = maps(4), torch.tensor([0.0, 0.1, 0.2, 0.4])
+    exact = neck(features, [4], KINDS, ALL, delays=late)
+    rough = neck.bfloat16()(features.bfloat16(), [4], KINDS, ALL, delays=late)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
 @pytest.mark.parametrize('name', WITH_KINDS)
 def test_kinds_of_agents_matter(name):
     neck, features = make(name), maps(2)
