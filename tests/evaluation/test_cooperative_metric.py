@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import METRICS
-from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmdet3d.structures import (
+    CameraInstance3DBoxes,
+    DepthInstance3DBoxes,
+    Det3DDataSample,
+    LiDARInstance3DBoxes,
+)
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
@@ -279,6 +284,7 @@ def test_missing_instances_are_named():
     [
         ('scores_3d', torch.full((6,), torch.nan), 'scores_3d holds NaN'),
         ('labels_3d', torch.full((6,), 2), 'holds label 2; class_names has 2'),
+        ('labels_3d', torch.full((6,), 0.7), 'labels_3d is of type float32, expected int64'),
         ('trajectories', torch.zeros(6, 1, 5, 2), r'shape \(6, 1, 5, 2\), expected'),
     ],
 )
@@ -286,6 +292,28 @@ def test_wrong_prediction_is_named(key, value, message):
     sample = make_sample(4)
     sample.pred_instances_3d[key] = value
     with pytest.raises(ValueError, match=f'scenario_4: pred_instances_3d.*{message}'):
+        evaluate([sample])
+
+
+@pytest.mark.parametrize('kind', [CameraInstance3DBoxes, DepthInstance3DBoxes])
+@pytest.mark.parametrize('key', ['gt_instances_3d', 'pred_instances_3d'])
+def test_boxes_with_other_axes_are_refused(key, kind):
+    sample = make_sample(4)
+    sample.get(key).bboxes_3d = kind(sample.get(key).bboxes_3d.tensor)
+    words = f'scenario_4: {key}.bboxes_3d is of type {kind.__name__}, expected LiDARInstance3DBoxes'
+    with pytest.raises(ValueError, match=words):
+        evaluate([sample])
+
+
+@pytest.mark.parametrize('key', ['future_valid', 'velocity_valid'])
+@pytest.mark.parametrize('kind', [torch.float32, torch.int64])
+def test_masks_are_bool(key, kind):
+    """0.2 would count as true."""
+    sample = make_sample(4)
+    truth = sample.gt_instances_3d
+    truth.velocity, truth.velocity_valid = torch.zeros(6, 2), torch.ones(6).bool()
+    setattr(truth, key, getattr(truth, key).to(kind))
+    with pytest.raises(ValueError, match=f'{key} is of type {kind}'.replace('torch.', '')):
         evaluate([sample])
 
 

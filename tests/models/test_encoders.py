@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -62,6 +64,23 @@ def test_empty_clouds_and_points_outside_are_nothing(encoder):
     assert maps.shape == (2, 8, 16, 32)
     assert not maps.any()
     maps.sum().backward()
+
+
+@pytest.mark.parametrize('kind', ['encoder', 'sparse'])
+@pytest.mark.parametrize('broken', [torch.nan, torch.inf, -torch.inf])
+def test_broken_points_change_neither_maps_nor_gradients(kind, broken, request):
+    encoder = request.getfixturevalue(kind)
+    (cloud,) = clouds(100)
+    lost = cloud[:3].clone()
+    lost[0, 0] = lost[1, 2] = lost[2] = broken
+    found, expected = encoder([torch.cat([lost, cloud])]), encoder([cloud])
+    assert torch.equal(found, expected)
+    parameters = list(encoder.parameters())
+    gradients, wanted = (
+        torch.autograd.grad(maps.square().sum(), parameters) for maps in (found, expected)
+    )
+    for gradient, want in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, want)
 
 
 def test_a_range_that_is_no_multiple_of_pillars_is_refused():
@@ -129,6 +148,42 @@ def test_sparse_encoder_of_nothing_is_zero_with_a_graph(sparse):
     maps.sum().backward()
     with pytest.raises(ValueError, match='multiple of 8'):
         SparsePillarEncoder(RANGE, [0.5, 4.0], stage_channels=(8, 8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    'points',
+    [
+        [[0.1, 0.1, 0.0, 0.5]],
+        [[0.1, 0.1, 0.0, 0.5], [0.2, 0.1, 0.0, 0.5]],  # in one pillar
+        [[7.1, 3.6, 0.0, 0.5], [7.6, 3.6, 0.0, 0.5]],  # in one cell of the second stage
+    ],
+)
+def test_a_single_occupied_pillar_trains_and_is_encoded_as_in_testing(sparse, points):
+    cloud, before = [torch.tensor(points)], copy.deepcopy(sparse.state_dict())
+    expected = sparse(cloud)
+    found = sparse.train()(cloud)
+    assert torch.isfinite(found).all() and found.any()
+    found.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in sparse.parameters())
+    if sparse.points(cloud)[1].shape == (1,):
+        torch.testing.assert_close(found, expected)
+    # Statistics of a batch with some more rows are learned as ever.
+    sparse(clouds(100))
+    after = sparse.state_dict()
+    assert all(not torch.equal(after[key], before[key]) for key in after if 'running' in key)
+
+
+@pytest.mark.parametrize('kind', [torch.bfloat16, torch.float16])
+def test_sparse_convolutions_stay_precise_in_mixed_precision(sparse, kind):
+    (cloud,) = clouds(150)
+    expected = sparse([cloud])
+    with torch.autocast('cpu', kind):
+        found = sparse.train()([cloud])
+        rough = sparse.eval()([cloud])
+    assert rough.dtype == found.dtype == torch.float32
+    assert (rough - expected).abs().mean() < 0.05 * expected.abs().mean()
+    found.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in sparse.parameters())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='with CUDA the kernels are needed')

@@ -105,6 +105,35 @@ def test_the_flow_is_from_the_newest_earlier_frame_that_sees_a_cell():
     assert (left[..., -1] - found[..., -1]).abs().max() > 1e-3
 
 
+class Stays(torch.nn.Module):
+    """A temporal neck that looks at the current frame alone."""
+
+    def fuse(self, features, time_offsets, seen):
+        return features[:, -1]
+
+
+@pytest.mark.parametrize('content', [100.0, torch.nan])
+def test_a_frame_that_sees_nothing_says_nothing_whatever_it_holds(content):
+    """The oldest is missing: cells that the newer one does not see have no earlier frame."""
+    neck, features, when = temporal(), maps(1, 3), times(1, 3)
+    neck.temporal_neck = Stays()
+    seen = torch.ones(1, 3, 1, H, W, dtype=torch.bool)
+    seen[:, 0] = seen[:, 1, ..., W // 2 :] = False
+    expected = neck.fuse(features, when, seen)[:, C:]
+    assert expected[..., W // 2 - 1].any() and not expected[..., W // 2 :].any()
+    features[:, 0] = features[:, 1, ..., W // 2 :] = content
+    assert torch.equal(neck.fuse(features, when, seen)[:, C:], expected)
+
+
+def test_a_missing_frame_of_the_current_time_has_no_flow_and_no_gradient():
+    neck, features = temporal(), maps(1, 2)
+    valid = torch.tensor([[False, True]])
+    found = neck(features, torch.zeros(1, 2), valid)
+    assert torch.isfinite(found).all() and not found[:, C:].any()
+    found.square().sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in neck.parameters())
+
+
 def test_flow_gradients_reach_every_parameter():
     neck = temporal().train()
     neck(maps(2, 3), times(2, 3), torch.ones(2, 3, dtype=torch.bool)).square().sum().backward()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmdet3d.registry import MODELS
 
+from turbotrain.errors import SettingError
 from turbotrain.structures import pose_to_matrix
 
 RANGE = [-8.0, -8.0, -3.0, 8.0, 8.0, 1.0]
@@ -150,6 +151,14 @@ def test_mixed_precision_runs_and_trains(neck):
     assert all(torch.isfinite(p.grad).all() for p in (features, *neck.parameters()))
 
 
+def test_weights_and_maps_may_be_half_precise(neck):
+    features, late = maps(4), torch.tensor([0.0, 0.1, 0.2, 0.4])
+    exact = neck(features, [4], KINDS, ALL, delays=late)
+    rough = neck.bfloat16()(features.bfloat16(), [4], KINDS, ALL, delays=late)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
 @pytest.mark.parametrize('name', WITH_KINDS)
 def test_kinds_of_agents_matter(name):
     neck, features = make(name), maps(2)
@@ -202,6 +211,24 @@ def test_v2vnet_sums_maps_or_messages_alike(valid):
     still = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
     before = neck(features, [3], KINDS[:3], valid)
     close(neck(features, [3], KINDS[:3], valid, still), before, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(num_agents=[2]), r'features: expected shape \(2, 8, .* for num_agents \[2\], got'),
+        (dict(num_agents=[2, 2]), r'features: expected shape \(4, 8, 16, 16\) .* got \(3, 8,'),
+        (dict(kinds=KINDS), r'kinds: expected shape \(3,\) .* got \(4,\)'),
+        (dict(valid=ALL), r'valid: expected shape \(3,\) or \(3, 1, 16, 16\) .* got \(4,\)'),
+        (dict(valid=ALL[:3, None, None].expand(3, H, W)), r'valid: .* got \(3, 16, 16\)'),
+        (dict(ego_from_agent=torch.eye(4)), r'ego_from_agent: .* \(3, 4, 4\) .* got \(4, 4\)'),
+        (dict(delays=torch.zeros(1)), r'delays: expected shape \(3,\) .* got \(1,\)'),
+    ],
+)
+def test_what_is_not_of_all_agents_is_named(neck, changes, words):
+    given = dict(num_agents=[2, 1], kinds=KINDS[:3], valid=ALL[:3])
+    with pytest.raises(SettingError, match=words):
+        neck(maps(3), **(given | changes))
 
 
 @pytest.mark.parametrize('name', WITH_KINDS)

@@ -345,6 +345,23 @@ def test_late_clouds_have_the_labels_of_their_time(detector, ago):
         dict(points=[[cloud(i) for i in range(6)]]), [sample])['loss_cls']))  # fmt: skip
 
 
+def test_what_is_not_known_may_be_nan(detector):
+    """It leaves alone what is known, be an agent late or not."""
+    found = []
+    for unknown in (1.0, np.nan):
+        sample = with_truth(agents_at(delays=np.float32([0, 0.3, 0])))
+        truth = sample.gt_instances_3d
+        truth.velocity_valid[3], truth.future_valid[5, 2] = False, False
+        truth.velocity[3], truth.future_trajectories[5, 2] = unknown, unknown
+        found.append([example.gt_instances_3d for example in detector._examples(sample)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.bboxes_3d.tensor, other.bboxes_3d.tensor)
+        for values, known in (
+            ('future_trajectories', one.future_valid), ('velocity', one.velocity_valid),
+        ):  # fmt: skip
+            assert torch.equal(one[values][known], other[values][known])
+
+
 def test_no_later_than_one_step_in_training(detector):
     late = with_truth(agents_at(delays=np.float32([0, 0.6, 0])))
     with pytest.raises(ValueError, match='up to 0.5 s late, got one of 0.60 s'):

@@ -77,12 +77,14 @@ def test_only_the_nearest_are_looked_at():
         assert (changed[0, seen_by].abs().amax(dim=1) > 1e-6).all()
 
 
-def test_points_that_are_not_there_do_not_count():
-    module, maps, query = attention(), road_maps(), asked()
-    noisy = maps.polylines.clone()
-    noisy[~maps.mask] = 1e3
-    assert not maps.mask.all()
-    torch.testing.assert_close(module(*query, maps), module(*query, VectorMaps(noisy, maps.mask)))
+@pytest.mark.parametrize('content', [1e3, math.nan])
+def test_points_that_are_not_there_do_not_count(content):
+    module, (lines, mask), query = attention(), road_maps(), asked()
+    mask[:, ::2, -3:] = False
+    noisy = lines.clone()
+    noisy[~mask] = content
+    found, expected = (module(*query, VectorMaps(one, mask)) for one in (noisy, lines))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize('lines', [0, 2])

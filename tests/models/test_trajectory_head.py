@@ -228,16 +228,19 @@ def test_errors_count_by_their_logarithm():
     )
 
 
-def test_unknown_steps_do_not_count():
+@pytest.mark.parametrize('unknown', [1e6, math.nan])
+def test_unknown_steps_do_not_count(unknown):
     head, given = make_head(position_noise=0.0), boxes(4)
     future = given[:, None, :2] + torch.tensor([3.0, 4.0]) * torch.ones(6, 1)
     bev, valid = torch.randn(1, 4, 32, 32), everything(4)
     whole = head.loss(bev, [given], [labels(4)], [future], valid)
     valid[0][:, 3:] = False
-    future[:, 3:] = 1e6
+    future[:, 3:] = unknown
     part = head.loss(bev, [given], [labels(4)], [future], valid)
     for name, loss in whole.items():
         torch.testing.assert_close(part[name], loss)
+    sum(part.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())
 
 
 def test_it_learns_speed_from_a_trail_without_being_told_the_velocity():

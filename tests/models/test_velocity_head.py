@@ -169,6 +169,29 @@ def test_nothing_known_is_a_loss_of_zero_with_a_graph(count):
         loss.backward(retain_graph=True)
 
 
+def test_what_is_not_known_may_be_anything():
+    """Of one object each: velocity, acceleration, some of the future, all of these."""
+    head, (clouds, box, velocity) = make_head(), scene(0)
+    found = []
+    for unknown in (7.0, math.nan):
+        truth = truth_of(box, velocity.clone())
+        truth.velocity_valid = truth.velocity_valid.clone()
+        truth.acceleration_valid = truth.acceleration_valid.clone()
+        truth.velocity_valid[[0, 3]] = truth.acceleration_valid[[1, 3]] = False
+        truth.velocity[[0, 3]] = truth.acceleration[[1, 3]] = unknown
+        truth.future_valid[2, 2:5] = truth.future_valid[3] = False
+        truth.future_trajectories[2, 2:5] = truth.future_trajectories[3] = unknown
+        torch.manual_seed(1)
+        head.zero_grad()
+        losses, _ = head.loss_and_predict(
+            maps_of(head, clouds), [box], [torch.zeros(len(box), dtype=torch.long)], [truth]
+        )
+        sum(losses.values()).backward()
+        found.append([*losses.values(), *(p.grad.clone() for p in head.parameters())])
+    for anything, nan in zip(*found, strict=True):
+        assert torch.equal(anything, nan)
+
+
 def test_squares_and_vectors_turn_together():
     """The eight ways are different, and each moves a mark as it moves the way to it."""
     ways = torch.arange(8)

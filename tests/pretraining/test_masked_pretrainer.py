@@ -203,6 +203,8 @@ def test_empty_clouds_one_agent_and_one_frame(encoder):
         batch_of(2, 1, points=0),  # nobody sees anything
         emptied(batch_of(2, 1), sample=1),  # one of the samples has not one occupied cell
         far_off(batch_of(1)),  # nor has this one, though there are points
+        broken(batch_of(2, 1)),
+        broken(batch_of(2, 1, in_ego=False)),
     ):
         assert losses_of(model, batch)['merged.loss_occupancy'] > 0
     assert losses_of(model, batch_of(1, frames=1))['merged.loss_chamfer'] > 0
@@ -215,6 +217,14 @@ def emptied(batch: dict, sample: int) -> dict:
 
 def far_off(batch: dict) -> dict:
     batch['inputs']['points'] = [[c + 500 for c in own] for own in batch['inputs']['points']]
+    return batch
+
+
+def broken(batch: dict) -> dict:
+    for own in batch['inputs']['points']:
+        for cloud in own:
+            cloud[:3, 0] = cloud[2:5, 1] = cloud[5:8, 2] = torch.nan
+            cloud[8:10, 0] = cloud[10:12, 1] = torch.inf
     return batch
 
 
@@ -315,6 +325,15 @@ def test_reconstruction_of_a_batch():
     assert len(first.predicted) and inside.all()
     with pytest.raises(ValueError, match='merged'):
         build(targets=['own']).reconstruct({})
+
+
+def test_heads_start_as_their_config_says():
+    init = dict(type='Constant', layer='Linear', val=0.25, bias=0.5)
+    model = build(targets=['own', 'merged'], reconstruction_head=dict(init_cfg=init))
+    model.init_weights()
+    for head in model.reconstruction_head.values():
+        for layer in (head.coordinates, head.density, head.occupancy):
+            assert (layer.weight == 0.25).all() and (layer.bias == 0.5).all()
 
 
 def test_the_loss_falls():

@@ -91,6 +91,29 @@ def test_edge_cases(name):
         assert (losses['merged.loss_chamfer'] > 0) == (max(points) > 0)
 
 
+@pytest.mark.parametrize('name', DETECTORS)
+def test_points_that_are_nowhere_in_range_count_for_nothing(name):
+    """Beyond it, infinitely far, or NaN, as lidars mark rays without a return."""
+    model = build(name).eval()
+    batch = batch_for(model, 600, 0, 400)
+
+    def encode() -> torch.Tensor:
+        torch.manual_seed(3)
+        masked = MaskedBatch(batch['inputs'], batch['data_samples'], model.masking, model.limits)
+        with torch.no_grad():
+            return model._encode(masked)['merged']
+
+    expected = encode()
+    clouds = batch['inputs']['points']
+    lost = torch.zeros(40, clouds[0].shape[1])
+    for rows, coordinate in zip(lost.split(10), (500.0, -500.0, torch.inf, torch.nan), strict=True):
+        rows[:, 0] = rows[5:, 1] = coordinate
+    batch['inputs']['points'] = [torch.cat([cloud, lost]) for cloud in clouds]
+    assert torch.equal(encode(), expected)
+    losses_of(model.train(), batch)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_the_portable_sparse_encoder_is_mmdet3ds():
     """Same weights by the same names; a voxel shows where it is, and moves the map along."""
     cfg = Config.fromfile(MIXED / 'second_kitti.py').model
@@ -111,6 +134,19 @@ def test_the_portable_sparse_encoder_is_mmdet3ds():
     assert set(rows.tolist()) <= {4, 5} and set(columns.tolist()) <= {2, 3}
     moved = ours(voxel, coors + torch.tensor([0, 0, 8, 16]), 2)
     torch.testing.assert_close(moved[1, :, 5:, 4:], out[1, :, 4:-1, 2:-2])
+
+
+def test_the_portable_sparse_encoder_takes_a_single_voxel_and_rough_ones():
+    torch.manual_seed(0)
+    encoder = MODELS.build(pv_rcnn().middle_encoder | dict(return_middle_feats=False))
+    voxel, coors = torch.randn(1, 4), torch.tensor([[0, 20, 33, 17]])
+    encoder(voxel, coors, 1).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+    expected = encoder.eval()(voxel, coors, 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = encoder(voxel.bfloat16(), coors, 1)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, expected, atol=0.05, rtol=0.05)
 
 
 def test_what_detectors_return_and_what_they_must_say():

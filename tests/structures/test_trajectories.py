@@ -29,6 +29,7 @@ def test_velocities_over_the_last_step():
     """2 m in half a second; unknown before, unknown now, and a history of one moment."""
     history = np.array([[[0.0, 0.0], [1.0, 1.0], [1.0, 3.0]]] * 3)
     valid = np.array([[False, True, True], [True, False, True], [True, True, False]])
+    history[~valid] = np.nan
     velocity, known = last_velocity(history, valid, np.array([-1.0, -0.5, 0.0]))
     np.testing.assert_array_equal(velocity, [[0.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
     np.testing.assert_array_equal(known, [True, False, False])
@@ -40,6 +41,7 @@ def test_accelerations_over_the_last_two_steps():
     """From 2 m/s along x to 4 m/s along y within half a second; unknown with any gap."""
     history = np.array([[[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]] * 3)
     valid = np.array([[True, True, True], [False, True, True], [True, False, True]])
+    history[~valid] = np.nan
     times = np.array([-1.0, -0.5, 0.0])
     acceleration, known = last_acceleration(history, valid, times)
     np.testing.assert_array_equal(acceleration, [[-4.0, 8.0], [0.0, 0.0], [0.0, 0.0]])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet3d.structures import LiDARInstance3DBoxes
 
 __all__ = ['InstanceFields']
 
@@ -31,6 +32,12 @@ class InstanceFields:
     def boxes(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, 5) float32 boxes from above, and (N, 2) z of their bottoms and tops."""
         boxes = self._field('bboxes_3d')
+        if not isinstance(boxes, LiDARInstance3DBoxes):
+            # Those of cameras and depth maps have other axes, and would only be found nowhere.
+            raise ValueError(
+                f'{self.where}.bboxes_3d is of type {type(boxes).__name__}, expected '
+                'LiDARInstance3DBoxes in the ego frame'
+            )
         heights = torch.stack([boxes.bottom_height, boxes.top_height], dim=1)
         return (
             self._checked('bboxes_3d', boxes.bev, (len(heights), 5), np.float32),
@@ -60,7 +67,7 @@ class InstanceFields:
         Args:
             key: name of the field.
             shape: what it has to be; None fits any length.
-            dtype: type of the result.
+            dtype: type of the result. Numbers are no bool, and fractions no integers.
             used: bool, over the leading axes: only these entries have to be finite.
 
         Returns:
@@ -90,6 +97,10 @@ class InstanceFields:
         if not fits:
             expected = tuple('any' if want is None else want for want in shape)
             raise ValueError(f'{self.where}.{key} has shape {array.shape}, expected {expected}')
+        if array.size and not np.can_cast(array.dtype, dtype, 'same_kind'):
+            raise ValueError(
+                f'{self.where}.{key} is of type {array.dtype}, expected {np.dtype(dtype)}'
+            )
         if not np.isfinite(array if used is None else array[used]).all():
             raise ValueError(f'{self.where}.{key} holds NaN or infinite values')
         return array.astype(dtype)

@@ -94,7 +94,7 @@ def record_of(name: str, sample: Mapping, num_classes: int, region: Region) -> R
 
     Raises:
         KeyError: something is missing.
-        ValueError: something has another shape, or holds values that cannot be.
+        ValueError: something has another type or shape, or holds values that cannot be.
     """
     truth = InstanceFields(name, 'gt_instances_3d', sample)
     predicted = InstanceFields(name, 'pred_instances_3d', sample)

@@ -178,8 +178,9 @@ class VectorMapAttention(BaseModule):
     def _encode(self, polylines: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encodings (B, L, E), means and unit directions (B, L, 2) of all polylines."""
         there = mask[..., None]
-        points, steps = polylines[..., :2], polylines[..., 3:5] * there
-        means = (points * there).sum(dim=2) / there.sum(dim=2).clamp(min=1)
+        polylines = polylines.where(there, 0)
+        points, steps = polylines[..., :2], polylines[..., 3:5]
+        means = points.sum(dim=2) / there.sum(dim=2).clamp(min=1)
         directions = functional.normalize(steps.sum(dim=2), dim=-1)
         own = directions[:, :, None]
         kind = functional.one_hot(polylines[..., 6].long().clamp(0, _TYPES - 1), _TYPES)

@@ -8,6 +8,7 @@ import torch
 from mmdet3d.models import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
+from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from ..errors import SettingError
@@ -123,7 +124,8 @@ class MaskedPretrainer(Base3DDetector):
             head['in_channels'] = trunk_channels(detector)
         self.mask_token = _MaskToken(map_channels(detector)) if hiding == 'token' else None
         self.masking = MODELS.build(masking)
-        self.reconstruction_head = nn.ModuleDict({name: MODELS.build(head) for name in targets})
+        # mmengine's, which hands on the call of init_weights.
+        self.reconstruction_head = ModuleDict({name: MODELS.build(head) for name in targets})
         self.detector = _without_heads(MODELS.build(detector))
         if isinstance(self.detector, CooperativeDetector):
             self.detector.past_gradients = True  # hidden places are found in all frames
@@ -192,7 +194,7 @@ class MaskedPretrainer(Base3DDetector):
         """What the detector's own method gives for unmasked input."""
         preprocessor = self.detector.data_preprocessor
         if getattr(preprocessor, 'voxel', False):
-            points = [_not_empty(cloud, self.limits) for cloud in batch_inputs_dict['points']]
+            points = [_in_range(cloud, self.limits) for cloud in batch_inputs_dict['points']]
             voxels = preprocessor.voxelize(points, batch_data_samples)
             batch_inputs_dict = {**batch_inputs_dict, 'points': points, 'voxels': voxels}
         extract = self.detector.extract_feat
@@ -265,14 +267,15 @@ def _fuses_agents_last(detector: Base3DDetector) -> bool:
     return getattr(detector, 'temporal_neck', None) is not None
 
 
-def _not_empty(cloud: Tensor, limits: Tensor) -> Tensor:
-    """A cloud of nothing as two points, in opposite corners of the range.
+def _in_range(cloud: Tensor, limits: Tensor) -> Tensor:
+    """The points within the range, which NaN is not; of none, two in its opposite corners.
 
     mmdet3d's detectors cannot encode nothing, nor can batch norm do with a single voxel.
     """
+    low, high = limits[:3], limits[3:]
+    cloud = cloud[((cloud[:, :3] > low) & (cloud[:, :3] < high)).all(dim=1)]
     if len(cloud):
         return cloud
-    low, high = limits[:3], limits[3:]
     corners = cloud.new_zeros(2, cloud.shape[1])
     corners[:, :3] = torch.stack([low, high]).lerp((low + high) / 2, 1e-3)
     return corners

@@ -39,7 +39,7 @@ class Agents:
     points_in_ego: bool = False
 
     def __post_init__(self) -> None:
-        """Check that all fields describe the same agents and frames."""
+        """Check that all fields describe the same agents and frames, and the kinds."""
         n, t = len(self.ids), len(self.time_offsets)
         wanted = dict(
             kinds=(n,), ego_from_agent=(n, t, 4, 4), valid=(n, t), speeds=(n,), delays=(n,)
@@ -50,6 +50,11 @@ class Agents:
                 raise ValueError(
                     f'{name}: {n} agents and {t} frames want shape {shape}, got {found}'
                 )
+        if not np.isin(self.kinds, (VEHICLE, INFRASTRUCTURE)).all():
+            raise ValueError(
+                f'kinds: expected {VEHICLE} (vehicle) or {INFRASTRUCTURE} (infrastructure), got '
+                f'{self.kinds.tolist()}'
+            )
 
     def __len__(self) -> int:
         """Number of agents."""

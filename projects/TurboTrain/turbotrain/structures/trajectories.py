@@ -44,7 +44,7 @@ def last_velocity(
         return np.zeros((len(history), 2)), np.zeros(len(history), dtype=bool)
     known = valid[:, -2] & valid[:, -1]
     velocity = (history[:, -1] - history[:, -2]) / (times[-1] - times[-2])
-    return velocity * known[:, None], known
+    return np.where(known[:, None], velocity, 0.0), known
 
 
 def last_acceleration(
@@ -67,4 +67,5 @@ def last_acceleration(
     if not known.any():
         return np.zeros_like(after), known
     # From the middle of one step to the middle of the next.
-    return (after - before) / ((times[-1] - times[-3]) / 2) * known[:, None], known
+    acceleration = (after - before) / ((times[-1] - times[-3]) / 2)
+    return np.where(known[:, None], acceleration, 0.0), known

@@ -142,10 +142,12 @@ class LateFusionDetector(CooperativeDetector):
                 'delay by less; in testing it may be more'
             )
         boxes = now.repeat(len(delays), 1, 1)
-        boxes[..., :2] -= delays[..., None] * truth.velocity * truth.velocity_valid[:, None]
+        velocity = truth.velocity.where(truth.velocity_valid[:, None], 0)
+        boxes[..., :2] -= delays[..., None] * velocity
         whole = torch.cat([now[:, None, :2], truth.future_trajectories], dim=1)
         share = (delays / self.step_interval)[..., None, None]
-        paths = whole[:, 1:].lerp(whole[:, :-1], share)
+        # Who is not late needs no position before, which may be unknown, be it NaN.
+        paths = whole[:, 1:].where(share == 0, whole[:, 1:].lerp(whole[:, :-1], share))
         known = torch.cat([torch.ones_like(truth.future_valid[:, :1]), truth.future_valid], dim=1)
         known = known[:, 1:] & (known[:, :-1] | (delays == 0)[..., None])
         agent_from_ego = torch.from_numpy(invert_rigid(sample.agents.ego_from_features))

@@ -59,7 +59,8 @@ class PillarPoints(BaseModule):
         """Describe, encode, and take the maximum of each pillar.
 
         Args:
-            clouds: K tensors (P_k, 4) of x, y, z (m), intensity; P_k may be 0.
+            clouds: K tensors (P_k, 4) of x, y, z (m), intensity; P_k may be 0. Points whose place
+                is NaN or infinite count as outside.
 
         Returns:
             features: (Q, channels) of the pillars that hold points.
@@ -73,6 +74,8 @@ class PillarPoints(BaseModule):
         cloud = torch.repeat_interleave(counts, output_size=points.shape[1])
 
         inside = ((points[:3] > self.low[:, None]) & (points[:3] < self.high[:, None])).all(dim=0)
+        # What is outside goes through the layers, too, and a gradient of 0 times NaN is NaN.
+        points = torch.where(inside, points, 0)
         # A point a rounding error below the upper border belongs to the last pillar.
         column, row = (
             cell.long().clamp(max=cells - 1)

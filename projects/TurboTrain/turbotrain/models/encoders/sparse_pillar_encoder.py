@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...errors import SettingError
 from .pillar_points import PillarPoints
-from .spconv_tools import choose_algorithm, dense_map
+from .spconv_tools import allow_single_rows, dense_map, sparse_input
 
 __all__ = ['SparsePillarEncoder']
 
@@ -38,7 +38,8 @@ class SparsePillarEncoder(BaseModule):
         pillar_size: ``[x, y]``, metres.
         stage_channels: of each stage; the last is C.
         depth: residual blocks of a stage.
-        norm_cfg: normalisation over the occupied pillars.
+        norm_cfg: normalisation over the occupied pillars; a single one is normalised by the running
+            statistics in training, too.
 
     Raises:
         SettingError: the range is no multiple of the pillar size, or the grid no multiple of the
@@ -73,6 +74,7 @@ class SparsePillarEncoder(BaseModule):
             stages += [_ResidualBlock(channels, norm_cfg, f'stage{i}') for _ in range(depth)]
             previous = channels
         self.stages = SparseSequential(*stages)
+        allow_single_rows(self.stages)
 
     def forward(self, clouds: list[Tensor]) -> Tensor:
         """Encode.
@@ -93,11 +95,9 @@ class SparsePillarEncoder(BaseModule):
             shape = (len(clouds), self._channels, height // stride, width // stride)
             return features.new_zeros(shape) + 0 * sum(p.sum() for p in self.parameters())
         place = [occupied // (height * width), occupied // width % height, occupied % width]
-        choose_algorithm(self.stages, features.device)
-        sparse = SparseConvTensor(
-            features, torch.stack(place, dim=1).int(), [height, width], len(clouds)
-        )
-        return dense_map(self.stages(sparse))
+        indices = torch.stack(place, dim=1).int()
+        with sparse_input(self.stages, features, indices, [height, width], len(clouds)) as sparse:
+            return dense_map(self.stages(sparse))
 
     @property
     def _channels(self) -> int:

@@ -1,12 +1,13 @@
 """mmdet3d's sparse voxel encoder on any device."""
 
+from typing import Any
+
 from mmdet3d.models.middle_encoders import SparseEncoder
 from mmdet3d.registry import MODELS
-from mmengine.runner import autocast
 from spconv.pytorch import SparseConvTensor
 from torch import Tensor
 
-from .spconv_tools import choose_algorithm, dense_map
+from .spconv_tools import allow_single_rows, dense_map, sparse_input
 
 __all__ = ['PortableSparseEncoder']
 
@@ -17,9 +18,16 @@ class PortableSparseEncoder(SparseEncoder):
 
     mmdet3d's own needs CUDA, and with spconv 2.3.6 a torch below 2.9. Arguments, weights and their
     names are the same.
+
+    Args:
+        args: of mmdet3d's encoder.
+        kwargs: of mmdet3d's encoder.
     """
 
-    @autocast(enabled=False)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        allow_single_rows(self)
+
     def forward(
         self, voxel_features: Tensor, coors: Tensor, batch_size: int
     ) -> Tensor | tuple[Tensor, list[SparseConvTensor]]:
@@ -34,10 +42,11 @@ class PortableSparseEncoder(SparseEncoder):
             (B, C * D, H, W); H runs along y, W along x. With ``return_middle_feats`` also the
             sparse tensor of each stage, which two-stage detectors read.
         """
-        choose_algorithm(self, voxel_features.device)
-        sparse = SparseConvTensor(voxel_features, coors.int(), self.sparse_shape, batch_size)
-        stages = [self.conv_input(sparse)]
-        for stage in self.encoder_layers:
-            stages.append(stage(stages[-1]))
-        bev = dense_map(self.conv_out(stages[-1])).flatten(1, 2)
+        with sparse_input(
+            self, voxel_features, coors.int(), self.sparse_shape, batch_size
+        ) as sparse:
+            stages = [self.conv_input(sparse)]
+            for stage in self.encoder_layers:
+                stages.append(stage(stages[-1]))
+            bev = dense_map(self.conv_out(stages[-1])).flatten(1, 2)
         return (bev, stages[1:]) if self.return_middle_feats else bev

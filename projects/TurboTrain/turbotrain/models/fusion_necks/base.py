@@ -47,7 +47,8 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
             features: (sum N_i, C + flow_channels, H, W), a sample's agents side by side, its ego
                 first.
             num_agents: N_i of each of the B samples.
-            kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure.
+            kinds: (sum N_i,) int64, 0 vehicle, 1 infrastructure. Other values have no weights and
+                are not looked for, which would wait for the device; ``Agents`` refuses them.
             valid: (sum N_i,) bool, whether the agent has sent anything, or (sum N_i, 1, H, W),
                 which cells it has sent.
             ego_from_agent: (sum N_i, 4, 4); None when all maps lie in the ego's frame.
@@ -55,7 +56,24 @@ class BaseFusionNeck(BaseModule, metaclass=ABCMeta):
 
         Returns:
             (B, C, H, W) in the ego's frame.
+
+        Raises:
+            SettingError: something has another shape.
         """
+        count, cells = sum(num_agents), features.shape[-2:]
+        for name, given, shapes in (
+            ('features', features, [(count, *features.shape[1:])]),
+            ('kinds', kinds, [(count,)]),
+            ('valid', valid, [(count,), (count, 1, *cells)]),
+            ('ego_from_agent', ego_from_agent, [(count, 4, 4)]),
+            ('delays', delays, [(count,)]),
+        ):
+            if given is not None and tuple(given.shape) not in shapes:
+                wanted = ' or '.join(map(str, shapes))
+                raise SettingError(
+                    f'{name}: expected shape {wanted} for num_agents {list(num_agents)}, got '
+                    f'{tuple(given.shape)}'
+                )
         late = features.new_zeros(len(kinds)) if delays is None else delays.to(features)
         seen = valid.reshape(len(valid), 1, *(valid.shape[2:] or (1, 1)))
         features, seen = self.compensate(features, seen, late)

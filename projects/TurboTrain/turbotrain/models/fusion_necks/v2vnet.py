@@ -49,7 +49,7 @@ class V2VNetFusion(BaseFusionNeck):
     def fuse(self, features: Tensor, kinds: Tensor, seen: Tensor, delays: Tensor) -> Tensor:
         """See :meth:`BaseFusionNeck.fuse`."""
         b, n = features.shape[:2]
-        share = seen / seen.sum(dim=1, keepdim=True).clamp(min=1)
+        share = seen.to(features.dtype) / seen.sum(dim=1, keepdim=True).clamp(min=1)
         anyone = seen.any(dim=1, keepdim=True)
         states = features * seen
         for turn in range(self.num_rounds):

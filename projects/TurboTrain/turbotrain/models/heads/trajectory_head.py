@@ -248,7 +248,7 @@ class TrajectoryHead(BaseModule):
             boxes: B tensors (M_b, 7).
             labels: B tensors (M_b,).
             futures: B tensors (M_b, F, 2), metres, in the map's frame.
-            valid: B bool tensors (M_b, F).
+            valid: B bool tensors (M_b, F); other positions are not looked at and may be NaN.
             motions: see :meth:`forward`.
             vector_maps: see :meth:`forward`.
 
@@ -258,7 +258,8 @@ class TrajectoryHead(BaseModule):
         """
         found = self(bev, [self._disturb(b) for b in boxes], labels, motions, vector_maps)
         paths, scores = map(torch.cat, found)
-        future, mask = torch.cat(futures), torch.cat(valid)
+        mask = torch.cat(valid)
+        future = torch.cat(futures).where(mask[..., None], 0)
         # The root's gradient is unbounded at 0.
         error = ((paths - future[:, None]).square().sum(dim=-1) + 1e-6).sqrt() * mask[:, None]
         winner = error.sum(dim=-1).argmin(dim=1)

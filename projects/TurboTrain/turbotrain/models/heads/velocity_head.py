@@ -234,7 +234,7 @@ class VelocityHead(BaseModule):
             truth: for each sample ``velocity`` (M_b, 2), m/s, ``acceleration`` (M_b, 2), m/s^2, and
                 ``future_trajectories`` (M_b, F, 2), metres, in the map's frame; and which of them
                 are known, ``velocity_valid`` (M_b,), ``acceleration_valid`` (M_b,) and
-                ``future_valid`` (M_b, F).
+                ``future_valid`` (M_b, F), all bool; the others may be NaN.
 
         Returns:
             ``loss_step``, ``loss_velocity``, ``loss_acceleration`` and ``loss_moving``, scalars
@@ -250,10 +250,12 @@ class VelocityHead(BaseModule):
                 'future_trajectories', 'future_valid',
             )
         )  # fmt: skip
+        future = future.where(ahead[..., None], 0)
+        acceleration = acceleration.where(changes[:, None], 0)
         next_step = (future[:, 0] - box[:, :2]) / self.step
-        wanted = torch.where(moves_now[:, None], velocity.float(), next_step)
         known = moves_now | ahead[:, 0]
-        wanted = wanted * known[:, None]
+        wanted = torch.where(moves_now[:, None], velocity.float(), next_step)
+        wanted = wanted.where(known[:, None], 0)
 
         noise = self.position_noise * torch.randn_like(box[:, :2])
         seen = torch.cat([box[:, :2] + noise, box[:, 2:]], dim=1)

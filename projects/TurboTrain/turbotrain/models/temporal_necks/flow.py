@@ -81,9 +81,12 @@ class FlowTemporalNeck(BaseTemporalNeck):
         earlier = seen[:, :-1]
         order = torch.arange(1, frames, device=seen.device)[:, None, None, None]
         newest = (earlier * order).argmax(dim=1, keepdim=True)
-        before = features[:, :-1].take_along_dim(newest, dim=1)[:, 0]
+        found = earlier.any(dim=1)
+        # Convolutions carry what is there into cells around: where no frame sees, nothing is there.
+        before = features[:, :-1].take_along_dim(newest, dim=1)[:, 0].where(found, 0)
         when = time_offsets[:, :-1, None, None, None].take_along_dim(newest, dim=1)[:, 0]
-        elapsed = time_offsets[:, -1, None, None, None] - when
-        known = seen[:, -1] & earlier.any(dim=1)
-        flow = self.flow(torch.cat([features[:, -1], before], dim=1)) / elapsed * known
+        known = seen[:, -1] & found
+        elapsed = (time_offsets[:, -1, None, None, None] - when).where(known, 1)
+        flow = self.flow(torch.cat([features[:, -1], before], dim=1)) / elapsed
+        flow = flow.where(known, 0)
         return torch.cat([self.temporal_neck.fuse(features, time_offsets, seen), flow], dim=1)

@@ -90,13 +90,13 @@ class HiddenCells:
         """Whether places are hidden.
 
         Args:
-            xy: (P, 2) metres, ego frame.
+            xy: (P, 2) metres, ego frame; NaN counts as the first row or column.
             cloud: (P,) int64, from which cloud.
 
         Returns:
             (P,) bool.
         """
-        place = ((xy - self.corner) / self.size).floor()
+        place = ((xy - self.corner) / self.size).floor().nan_to_num(0)
         rows, columns = self.hidden.shape[1:]
         column = place[:, 0].clamp(0, columns - 1).long()
         row = place[:, 1].clamp(0, rows - 1).long()
