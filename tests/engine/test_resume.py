@@ -80,23 +80,6 @@ def test_validation_does_not_change_training(whole, tmp_path):
     assert names == ['best_score_epoch_2.pth', 'epoch_2.pth']
 
 
-def test_no_sample_is_repeated_and_none_is_loaded_in_vain(tmp_path):
-    first, second, uninterrupted = Numbers(), Numbers(), Numbers()
-    end_of(build(tmp_path / 'whole', dataset=uninterrupted))
-    with pytest.raises(Interruption):
-        end_of(build(tmp_path / 'parts', dataset=first, interrupt=EPOCH + 4))
-    resumed = build(
-        tmp_path / 'parts', dataset=second, resume=True,
-        load_from=newest_checkpoint(tmp_path / 'parts'),
-    )  # fmt: skip
-    end_of(resumed)
-    # Iterations up to EPOCH + 3 were saved; the one after was loaded and never trained on.
-    assert first.asked == uninterrupted.asked[: (EPOCH + 5) * BATCH]
-    assert second.asked == uninterrupted.asked[(EPOCH + 3) * BATCH :]
-    assert len(resumed.train_dataloader) == EPOCH
-    assert len(set(second.asked)) == len(second.asked)
-
-
 def run_whole_and_in_parts(rank: int, folder: Path) -> dict:
     torch.manual_seed(rank)
     kwargs = dict(launcher='pytorch', dataset=Numbers(20))
