@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -61,9 +61,16 @@ def refuse_other_optimizer(runner: Runner, checkpoint: dict, kind: str | None) -
         kind: what the checkpoint's optimiser was, if it is known.
 
     Raises:
-        UserError: one of the two.
+        UserError: one of the two, or one of them has several optimisers.
     """
-    if not isinstance(runner.optim_wrapper, OptimWrapper):
+    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
+    if several == ('param_groups' in checkpoint['optimizer']):
+        has, wants = ('one', 'several') if several else ('several', 'one')
+        raise UserError(
+            f'--resume: optim_wrapper: the checkpoint has {has}, the config {wants}. Name a '
+            'checkpoint of this config; load_from takes over weights alone'
+        )
+    if several:
         return
     theirs = checkpoint['optimizer']['param_groups']
     ours = runner.optim_wrapper.optimizer.param_groups
@@ -101,7 +108,7 @@ def follow_config(runner: Runner, checkpoint: dict) -> None:
             past cannot be made up for.
     """
     schedulers = runner.param_schedulers or []
-    if not isinstance(runner.optim_wrapper, OptimWrapper) or not isinstance(schedulers, list):
+    if isinstance(runner.optim_wrapper, OptimWrapperDict) or not isinstance(schedulers, list):
         raise UserError('--resume-schedule config wants one optimiser; resume without it')
     listening = [type(s).__name__ for s in schedulers if getattr(s, 'need_val_args', False)]
     if listening:
@@ -138,7 +145,7 @@ def _step(schedulers: list[_ParamScheduler] | None, by_epoch: bool) -> None:
 
 def _groups(runner: Runner, checkpoint: dict) -> list[tuple[dict, dict]]:
     """The optimiser's groups of parameters, and the checkpoint's."""
-    if not isinstance(runner.optim_wrapper, OptimWrapper):
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
         return []
     return list(zip(runner.optim_wrapper.param_groups, _groups_of(checkpoint), strict=False))
 
