@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
+from ...datasets import repeated_draws
 from ...errors import SettingError, UserError
 from ..bare import bare
 from ..checkpoint import refuse_misfit
@@ -54,7 +55,8 @@ class ExactResumeHook(Hook):
     does not matter how often a run does either.
 
     What the workers of a data set draw is their own: it is resumed exactly where it follows from
-    the sample alone (``V2XPnPDataset``), or where there are no workers.
+    the sample alone (``V2XPnPDataset``), or where there are no workers. A warning says where such
+    draws repeat, for want of an ``EpochIndexSampler``.
 
     Where checkpoint and config say different things, a warning lists them and says which counts.
 
@@ -142,6 +144,9 @@ class ExactResumeHook(Hook):
         """Find the place in the epoch, and this process's statistics."""
         # The seeds that workers start with are drawn from it, not from training's random state.
         runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed or 0)
+        repeats = repeated_draws(runner.train_dataloader, runner.max_iters)
+        if repeats is not None:
+            runner.logger.warning(repeats)
         resumed = self._resumed
         places = all_gather_object((runner.epoch, runner.iter))
         if len(set(places)) > 1:
