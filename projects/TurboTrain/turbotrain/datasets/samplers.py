@@ -28,6 +28,12 @@ class EpochIndexSampler(DefaultSampler):
     def __init__(self, dataset: V2XPnPDataset | EpochIndexDataset, **kwargs: Any) -> None:
         if not isinstance(dataset, (V2XPnPDataset, EpochIndexDataset)):
             name = type(dataset).__name__
+            if name == '_SlicedDataset':  # mmengine's own, which no config can name
+                raise SettingError(
+                    'EpochIndexSampler cannot count epochs of the part that num_batch_per_epoch '
+                    f'takes; leave that out and give the V2XPnPDataset indices={len(dataset)}, '
+                    'which takes the same samples'
+                )
             raise SettingError(
                 'EpochIndexSampler needs a V2XPnPDataset, which understands its indices; got '
                 f'{name}. Put a wrapper of V2XPnPDatasets into '
