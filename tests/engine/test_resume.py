@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import EMAHook
+from mmengine.registry import HOOKS
 
 from tests.engine.small_runs import (
     BATCH,
@@ -80,9 +82,18 @@ def test_validation_does_not_change_training(whole, tmp_path):
     assert names == ['best_score_epoch_2.pth', 'epoch_2.pth']
 
 
-def run_whole_and_in_parts(rank: int, folder: Path) -> dict:
+@HOOKS.register_module()
+class KeptAverage(EMAHook):
+    """Whose statistics count as those of the run's end."""
+
+    def after_train(self, runner) -> None:
+        for name, value in self.ema_model.module.named_buffers():
+            runner.model.module.register_buffer(f'average_{name}'.replace('.', '_'), value)
+
+
+def run_whole_and_in_parts(rank: int, folder: Path, hooks: tuple = ()) -> dict:
     torch.manual_seed(rank)
-    kwargs = dict(launcher='pytorch', dataset=Numbers(20))
+    kwargs = dict(launcher='pytorch', dataset=Numbers(20), hooks=hooks)
     ends = dict(whole=end_of(build(folder / 'whole', **kwargs)))
     with contextlib.suppress(Interruption):
         end_of(build(folder / 'parts', interrupt=5, **kwargs))
@@ -100,6 +111,14 @@ def test_two_processes_with_states_of_their_own(tmp_path):
     saved = torch.load(tmp_path / 'parts/iter_4.pth', weights_only=True)['processes']['states']
     means = [state['statistics']['trunk.1.running_mean'] for state in saved]
     assert not torch.equal(*means), 'within an epoch each process has its own'
+
+
+def test_two_processes_with_an_average_of_their_own(tmp_path):
+    hooks = (dict(type='KeptAverage', update_buffers=True),)
+    for end in on_two_processes(run_whole_and_in_parts, tmp_path, hooks):
+        assert 'average_trunk_1_running_mean' in end['whole']
+        for name, value in end['whole'].items():
+            np.testing.assert_array_equal(end['parts'][name], value, err_msg=name)
 
 
 def test_another_batch_size_is_refused_in_the_middle_of_an_epoch_only(tmp_path):

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
 from ...datasets import repeated_draws
 from ...errors import SettingError, UserError
-from ..bare import bare
+from ..bare import all_models, bare
 from ..checkpoint import refuse_misfit
 from ..process_state import random_state, restore_random_state
 from ..resumed_settings import (
@@ -174,7 +174,8 @@ class ExactResumeHook(Hook):
         elif len(states) > 1:
             buffers = dict(_statistics(runner))
             for name, value in states[get_rank()]['statistics'].items():
-                buffers[name].copy_(value)
+                if name in buffers:  # the config may have another EMAHook
+                    buffers[name].copy_(value)
         if done:
             batches = runner.train_dataloader.batch_sampler
             _refuse_other_order(batches, resumed.get('sampler_seed'))
@@ -264,4 +265,7 @@ def _kind(sampler: Any) -> str:
 
 
 def _statistics(runner: Runner) -> Iterator[tuple[str, torch.Tensor]]:
-    return bare(runner.model).named_buffers()
+    own, *averages = all_models(runner)
+    yield from own.named_buffers()
+    for i, average in enumerate(averages):
+        yield from average.named_buffers(f'average {i}')
