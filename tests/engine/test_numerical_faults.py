@@ -219,6 +219,18 @@ def test_tasks_are_told_by_the_parameters_that_they_alone_use():
     assert faulty_tasks(parameters, ['a', 'b'], layout) == []
 
 
+def test_sparse_and_empty_gradients_are_looked_at():
+    table, empty = torch.nn.Embedding(5, 2, sparse=True), torch.nn.Parameter(torch.ones(0, 2))
+    parameters = [empty, table.weight]
+    empty.grad = torch.ones(0, 2)
+    assert non_finite_gradients([empty]) == []
+    for rows, factor, bad in ([], 1.0, []), ([1, 3, 3], 1.0, []), ([4], math.inf, [1]):
+        table.weight.grad = None
+        (factor * table(torch.tensor(rows, dtype=torch.long))).sum().backward()
+        assert table.weight.grad.is_sparse
+        assert non_finite_gradients(parameters) == bad
+
+
 def test_several_optimisers_are_left_alone():
     model = Gambler()
     parts = dict(
