@@ -149,6 +149,24 @@ def test_nothing_is_said_where_nothing_differs(tmp_path):
     assert not said(tmp_path)
 
 
+MOMENTUM = dict(type='CosineAnnealingMomentum', T_max=2 * EPOCH, eta_min=0.5, by_epoch=False)
+
+
+@pytest.mark.parametrize('settings', [dict(kind='Adam'), dict(kind='SGD', momentum=0.9)])
+def test_a_momentum_that_is_scheduled_is_no_difference(settings, tmp_path):
+    scheduled = dict(param_scheduler=[WARM_UP, MOMENTUM])
+    begin(tmp_path, **scheduled, **optimiser(**settings))
+    end_of(resumed(tmp_path, 2, **scheduled, **optimiser(**settings)))
+    assert not said(tmp_path)
+
+
+def test_other_betas_are_said_beside_a_schedule(tmp_path):
+    begin(tmp_path, param_scheduler=[MOMENTUM])
+    changes = dict(param_scheduler=[MOMENTUM], **optimiser(betas=(0.8, 0.99)))
+    end_of(resumed(tmp_path, 2, **changes))
+    assert 'optimizer.betas (0.9, 0.999) (config: (0.8, 0.99))' in said(tmp_path)
+
+
 @MODELS.register_module()
 class TwiceTrained(Gambler):
     """The trunk has an optimiser of its own."""

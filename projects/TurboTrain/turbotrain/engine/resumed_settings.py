@@ -46,6 +46,7 @@ def differing_settings(runner: Runner, checkpoint: dict) -> list[str]:
             names = [name for name in _arguments(scheduler) if name in values or name in state]
             found += _differences(f'param_scheduler[{i}].', state, values, names)
     for group, theirs in _groups(runner, checkpoint):
+        group, theirs = _as_begun(group), _as_begun(theirs)
         # What is scheduled differs as training goes on; what it began with is kept beside it.
         names = [key for key in group.keys() & theirs.keys() if f'initial_{key}' not in group]
         found += _differences('optimizer.', theirs, group, sorted({*names} - {'params'}))
@@ -148,6 +149,13 @@ def _groups(runner: Runner, checkpoint: dict) -> list[tuple[dict, dict]]:
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         return []
     return list(zip(runner.optim_wrapper.param_groups, _groups_of(checkpoint), strict=False))
+
+
+def _as_begun(group: dict) -> dict:
+    """With the betas that it began with: a momentum schedule changes the first of them."""
+    if {'initial_momentum', 'betas'} <= group.keys():
+        return group | dict(betas=(group['initial_momentum'], *group['betas'][1:]))
+    return group
 
 
 def _groups_of(checkpoint: dict) -> list[dict]:
