@@ -237,22 +237,6 @@ def test_workers_and_order_change_nothing(make_dataset):
     assert not torch.equal(other['inputs']['points'], same['inputs']['points'])
 
 
-def test_the_first_epochs_draws_again_are_told_once(make_dataset):
-    dataset = make_dataset(test_mode=False, pipeline=[])
-    told = pytest.warns(UserWarning, match='EpochIndexSampler')
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        for index in (*range(len(dataset)), *range(len(dataset), len(dataset) + 5)):
-            dataset[index]
-    with told:
-        dataset[3]
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        dataset[4]
-        tested = make_dataset(pipeline=[])
-        _ = tested[3], tested[3]
-
-
 def test_a_resumed_run_sees_the_same_egos_and_draws(make_dataset, tmp_path):
     def run(name: str, epochs: int, resume: bool = False) -> torch.Tensor:
         pipeline = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
-from mmengine.dataset import DefaultSampler
+from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from tests.datasets.samples import Follower
@@ -22,6 +22,7 @@ from turbotrain.datasets import (
     save_infos,
 )
 from turbotrain.engine import UserError, newest_checkpoint
+from turbotrain.errors import SettingError
 
 FRAMES = 3
 
@@ -186,9 +187,6 @@ def test_different_classes_are_refused_by_name(one):
 
 def test_messages_lead_to_what_works(one):
     dataset = DATASETS.build(repeat(one('a')))
-    with pytest.warns(UserWarning, match="EpochIndexSampler'.*type='EpochIndexDataset'"):
-        for index in DefaultSampler(dataset, shuffle=True, seed=0):
-            dataset[index]
     with pytest.raises(
         ValueError, match=r"dict\(type='EpochIndexDataset', dataset=dict\(type='Rep"
     ):
@@ -196,6 +194,15 @@ def test_messages_lead_to_what_works(one):
     assert len(list(EpochIndexSampler(EpochIndexDataset(dataset)))) == 2 * FRAMES
     with pytest.raises(ValueError, match='Subset holds a list'):
         EpochIndexDataset(Subset([1, 2], [0]))
+    loader = dict(
+        dataset=one('a'), batch_size=1, num_batch_per_epoch=2,
+        sampler=dict(type='EpochIndexSampler', shuffle=True),
+    )  # fmt: skip
+    with pytest.raises(SettingError, match='num_batch_per_epoch.*V2XPnPDataset indices=2'):
+        Runner.build_dataloader(loader)
+    del loader['num_batch_per_epoch']
+    loader['dataset'] = one('a', indices=2)
+    assert len(Runner.build_dataloader(loader)) == 2
 
 
 def load(tmp_path: Path, monkeypatch, dataset: dict) -> Config:

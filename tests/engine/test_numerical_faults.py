@@ -137,6 +137,34 @@ def test_mixed_precision_skips_and_only_losses_are_faults(what, schedule, tmp_pa
         assert len(faults) == 2 and all('scenario a_site frame 103' in line for line in faults)
 
 
+@MODELS.register_module()
+class SkipsEmpty(Faulty):
+    """Learns nothing from every second batch."""
+
+    def train_step(self, data, optim_wrapper):
+        self.batches = getattr(self, 'batches', 0) + 1
+        if self.batches % 2 == 0:
+            return dict(loss=torch.tensor(0.0))
+        return super().train_step(data, optim_wrapper)
+
+
+@pytest.mark.parametrize('count', [1, 2])
+@pytest.mark.parametrize('schedule', [None, NEVER, ALWAYS], ids=['stock', 'free', 'suppressing'])
+def test_a_batch_without_a_backward_pass_is_no_fault(schedule, count, tmp_path):
+    def train(folder, what: str) -> tuple:
+        runner = build(
+            folder, model=dict(type='SkipsEmpty', what=what), dataset=Named(), collate=collate,
+            optim_wrapper=optimiser(schedule, accumulative_counts=count),
+        )  # fmt: skip
+        end_of(runner)
+        return runner.message_hub.runtime_info.get('skipped_updates', 0), len(log_of(folder))
+
+    assert train(tmp_path / 'good', 'nothing') == (0, 0)
+    # In this order the bad sample is in batches that are learned from.
+    skipped, told = train(tmp_path / 'bad', 'loss')
+    assert skipped == told and skipped in (1, 2)
+
+
 def test_too_many_end_the_run_with_the_count_kept_in_checkpoints(tmp_path):
     hooks = (dict(type='NumericalFaultHook', max_skipped=2),)
     kwargs = dict(
@@ -189,6 +217,18 @@ def test_tasks_are_told_by_the_parameters_that_they_alone_use():
     assert faulty_tasks(parameters, ['a', 'b'], None) == ['a', 'b']
     parameters[0].grad = None
     assert faulty_tasks(parameters, ['a', 'b'], layout) == []
+
+
+def test_sparse_and_empty_gradients_are_looked_at():
+    table, empty = torch.nn.Embedding(5, 2, sparse=True), torch.nn.Parameter(torch.ones(0, 2))
+    parameters = [empty, table.weight]
+    empty.grad = torch.ones(0, 2)
+    assert non_finite_gradients([empty]) == []
+    for rows, factor, bad in ([], 1.0, []), ([1, 3, 3], 1.0, []), ([4], math.inf, [1]):
+        table.weight.grad = None
+        (factor * table(torch.tensor(rows, dtype=torch.long))).sum().backward()
+        assert table.weight.grad.is_sparse
+        assert non_finite_gradients(parameters) == bad
 
 
 def test_several_optimisers_are_left_alone():

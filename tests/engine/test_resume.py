@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import EMAHook
+from mmengine.registry import HOOKS
 
 from tests.engine.small_runs import (
     BATCH,
@@ -80,26 +82,18 @@ def test_validation_does_not_change_training(whole, tmp_path):
     assert names == ['best_score_epoch_2.pth', 'epoch_2.pth']
 
 
-def test_no_sample_is_repeated_and_none_is_loaded_in_vain(tmp_path):
-    first, second, uninterrupted = Numbers(), Numbers(), Numbers()
-    end_of(build(tmp_path / 'whole', dataset=uninterrupted))
-    with pytest.raises(Interruption):
-        end_of(build(tmp_path / 'parts', dataset=first, interrupt=EPOCH + 4))
-    resumed = build(
-        tmp_path / 'parts', dataset=second, resume=True,
-        load_from=newest_checkpoint(tmp_path / 'parts'),
-    )  # fmt: skip
-    end_of(resumed)
-    # Iterations up to EPOCH + 3 were saved; the one after was loaded and never trained on.
-    assert first.asked == uninterrupted.asked[: (EPOCH + 5) * BATCH]
-    assert second.asked == uninterrupted.asked[(EPOCH + 3) * BATCH :]
-    assert len(resumed.train_dataloader) == EPOCH
-    assert len(set(second.asked)) == len(second.asked)
+@HOOKS.register_module()
+class KeptAverage(EMAHook):
+    """Whose statistics count as those of the run's end."""
+
+    def after_train(self, runner) -> None:
+        for name, value in self.ema_model.module.named_buffers():
+            runner.model.module.register_buffer(f'average_{name}'.replace('.', '_'), value)
 
 
-def run_whole_and_in_parts(rank: int, folder: Path) -> dict:
+def run_whole_and_in_parts(rank: int, folder: Path, hooks: tuple = ()) -> dict:
     torch.manual_seed(rank)
-    kwargs = dict(launcher='pytorch', dataset=Numbers(20))
+    kwargs = dict(launcher='pytorch', dataset=Numbers(20), hooks=hooks)
     ends = dict(whole=end_of(build(folder / 'whole', **kwargs)))
     with contextlib.suppress(Interruption):
         end_of(build(folder / 'parts', interrupt=5, **kwargs))
@@ -117,6 +111,14 @@ def test_two_processes_with_states_of_their_own(tmp_path):
     saved = torch.load(tmp_path / 'parts/iter_4.pth', weights_only=True)['processes']['states']
     means = [state['statistics']['trunk.1.running_mean'] for state in saved]
     assert not torch.equal(*means), 'within an epoch each process has its own'
+
+
+def test_two_processes_with_an_average_of_their_own(tmp_path):
+    hooks = (dict(type='KeptAverage', update_buffers=True),)
+    for end in on_two_processes(run_whole_and_in_parts, tmp_path, hooks):
+        assert 'average_trunk_1_running_mean' in end['whole']
+        for name, value in end['whole'].items():
+            np.testing.assert_array_equal(end['parts'][name], value, err_msg=name)
 
 
 def test_another_batch_size_is_refused_in_the_middle_of_an_epoch_only(tmp_path):

@@ -4,9 +4,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
-from tests.engine.small_runs import BATCH, SAMPLES, TASKS, Gambler, Numbers, build, end_of
+from tests.engine.small_runs import (
+    BATCH,
+    SAMPLES,
+    TASKS,
+    WARM_UP,
+    Gambler,
+    Interruption,
+    Numbers,
+    assert_same,
+    build,
+    end_of,
+)
 from turbotrain.engine import UserError, newest_checkpoint
 
 EPOCH = SAMPLES // BATCH
@@ -135,6 +147,88 @@ def test_nothing_is_said_where_nothing_differs(tmp_path):
     begin(tmp_path)
     end_of(resumed(tmp_path, 2))
     assert not said(tmp_path)
+
+
+MOMENTUM = dict(type='CosineAnnealingMomentum', T_max=2 * EPOCH, eta_min=0.5, by_epoch=False)
+
+
+@pytest.mark.parametrize('settings', [dict(kind='Adam'), dict(kind='SGD', momentum=0.9)])
+def test_a_momentum_that_is_scheduled_is_no_difference(settings, tmp_path):
+    scheduled = dict(param_scheduler=[WARM_UP, MOMENTUM])
+    begin(tmp_path, **scheduled, **optimiser(**settings))
+    end_of(resumed(tmp_path, 2, **scheduled, **optimiser(**settings)))
+    assert not said(tmp_path)
+
+
+def test_other_betas_are_said_beside_a_schedule(tmp_path):
+    begin(tmp_path, param_scheduler=[MOMENTUM])
+    changes = dict(param_scheduler=[MOMENTUM], **optimiser(betas=(0.8, 0.99)))
+    end_of(resumed(tmp_path, 2, **changes))
+    assert 'optimizer.betas (0.9, 0.999) (config: (0.8, 0.99))' in said(tmp_path)
+
+
+@MODELS.register_module()
+class TwiceTrained(Gambler):
+    """The trunk has an optimiser of its own."""
+
+    def train_step(self, data, optim_wrapper):
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            return super().train_step(data, optim_wrapper)
+        losses = self._run_forward(self.data_preprocessor(data, True), mode='loss')
+        total, shown = self.parse_losses(losses)
+        optim_wrapper['heads'].zero_grad()
+        optim_wrapper['trunk'].update_params(total)
+        optim_wrapper['heads'].step()
+        return shown
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TwoOptimisers:
+    """Builds them."""
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg=None) -> None:
+        pass
+
+    def __call__(self, model) -> OptimWrapperDict:
+        trunk, heads = model.trunk.parameters(), [*model.box.parameters(), *model.path.parameters()]
+        trunk, heads = (OptimWrapper(torch.optim.Adam(own, lr=0.01)) for own in (trunk, heads))
+        return OptimWrapperDict(trunk=trunk, heads=heads)
+
+
+SEVERAL = dict(
+    model=dict(type='TwiceTrained'), optim_wrapper=dict(constructor='TwoOptimisers'),
+    param_scheduler=dict(trunk=[WARM_UP], heads=[cosine(2)]),
+)  # fmt: skip
+
+
+def end_of_several(runner) -> dict[str, torch.Tensor]:
+    runner.train()
+    end = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    for name, own in runner.optim_wrapper.items():
+        for i, state in own.optimizer.state_dict()['state'].items():
+            end |= {f'{name}.{i}.{key}': torch.as_tensor(value) for key, value in state.items()}
+    return end
+
+
+def test_several_optimisers_go_on_as_if_there_had_been_no_end(tmp_path):
+    whole = end_of_several(build(tmp_path / 'whole', **SEVERAL))
+    with pytest.raises(Interruption):
+        end_of_several(build(tmp_path / 'parts', interrupt=EPOCH + 4, **SEVERAL))
+    newest = newest_checkpoint(tmp_path / 'parts')
+    runner = build(tmp_path / 'parts', resume=True, load_from=newest, **SEVERAL)
+    assert_same(end_of_several(runner), whole)
+    assert not said(tmp_path / 'parts')
+    with pytest.raises(UserError, match='resume-schedule config wants one optimiser'):
+        resumed(tmp_path / 'parts', 3, follow='config', **SEVERAL).train()
+
+
+def test_several_optimisers_and_one_do_not_go_on_from_each_other(tmp_path):
+    build(tmp_path / 'several', epochs=1, **SEVERAL).train()
+    begin(tmp_path / 'one', model=SEVERAL['model'])
+    with pytest.raises(UserError, match='the checkpoint has several, the config one'):
+        resumed(tmp_path / 'several', 3, model=SEVERAL['model']).train()
+    with pytest.raises(UserError, match='the checkpoint has one, the config several'):
+        resumed(tmp_path / 'one', 3, **SEVERAL).train()
 
 
 @MODELS.register_module()

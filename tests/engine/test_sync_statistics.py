@@ -16,6 +16,8 @@ LOOPS = {
     'epochs, saved by iterations': {},
     'iterations': dict(iterations=6),
 }
+AVERAGES = {'none': (), 'plain': (dict(type='EMAHook'),)}
+AVERAGES['own statistics'] = (dict(type='EMAHook', update_buffers=True),)
 
 
 @HOOKS.register_module()
@@ -37,12 +39,13 @@ def mean_of(runner) -> np.ndarray:
     return runner.model.module.state_dict()[MEAN].numpy().copy()
 
 
-def train(rank: int, folder: Path, changes: dict) -> dict:
+def train(rank: int, folder: Path, changes: dict, hooks: tuple = ()) -> dict:
     torch.manual_seed(rank)
     seen = SeenHook()
     runner = build(
-        folder, launcher='pytorch', dataset=Numbers(20), hooks=(seen,), validate=True, **changes
-    )
+        folder, launcher='pytorch', dataset=Numbers(20), hooks=(*hooks, seen), validate=True,
+        **changes,
+    )  # fmt: skip
     end = end_of(runner)[MEAN].numpy()
     return dict(end=end, during=seen.during, after=seen.after)
 
@@ -61,6 +64,18 @@ def test_all_validate_with_the_same(loop, tmp_path):
     one, other = on_two_processes(train, tmp_path, LOOPS[loop])
     assert len(one['during']) == 2
     np.testing.assert_array_equal(one['during'], other['during'])
+
+
+@pytest.mark.parametrize('average', AVERAGES)
+@pytest.mark.parametrize('loop', LOOPS)
+def test_the_best_checkpoint_holds_what_was_validated(loop, average, tmp_path):
+    changes = {'checkpoint': {}} | LOOPS[loop]
+    changes['checkpoint'] = changes['checkpoint'] | dict(save_best='score', rule='greater')
+    one, other = on_two_processes(train, tmp_path, changes, AVERAGES[average])
+    np.testing.assert_array_equal(one['during'], other['during'])
+    (best,) = tmp_path.glob('best_score_*.pth')
+    saved = torch.load(best, weights_only=True)['state_dict'][MEAN].numpy()
+    assert any((saved == seen).all() for seen in one['during'])
 
 
 def test_a_validation_on_the_way_leaves_each_its_own(tmp_path):

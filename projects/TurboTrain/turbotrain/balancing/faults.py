@@ -10,13 +10,19 @@ __all__ = ['all_finite', 'faulty_tasks', 'non_finite_gradients']
 
 def non_finite_gradients(parameters: Iterable[nn.Parameter]) -> list[int]:
     """Numbers of the parameters whose ``.grad`` holds a NaN or an infinity."""
-    there = [(i, p.grad) for i, p in enumerate(parameters) if p.grad is not None]
+    there = [(i, _values(p.grad)) for i, p in enumerate(parameters) if p.grad is not None]
+    there = [(i, gradient) for i, gradient in there if gradient.numel()]
     if not there:
         return []
     # The largest value, not the sum of squares, which may overflow by itself.
     largest = torch._foreach_norm([gradient for _, gradient in there], float('inf'))
     finite = torch.stack([value.float() for value in largest]).isfinite().tolist()
     return [i for (i, _), good in zip(there, finite, strict=True) if not good]
+
+
+def _values(gradient: Tensor) -> Tensor:
+    """What a gradient stores: an embedding's may be of the rows alone that were looked up."""
+    return gradient._values() if gradient.is_sparse else gradient
 
 
 def all_finite(parameters: Iterable[nn.Parameter]) -> bool:

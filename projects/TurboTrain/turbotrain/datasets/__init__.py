@@ -6,7 +6,7 @@ from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
 from .info_builder import build_infos
 from .infos import Infos, load_infos, save_infos
 from .modes import MODES
-from .samplers import EpochIndexSampler
+from .samplers import EpochIndexSampler, repeated_draws
 from .transforms import *  # noqa: F403 - registers the transforms
 from .truth_index import TruthIndex
 from .v2xpnp_dataset import V2XPnPDataset
@@ -26,6 +26,7 @@ __all__ = [
     'innermost',
     'load_ignore_list',
     'load_infos',
+    'repeated_draws',
     'save_ignore_list',
     'save_infos',
 ]

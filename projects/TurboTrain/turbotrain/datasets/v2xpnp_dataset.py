@@ -1,7 +1,6 @@
 """The dataset of the V2XPnP family: one ego at one time, with the agents it hears."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -170,7 +169,6 @@ class V2XPnPDataset(BaseDataset):
             raise DataFileError(
                 self.ann_file, f'no scenario has an agent that can be the ego in mode {self.mode!r}'
             )
-        self._seen = np.zeros(0 if self.test_mode else len(entries), dtype=bool)
         return entries
 
     def _read_infos(self) -> Infos:
@@ -237,8 +235,6 @@ class V2XPnPDataset(BaseDataset):
     def get_data_info(self, idx: int) -> dict:
         """Everything the annotations say of one sample, in the ego's frame."""
         epoch, index = split_index(idx, len(self))
-        if self.place is None:
-            self._notice(epoch, index)
         results = super().get_data_info(index)
         rng = np.random.default_rng([self.seed, *(self.place or (epoch, index))])
         egos = results.pop('rows')
@@ -293,22 +289,6 @@ class V2XPnPDataset(BaseDataset):
             seen = labelled_objects(infos, self._labels, row, self._heard(row))
             found |= set(self._labels[infos.object_class[seen]].tolist())
         return sorted(found)
-
-    def _notice(self, epoch: int, index: int) -> None:
-        """Warn, once in a process, where training sees the first epoch's draws again."""
-        if epoch or not len(self._seen):
-            return
-        if self._seen[index]:
-            warnings.warn(
-                'a training sample was asked for twice in epoch 0: its random draws repeat. Train '
-                "with sampler=dict(type='EpochIndexSampler'), which tells the dataset the epoch; "
-                "in RepeatDataset and the like, put the outermost into dict(type='"
-                "EpochIndexDataset', dataset=...), which passes it on",
-                stacklevel=2,
-            )
-            self._seen = self._seen[:0]
-        else:
-            self._seen[index] = True
 
     def _heard(self, ego_row: int) -> np.ndarray:
         """(N,) ids of the agents that are heard, the ego first."""

@@ -3,15 +3,23 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
-__all__ = ['bare', 'with_versions']
+__all__ = ['all_models', 'bare', 'with_versions']
 
 
 def bare(model: nn.Module) -> nn.Module:
     """A model without what makes it one of several processes."""
     return model.module if is_model_wrapper(model) else model
+
+
+def all_models(runner: Runner) -> list[nn.Module]:
+    """A runner's model and the averages of it that ``EMAHook`` keeps, each without wrappers."""
+    averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return [bare(runner.model), *averages]
 
 
 def with_versions(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> OrderedDict:

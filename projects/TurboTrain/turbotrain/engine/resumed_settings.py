@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -46,6 +46,7 @@ def differing_settings(runner: Runner, checkpoint: dict) -> list[str]:
             names = [name for name in _arguments(scheduler) if name in values or name in state]
             found += _differences(f'param_scheduler[{i}].', state, values, names)
     for group, theirs in _groups(runner, checkpoint):
+        group, theirs = _as_begun(group), _as_begun(theirs)
         # What is scheduled differs as training goes on; what it began with is kept beside it.
         names = [key for key in group.keys() & theirs.keys() if f'initial_{key}' not in group]
         found += _differences('optimizer.', theirs, group, sorted({*names} - {'params'}))
@@ -61,9 +62,16 @@ def refuse_other_optimizer(runner: Runner, checkpoint: dict, kind: str | None) -
         kind: what the checkpoint's optimiser was, if it is known.
 
     Raises:
-        UserError: one of the two.
+        UserError: one of the two, or one of them has several optimisers.
     """
-    if not isinstance(runner.optim_wrapper, OptimWrapper):
+    several = isinstance(runner.optim_wrapper, OptimWrapperDict)
+    if several == ('param_groups' in checkpoint['optimizer']):
+        has, wants = ('one', 'several') if several else ('several', 'one')
+        raise UserError(
+            f'--resume: optim_wrapper: the checkpoint has {has}, the config {wants}. Name a '
+            'checkpoint of this config; load_from takes over weights alone'
+        )
+    if several:
         return
     theirs = checkpoint['optimizer']['param_groups']
     ours = runner.optim_wrapper.optimizer.param_groups
@@ -101,7 +109,7 @@ def follow_config(runner: Runner, checkpoint: dict) -> None:
             past cannot be made up for.
     """
     schedulers = runner.param_schedulers or []
-    if not isinstance(runner.optim_wrapper, OptimWrapper) or not isinstance(schedulers, list):
+    if isinstance(runner.optim_wrapper, OptimWrapperDict) or not isinstance(schedulers, list):
         raise UserError('--resume-schedule config wants one optimiser; resume without it')
     listening = [type(s).__name__ for s in schedulers if getattr(s, 'need_val_args', False)]
     if listening:
@@ -138,9 +146,16 @@ def _step(schedulers: list[_ParamScheduler] | None, by_epoch: bool) -> None:
 
 def _groups(runner: Runner, checkpoint: dict) -> list[tuple[dict, dict]]:
     """The optimiser's groups of parameters, and the checkpoint's."""
-    if not isinstance(runner.optim_wrapper, OptimWrapper):
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
         return []
     return list(zip(runner.optim_wrapper.param_groups, _groups_of(checkpoint), strict=False))
+
+
+def _as_begun(group: dict) -> dict:
+    """With the betas that it began with: a momentum schedule changes the first of them."""
+    if {'initial_momentum', 'betas'} <= group.keys():
+        return group | dict(betas=(group['initial_momentum'], *group['betas'][1:]))
+    return group
 
 
 def _groups_of(checkpoint: dict) -> list[dict]:

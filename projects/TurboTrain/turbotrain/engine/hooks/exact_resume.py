@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
+from ...datasets import repeated_draws
 from ...errors import SettingError, UserError
-from ..bare import bare
+from ..bare import all_models, bare
 from ..checkpoint import refuse_misfit
 from ..process_state import random_state, restore_random_state
 from ..resumed_settings import (
@@ -54,7 +55,8 @@ class ExactResumeHook(Hook):
     does not matter how often a run does either.
 
     What the workers of a data set draw is their own: it is resumed exactly where it follows from
-    the sample alone (``V2XPnPDataset``), or where there are no workers.
+    the sample alone (``V2XPnPDataset``), or where there are no workers. A warning says where such
+    draws repeat, for want of an ``EpochIndexSampler``.
 
     Where checkpoint and config say different things, a warning lists them and says which counts.
 
@@ -65,9 +67,10 @@ class ExactResumeHook(Hook):
 
     Raises:
         UserError: the run stands in the middle of an epoch and its training loop, number of
-            processes or batch size is another than it was; processes go on from different
-            checkpoints; the optimiser is of another model or kind than the checkpoint's; or the
-            config's schedule cannot be followed.
+            processes, batch size or sampler's seed is another than it was, or its samplers may give
+            another order than they did; processes go on from different checkpoints; the optimiser
+            is of another model or kind than the checkpoint's; or the config's schedule cannot be
+            followed.
     """
 
     priority = 'VERY_LOW'
@@ -90,7 +93,10 @@ class ExactResumeHook(Hook):
         if 'optimizer' in checkpoint:
             states = self._gathered or [self._own_state(runner)]
             checkpoint[_STATE] = dict(
-                states=states, batch_size=_batch_size(runner), optimizer=optimizer_kind(runner)
+                states=states,
+                batch_size=_batch_size(runner),
+                sampler_seed=getattr(_sampler(runner), 'seed', None),
+                optimizer=optimizer_kind(runner),
             )
         self._gathered = None
 
@@ -124,6 +130,8 @@ class ExactResumeHook(Hook):
         seed, ours = checkpoint['meta'].get('seed'), runner._randomness_cfg.get('seed')
         if ours is not None and seed not in (None, ours):
             kept.append(f'randomness.seed {seed} (config: {ours}, which the data follow)')
+        if ours is None and resumed.get('sampler_seed') is not None:
+            _sampler(runner).seed = resumed['sampler_seed']  # its own was drawn anew
         if kept or own:
             runner.logger.warning(
                 'the checkpoint has other settings than the config. The checkpoint counts for: '
@@ -136,6 +144,9 @@ class ExactResumeHook(Hook):
         """Find the place in the epoch, and this process's statistics."""
         # The seeds that workers start with are drawn from it, not from training's random state.
         runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed or 0)
+        repeats = repeated_draws(runner.train_dataloader, runner.max_iters)
+        if repeats is not None:
+            runner.logger.warning(repeats)
         resumed = self._resumed
         places = all_gather_object((runner.epoch, runner.iter))
         if len(set(places)) > 1:
@@ -163,9 +174,11 @@ class ExactResumeHook(Hook):
         elif len(states) > 1:
             buffers = dict(_statistics(runner))
             for name, value in states[get_rank()]['statistics'].items():
-                buffers[name].copy_(value)
+                if name in buffers:  # the config may have another EMAHook
+                    buffers[name].copy_(value)
         if done:
             batches = runner.train_dataloader.batch_sampler
+            _refuse_other_order(batches, resumed.get('sampler_seed'))
             self._sampler = batches.sampler
             batches.sampler = _Remaining(self._sampler, done * batches.batch_size)
             runner.logger.info(
@@ -219,5 +232,40 @@ def _batch_size(runner: Runner) -> int | None:
     return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
 
 
+def _sampler(runner: Runner) -> Any:
+    return getattr(runner.train_dataloader.batch_sampler, 'sampler', None)
+
+
+def _refuse_other_order(batches: Any, seed: int | None) -> None:
+    """Stop where an epoch's first samples may not be those that were trained on.
+
+    Raises:
+        UserError: the batch sampler puts samples together by itself, the sampler is not known to
+            repeat its order, or its seed is another than the checkpoint's.
+    """
+    sampler = getattr(batches, 'sampler', None)
+    repeats = hasattr(sampler, 'set_epoch') or isinstance(sampler, SequentialSampler)
+    if type(batches) is not BatchSampler or not repeats:
+        raise UserError(
+            f'--resume: the checkpoint stands in the middle of an epoch, and {_kind(batches)} with '
+            f'{_kind(sampler)} may give another order of samples now: some would be repeated, '
+            'others left out. Go on from a checkpoint at the end of an epoch'
+        )
+    own = getattr(sampler, 'seed', None)
+    if seed not in (None, own):
+        raise UserError(
+            '--resume: the checkpoint stands in the middle of an epoch, whose order '
+            f'{_kind(sampler)} drew with seed {seed}; it has {own} now. Go on alike, or from the '
+            'end of an epoch'
+        )
+
+
+def _kind(sampler: Any) -> str:
+    return 'no sampler' if sampler is None else type(sampler).__name__
+
+
 def _statistics(runner: Runner) -> Iterator[tuple[str, torch.Tensor]]:
-    return bare(runner.model).named_buffers()
+    own, *averages = all_models(runner)
+    yield from own.named_buffers()
+    for i, average in enumerate(averages):
+        yield from average.named_buffers(f'average {i}')

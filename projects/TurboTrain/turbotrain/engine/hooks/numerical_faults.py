@@ -30,7 +30,8 @@ class NumericalFaultHook(Hook):
     is, and the samples of the update. Weights and the optimiser stay as they were, on all
     processes, and so do batch norm's statistics where the fault has reached them. In mixed
     precision a loss scaler skips updates that overflow and lowers its scale: that is said, and no
-    fault as long as the losses are finite.
+    fault as long as the losses are finite. Nor is an iteration without a backward pass, of a batch
+    that has nothing to learn from.
 
     It guards runs with one optimiser; of an ``OptimWrapperDict`` it does nothing.
 
@@ -89,6 +90,7 @@ class NumericalFaultHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the statistics."""
         self._stepped, self._finite_when_clipped = False, True
+        self._passes = self._backward_passes(runner)
         for kept, buffer in zip(self._kept, self._buffers, strict=True):
             kept.copy_(buffer)
 
@@ -106,7 +108,8 @@ class NumericalFaultHook(Hook):
         bad = _not_finite(outputs or {})
         self._notes += [_describe(name, getattr(wrapper, 'tasks', {})) for name in bad]
         self._samples += _samples(data_batch)
-        due = wrapper.should_update()
+        learned = self._stepped or self._backward_passes(runner) > self._passes
+        due = learned and wrapper.should_update()
         skipped = due and not (self._stepped and self._finite)
         if bad or skipped:
             self._restore_statistics()
@@ -115,6 +118,9 @@ class NumericalFaultHook(Hook):
             self._report(runner)
         if due:
             self._notes, self._samples = [], []
+
+    def _backward_passes(self, runner: Runner) -> int:
+        return runner.optim_wrapper._inner_count if self._guards else 0
 
     def _report(self, runner: Runner) -> None:
         wrapper = runner.optim_wrapper

@@ -1,45 +1,52 @@
 """Checkpoints of tensors and plain values only."""
 
-from collections import Counter
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ...errors import UserError
+from ..bare import with_versions
+
 __all__ = ['PlainCheckpointHook']
+
+_PLAIN = {
+    bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device,
+}  # fmt: skip
 
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
     """Keep out of checkpoints what ``torch.load(weights_only=True)`` refuses.
 
-    mmengine puts the log's history there as objects of its own, with their methods, NumPy's scalars
-    and schedules' counters. Since torch 2.6 such a file cannot be read without being allowed to run
-    code, not even to resume from it. Here they become numbers on the way out, and the history is
-    made objects again on the way in.
+    mmengine puts the log's history there as objects of its own, with their methods, what metrics
+    return, be it NumPy's, and schedules with their counters and functions. Since torch 2.6 such a
+    file cannot be read without being allowed to run code, not even to resume from it. Here arrays
+    and objects become numbers and lists on the way out, and the history is made objects again on
+    the way in. Functions are left out: a resumed schedule has its own.
 
     To see how many GPUs a run had, mmengine runs ``meta.config`` of a checkpoint as Python when it
     resumes. Its own checkpoints have no such key; here none has.
+
+    Raises:
+        UserError: something else is in a checkpoint; it is not written.
     """
 
-    priority = 'VERY_LOW'
+    priority = 'LOWEST'  # what other hooks put there is seen, too
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Objects to lists."""
-        scalars = checkpoint['message_hub']['log_scalars']
-        for key, buffer in scalars.items():
-            scalars[key] = dict(zip(('values', 'counts'), map(_floats, buffer.data), strict=True))
-        info = checkpoint['message_hub']['runtime_info']
-        for key, value in info.items():
-            if isinstance(value, np.generic):
-                info[key] = value.item()
         schedulers = checkpoint.get('param_schedulers', [])
         for several in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
-            for state in several:
-                # MultiStepLR's, which torch reads since 2.2.
-                state.update({k: dict(v) for k, v in state.items() if isinstance(v, Counter)})
+            for i, state in enumerate(several):
+                several[i] = {key: value for key, value in state.items() if not callable(value)}
+        checkpoint.update(_plain(checkpoint))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Lists to objects; no text that would be run."""
@@ -50,5 +57,28 @@ class PlainCheckpointHook(Hook):
                 scalars[key] = HistoryBuffer(history['values'], history['counts'])
 
 
-def _floats(array: object) -> list[float]:
-    return [float(value) for value in array]
+def _plain(value: Any, *place: Any) -> Any:
+    """A value of plain ones; ``place`` is the keys that lead to it.
+
+    Raises:
+        UserError: some of it cannot be made plain.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    elif isinstance(value, HistoryBuffer):
+        names = zip(('values', 'counts'), value.data, strict=True)
+        return {name: [float(number) for number in numbers] for name, numbers in names}
+    if type(value) in _PLAIN or isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, Mapping):
+        items = {_plain(key, *place): _plain(own, *place, key) for key, own in value.items()}
+        return with_versions(items, value) if type(value) is OrderedDict else items
+    for kind in (list, tuple, set):
+        if isinstance(value, kind):
+            return kind(_plain(own, *place, i) for i, own in enumerate(value))
+    name = f'{type(value).__module__}.{type(value).__qualname__}'
+    raise UserError(
+        f'checkpoint, {".".join(map(str, place))}: expected numbers, text, tensors or collections '
+        f'of them, got a {name}, which could not be read again. Keep it out of what metrics '
+        'return, of the message hub and of what hooks add'
+    )

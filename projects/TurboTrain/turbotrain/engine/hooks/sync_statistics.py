@@ -9,6 +9,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..bare import all_models
+
 __all__ = ['SyncNormStatisticsHook']
 
 
@@ -17,11 +19,12 @@ class SyncNormStatisticsHook(Hook):
     """Average batch norm's running statistics over all processes, wherever a model is looked at.
 
     Each process gathers its own; without this all would validate with their own and one process's
-    would be saved. They are averaged in the last iteration of each epoch and of training, before it
-    is saved, and for a validation on the way, after which each process goes on with its own: how
-    often a run validates leaves training as it is. Checkpoints from the middle of an epoch are
-    there to go on from and hold everyone's own (:class:`ExactResumeHook`). mmengine's
-    ``SyncBuffersHook`` fails on batch norm's counter, an integer.
+    would be saved, and likewise those of the average that an ``EMAHook`` keeps. They are averaged
+    in the last iteration of each epoch and of training, before it is saved, and for a validation on
+    the way, after which each process goes on with its own: how often a run validates leaves
+    training as it is. Checkpoints from the middle of an epoch are there to go on from and hold
+    everyone's own (:class:`ExactResumeHook`). mmengine's ``SyncBuffersHook`` fails on batch norm's
+    counter, an integer.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -60,6 +63,6 @@ class SyncNormStatisticsHook(Hook):
 def _statistics(runner: Runner) -> list[Tensor]:
     if get_world_size() == 1:
         return []
-    norms = [m for m in runner.model.modules() if isinstance(m, _NormBase)]
+    norms = [m for one in all_models(runner) for m in one.modules() if isinstance(m, _NormBase)]
     found = [value for norm in norms for value in (norm.running_mean, norm.running_var)]
     return [value for value in found if value is not None]
