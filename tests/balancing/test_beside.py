@@ -26,6 +26,13 @@ def wrapped(model: TwoTasks, kwargs: dict | None, **more: int):
     return ConflictSuppressingOptimWrapper(optimizer=optimizer, tasks=TASKS, **kwargs, **more)
 
 
+def trained(model: TwoTasks, kwargs: dict | None, steps: int) -> TwoTasks:
+    wrapper = wrapped(model, kwargs)
+    for batch in batches(steps):
+        model.train_step(batch, wrapper)
+    return model
+
+
 def assert_as_stock(run, kwargs: dict) -> None:
     expected, found = run(None), run(kwargs)
     for one, other in zip(expected.parameters(), found.parameters(), strict=True):
@@ -60,14 +67,7 @@ class WithPenalty(TwoTasks):
 
 @pytest.mark.parametrize('kwargs', LEVELS)
 def test_gradients_that_are_there_already_stay(kwargs):
-    def run(kwargs: dict | None) -> TwoTasks:
-        model = WithPenalty()
-        wrapper = wrapped(model, kwargs)
-        for batch in batches(5):
-            model.train_step(batch, wrapper)
-        return model
-
-    assert_as_stock(run, kwargs)
+    assert_as_stock(lambda kwargs: trained(WithPenalty(), kwargs, 5), kwargs)
 
 
 @pytest.mark.parametrize('kwargs', LEVELS)
@@ -79,10 +79,7 @@ def test_hooks_on_gradients_are_called(kwargs):
             parameter.grad *= 0.1
 
         model.trunk[0].weight.register_post_accumulate_grad_hook(shrink)
-        wrapper = wrapped(model, kwargs)
-        for batch in batches(3):
-            model.train_step(batch, wrapper)
-        return model
+        return trained(model, kwargs, 3)
 
     assert_as_stock(run, kwargs)
 
@@ -156,14 +153,7 @@ class Grouped(TwoTasks):
 @pytest.mark.parametrize('kwargs', LEVELS)
 @pytest.mark.parametrize('kind', [SelfTaught, Grouped])
 def test_models_of_other_kinds_learn_as_with_the_stock_wrapper(kind, kwargs):
-    def run(kwargs: dict | None) -> TwoTasks:
-        model = kind()
-        wrapper = wrapped(model, kwargs)
-        for batch in batches(3):
-            model.train_step(batch, wrapper)
-        return model
-
-    assert_as_stock(run, kwargs)
+    assert_as_stock(lambda kwargs: trained(kind(), kwargs, 3), kwargs)
 
 
 def test_losses_that_are_none_are_named_as_mmengine_does():

@@ -21,6 +21,8 @@ from torch import nn
 import turbotrain.plugin  # noqa: F401 - registers everything
 
 SAMPLES, BATCH = 14, 2
+EPOCH = SAMPLES // BATCH  # iterations
+BY_EPOCH = dict(by_epoch=True, interval=1)  # checkpoints
 HOOK_TYPES = (
     'PlainCheckpointHook', 'SyncNormStatisticsHook', 'NumericalFaultHook', 'TrainedPartsHook',
 )  # fmt: skip

@@ -11,8 +11,8 @@ from mmengine.hooks import EMAHook
 from mmengine.registry import HOOKS
 
 from tests.engine.small_runs import (
-    BATCH,
-    SAMPLES,
+    BY_EPOCH,
+    EPOCH,
     Interruption,
     Numbers,
     assert_same,
@@ -25,9 +25,6 @@ from turbotrain.engine.process_state import (
     random_state,
     restore_random_state,
 )
-
-BY_EPOCH = dict(by_epoch=True, interval=1)
-EPOCH = SAMPLES // BATCH
 
 
 def draws() -> list[float]:

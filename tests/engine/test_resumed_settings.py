@@ -8,8 +8,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from tests.engine.small_runs import (
-    BATCH,
-    SAMPLES,
+    BY_EPOCH,
+    EPOCH,
     TASKS,
     WARM_UP,
     Gambler,
@@ -21,8 +21,6 @@ from tests.engine.small_runs import (
 )
 from turbotrain.engine import UserError, newest_checkpoint
 
-EPOCH = SAMPLES // BATCH
-BY_EPOCH = dict(by_epoch=True, interval=1)
 WRAPPER = dict(type='ConflictSuppressingOptimWrapper', tasks=TASKS)
 
 

@@ -11,6 +11,8 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from tests.engine.small_runs import (
     BATCH,
+    BY_EPOCH,
+    EPOCH,
     SAMPLES,
     Interruption,
     Numbers,
@@ -19,9 +21,6 @@ from tests.engine.small_runs import (
     end_of,
 )
 from turbotrain.engine import UserError, newest_checkpoint
-
-BY_EPOCH = dict(by_epoch=True, interval=1)
-EPOCH = SAMPLES // BATCH
 
 
 @DATA_SAMPLERS.register_module()

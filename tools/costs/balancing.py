@@ -211,7 +211,7 @@ def rows_megabytes(name: str, args: argparse.Namespace) -> float:
     data = model.data_preprocessor(copy.deepcopy(batches[0]), True)
     losses = task_losses(model._run_forward(data, mode='loss'), settings['tasks']).values()
     index = {p: i for i, p in enumerate(model.parameters())}
-    users = Counter(i for loss in losses for i in reached_parameters(loss, index)[0])
+    users = Counter(i for loss in losses for i in reached_parameters(loss, index).numbers)
     shared = [p for p, i in index.items() if users[i] > 1]
     return round(len(losses) * sum(p.numel() * p.element_size() for p in shared) / 2**20, 2)
 

@@ -1,19 +1,14 @@
 """Walking the autograd graph behind some tensors."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 import torch._functorch.config as functorch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-__all__ = [
-    'compiled_outputs',
-    'graph_nodes',
-    'inner_nodes',
-    'keep_compiled_graphs',
-    'reached_parameters',
-]
+__all__ = ['graph_nodes', 'inner_nodes', 'keep_compiled_graphs', 'reached_parameters']
 
 _COMPILED = 'CompiledFunctionBackward'
 _LEAF = 'torch::autograd::AccumulateGrad'
@@ -57,51 +52,52 @@ def keep_compiled_graphs() -> None:
         compiler.cache_key_tag += _TAG
 
 
-def compiled_outputs(loss: Tensor) -> dict[Node, set[int]]:
-    """Which outputs of graphs that torch has compiled a loss depends on, by graph.
+class Reached(NamedTuple):
+    """What a loss depends on.
 
-    Such a graph is one node: which of its parameters an output depends on cannot be told.
+    Attributes:
+        numbers: of the parameters in question.
+        others: the other leaves.
+        compiled: graphs that torch has compiled, and which of their outputs. Such a graph is one
+            node: which of its parameters an output depends on cannot be told.
     """
-    nodes = graph_nodes([loss])
-    compiled: dict[Node, set[int]] = {node: set() for node in nodes if node.name() == _COMPILED}
-    if compiled:
-        edges = [(loss.grad_fn, loss.output_nr)]
-        edges += [edge for node in nodes for edge in node.next_functions]
-        for node, output in edges:
-            if node in compiled:
-                compiled[node].add(output)
-    return compiled
+
+    numbers: set[int]
+    others: list[Tensor]
+    compiled: dict[Node, set[int]]
 
 
-def reached_parameters(
-    loss: Tensor, index: Mapping[nn.Parameter, int]
-) -> tuple[set[int], list[Tensor]]:
+def reached_parameters(loss: Tensor, index: Mapping[nn.Parameter, int]) -> Reached:
     """Which parameters a loss depends on, from its autograd graph.
 
     Args:
         loss: scalar with a graph.
         index: the parameters in question and their numbers.
 
-    Returns:
-        The numbers of those that the graph leads to, and the other leaves that it leads to.
-
     Raises:
         RuntimeError: the graph goes through a re-entrant activation checkpoint.
     """
-    found: set[int] = set()
-    others: list[Tensor] = []
-    for node in graph_nodes([loss]):
+    reached, nodes = Reached(set(), [], {}), graph_nodes([loss])
+    for node in nodes:
         name = node.name()
         if name == _LEAF:
             variable = node.variable  # type: ignore[attr-defined]  # torch's Node does not list it
             if variable in index:
-                found.add(index[variable])
+                reached.numbers.add(index[variable])
             else:
-                others.append(variable)
+                reached.others.append(variable)
+        elif name == _COMPILED:
+            reached.compiled[node] = set()
         elif name == 'CheckpointFunctionBackward':
             raise RuntimeError(
                 'the gradient of a single task cannot be taken through a re-entrant activation '
                 'checkpoint: call torch.utils.checkpoint.checkpoint with use_reentrant=False, or '
                 "suppress conflicts with level='features'"
             )
-    return found, others
+    if reached.compiled:
+        edges = [(loss.grad_fn, loss.output_nr)]
+        edges += [edge for node in nodes for edge in node.next_functions]
+        for following, output in edges:
+            if following in reached.compiled:
+                reached.compiled[following].add(output)
+    return reached

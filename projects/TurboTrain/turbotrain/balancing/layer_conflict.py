@@ -44,7 +44,7 @@ def layer_conflict(
         grams: dict[str, torch.Tensor] = {}
         gradients: list[dict[int, torch.Tensor]] = []
         for k, loss in enumerate(losses):
-            used = sorted(reached_parameters(loss, index)[0])
+            used = sorted(reached_parameters(loss, index).numbers)
             found = torch.autograd.grad(
                 loss,
                 [named[i][1] for i in used],

@@ -1,6 +1,6 @@
 """One gradient per task with respect to the parameters: level ``'parameters'``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch.autograd.graph import Node
 
 from ..errors import SettingError
 from .aggregators import Aggregator
-from .autograd_graph import compiled_outputs, reached_parameters
+from .autograd_graph import reached_parameters
 from .gram import combine_rows, gram_matrix
 from .processes import average, average_gradients, cut_like, gradient_dtype, num_processes
 
@@ -88,12 +88,10 @@ class TaskGradients:
             SettingError: what single tasks use is hidden in a graph that torch has compiled.
         """
         live = {k: v for k, v in enumerate(losses) if v is not None and v.requires_grad}
-        _refuse_compiled_heads(live.values())
-        reached, self.others = {}, []
-        for k, loss in live.items():
-            own, others = reached_parameters(loss, self._index)
-            reached[k] = sorted(own)
-            self.others += others
+        found = {k: reached_parameters(loss, self._index) for k, loss in live.items()}
+        _refuse_compiled_heads(one.compiled for one in found.values())
+        reached = {k: sorted(one.numbers) for k, one in found.items()}
+        self.others = [leaf for one in found.values() for leaf in one.others]
         used = torch.zeros_like(self.layout)
         for k, indices in reached.items():
             used[k, indices] = True
@@ -255,11 +253,11 @@ def refuse_strangers(leaves: Iterable[Tensor], model: nn.Module) -> None:
         )
 
 
-def _refuse_compiled_heads(losses: Iterable[Tensor]) -> None:
+def _refuse_compiled_heads(used: Iterable[Mapping[Node, set[int]]]) -> None:
     """Only what tasks share may be compiled together: all of them use the same outputs of it."""
     seen: dict[Node, set[int]] = {}
-    for loss in losses:
-        for node, outputs in compiled_outputs(loss).items():
+    for compiled in used:
+        for node, outputs in compiled.items():
             if seen.setdefault(node, outputs) != outputs:
                 raise SettingError(
                     'torch.compile has made one graph of parts that different tasks use, in which '
