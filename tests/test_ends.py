@@ -171,7 +171,7 @@ def publish(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 def save_results(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(results, 'circumstances', lambda command: dict(command=command))
     monkeypatch.setitem(sys.modules, '__main__', SimpleNamespace(__file__=results.__file__))
-    same = dict(split='val', seeds=[0], epoch_iters=None, data_root=None)
+    same = dict(split='val', seeds=[0], epoch_iters=None, data_root=None, amp=False)
     args = SimpleNamespace(**same, out=out / 'results.json')
     return partial(results.save, 'speed', {}, '', args)
 

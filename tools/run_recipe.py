@@ -45,6 +45,7 @@ def main() -> None:
         seed=args.seed,
         split=args.split,
         epoch_iters=args.epoch_iters,
+        amp=args.amp,
         data_root=args.data_root and args.data_root.name,
     )
     content = about | dict(stages=stages)

@@ -31,7 +31,9 @@ def parse_args() -> argparse.Namespace:
         choices=['checkpoint', 'config'],
         help='whose learning rates and optimiser settings a resumed run has (default: checkpoint)',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision: float16 on a GPU, bfloat16 on a CPU'
+    )
     return parser.parse_args()
 
 

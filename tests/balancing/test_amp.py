@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 from tests.balancing.toys import (
     ALWAYS,
@@ -17,7 +17,11 @@ from tests.balancing.toys import (
     train,
     wrapper,
 )
-from turbotrain.balancing import AmpConflictSuppressingOptimWrapper
+from turbotrain.balancing import (
+    AmpConflictSuppressingOptimWrapper,
+    BFloat16ConflictSuppressingOptimWrapper,
+    BFloat16OptimWrapper,
+)
 
 
 class FullPrecision(TwoTasks):
@@ -57,6 +61,26 @@ def test_the_sum_of_scaled_task_gradients_is_stock_amps(amp, kwargs):
             if settings['schedule'] is NEVER:
                 assert torch.equal(a, b)
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('settings', [{}, MEASURED, MEASURED | FEATURES])
+@pytest.mark.parametrize('kwargs', SETTINGS)
+def test_bfloat16_without_a_scaler_is_what_a_scale_of_one_is(amp, settings, kwargs):
+    scaled, plain, full = TwoTasks(), TwoTasks(), TwoTasks()
+    if settings:
+        settings = dict(settings, tasks=TASKS)
+    kinds = (
+        (AmpConflictSuppressingOptimWrapper, BFloat16ConflictSuppressingOptimWrapper)
+        if settings
+        else (AmpOptimWrapper, BFloat16OptimWrapper)
+    )
+    expected = train(scaled, amp(scaled, kinds[0], scale=1.0, **settings, **kwargs))
+    after = train(plain, wrapper(plain, kinds[1], **copy.deepcopy(settings | kwargs)))
+    for a, b in zip(after, expected, strict=True):
+        assert torch.equal(a, b)
+    in_full = train(full, wrapper(full, OptimWrapper, **copy.deepcopy(kwargs)))
+    assert not torch.equal(after[-1], in_full[-1])
+    torch.testing.assert_close(after[-1], in_full[-1], rtol=0.02, atol=1e-3)
 
 
 @pytest.mark.parametrize('level', [{}, FEATURES])

@@ -18,6 +18,7 @@ import tools.visualize
 from tests.scenes import write_scenario
 from turbotrain.commands import run_tool
 from turbotrain.datasets import build_infos, save_infos
+from turbotrain.recipes.processes import training_log
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / 'configs/turbotrain/mini'
@@ -78,6 +79,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, tool: ModuleType, *words: object, c
 
 def weights(workspace: Path, name: str, rank: int = 0) -> dict[str, torch.Tensor]:
     return torch.load(workspace / name / f'weights_{rank}.pth', weights_only=True)
+
+
+def losses(workspace: Path, name: str) -> list[float]:
+    """A training's, as it logged them."""
+    return [entry['loss'] for entry in training_log(workspace / name).train]
 
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -302,12 +308,19 @@ def test_mistakes_end_with_a_sentence(workspace, options, expected, monkeypatch)
     assert '\n' not in said and all(part in said for part in expected)
 
 
-def test_amp_without_an_accelerator_is_refused(workspace, monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip('there is an accelerator')
-    words = ['pretrain.py', '--work-dir', 'amp', '--amp']
-    said = refused(monkeypatch, tools.train, *words, cwd=workspace)
-    assert '--amp needs an accelerator' in said
+def test_mixed_precision_changes_the_precision_alone(workspace, pretrained, finetuned):
+    train(
+        workspace, 'finetune', 'amp', '--amp', '--cfg-options', f'load_from={pretrained}',
+        'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+    )  # fmt: skip
+    prefix = 'Amp' if torch.cuda.is_available() else 'BFloat16'
+    cfg = Config.fromfile(workspace / 'amp/finetune.py')
+    assert cfg.optim_wrapper.type == f'{prefix}ConflictSuppressingOptimWrapper'
+    mixed, full = weights(workspace, 'amp'), weights(workspace, 'finetune')
+    assert {k: v.dtype for k, v in mixed.items()} == {k: v.dtype for k, v in full.items()}
+    first, same = losses(workspace, 'amp')[0], losses(workspace, 'finetune')[0]
+    assert first != same
+    assert first == pytest.approx(same, rel=0.01)
 
 
 def test_create_data_names_the_broken_file(workspace, tmp_path):

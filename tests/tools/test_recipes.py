@@ -320,7 +320,8 @@ def test_a_step_is_measured_by_its_settings(data_root):
     assert {setting.config for setting in asked} == {'mini', 'full'}
     assert any(setting.compiled for setting in asked)
     if not torch.cuda.is_available():
-        assert {(setting.precision, setting.pinned) for setting in asked} == {('default', False)}
+        assert {setting.precision for setting in asked} == {'default', 'bfloat16'}
+        assert not any(setting.pinned for setting in asked)
     found = measure(Setting(batch_size=2), data_root, steps=1)
     assert found['samples_per_second'] == pytest.approx(1 / found['seconds_per_sample'], rel=0.02)
     assert 0.01 < found['share_of_peak'] < 1 and found['megabytes'] > 1

@@ -75,9 +75,10 @@ def conditions(args: argparse.Namespace) -> dict:
         args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`.
     """
     data_root = args.data_root and args.data_root.name
-    return dict(
+    common = dict(
         split=args.split, seeds=args.seeds, epoch_iters=args.epoch_iters, data_root=data_root
     )
+    return common | (dict(amp=True) if args.amp else {})  # without, as before there was a choice
 
 
 def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -> dict[str, dict]:

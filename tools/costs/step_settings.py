@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         config: of :data:`CONFIGS`.
         precision: ``'default'``, in which a GPU takes TF32 for convolutions; ``'float32'``, in
-            which it does not; or ``'bfloat16'``, which is mixed. CPUs have the first alone.
+            which it does not; or ``'bfloat16'``, which is mixed. A CPU has no TF32.
         batch_size: samples.
         pinned: whether batches come in memory that a GPU copies from by itself.
         compiled: whether :data:`COMPILED` are.
@@ -62,7 +62,7 @@ class Setting:
 def settings(batch_sizes: list[int], full: bool) -> list[Setting]:
     """What is measured on this device, one change at a time."""
     gpu = torch.cuda.is_available()
-    precisions = ('default', 'float32', 'bfloat16') if gpu else ('default',)
+    precisions = ('default', *(['float32'] if gpu else []), 'bfloat16')
     first = batch_sizes[0]
     found = [Setting(precision=p, batch_size=size) for p in precisions for size in batch_sizes]
     if gpu:

@@ -125,6 +125,7 @@ def settings_of_runs(args: argparse.Namespace) -> dict:
         data_root=args.data_root.name,
         lengthen=args.lengthen,
         epoch_iters=args.epoch_iters,
+        amp=args.amp or None,  # as of before there was a choice
         cfg_options=args.cfg_options,
     )
     return json.loads(json.dumps(given))

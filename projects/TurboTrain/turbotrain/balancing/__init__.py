@@ -2,6 +2,7 @@
 
 from .aggregators import *  # noqa: F403
 from .aggregators import __all__ as _aggregators
+from .bfloat16 import BFloat16ConflictSuppressingOptimWrapper, BFloat16OptimWrapper
 from .feature_gradients import FeatureGradients
 from .layer_conflict import layer_conflict
 from .loss_balancers import *  # noqa: F403
@@ -16,6 +17,8 @@ __all__ = [
     *_loss_balancers,
     'SCHEDULES',
     'AmpConflictSuppressingOptimWrapper',
+    'BFloat16ConflictSuppressingOptimWrapper',
+    'BFloat16OptimWrapper',
     'ConflictSuppressingOptimWrapper',
     'FeatureGradients',
     'PeriodicSchedule',

@@ -50,10 +50,7 @@ _DEFAULT_HOOKS = dict(
     numerical_faults=dict(type='NumericalFaultHook'),
     trained_parts=dict(type='TrainedPartsHook'),
 )
-_AMP = dict(
-    OptimWrapper='AmpOptimWrapper',
-    ConflictSuppressingOptimWrapper='AmpConflictSuppressingOptimWrapper',
-)
+_WRAPPERS = ('OptimWrapper', 'ConflictSuppressingOptimWrapper')  # with twins in mixed precision
 
 
 def add_common_arguments(
@@ -251,15 +248,18 @@ def _settle_hooks(cfg: Config) -> None:
 
 
 def enable_amp(cfg: Config) -> None:
-    """Turn the optimiser wrapper into its mixed-precision twin."""
+    """Turn the optimiser wrapper into its mixed-precision twin.
+
+    On a GPU in float16, with a loss scaler; elsewhere in bfloat16.
+    """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind in _AMP.values():
+    if kind in {f'{prefix}{name}' for prefix in ('Amp', 'BFloat16') for name in _WRAPPERS}:
         return
-    if kind not in _AMP:
-        raise UserError(f'--amp knows {sorted(_AMP)}, the config has optim_wrapper.type {kind!r}')
-    if not torch.cuda.is_available():
-        raise UserError('--amp needs an accelerator: mmengine has no mixed precision on the CPU')
-    cfg.optim_wrapper.type = _AMP[kind]
+    if kind not in _WRAPPERS:
+        raise UserError(
+            f'--amp knows {sorted(_WRAPPERS)}, the config has optim_wrapper.type {kind!r}'
+        )
+    cfg.optim_wrapper.type = f'{"Amp" if torch.cuda.is_available() else "BFloat16"}{kind}'
 
 
 def said(error: Exception) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..commands import ROOT, need, read_config
+from ..commands import ROOT, enable_amp, need, read_config
 from ..whole_file import write_whole
 from .budget import train_for, train_for_epochs
 from .circumstances import circumstances
@@ -48,6 +48,7 @@ class Settings:
         epoch_iters: iterations that stand for an epoch, instead of the recipes' own.
         jobs: how many trainings run at a time.
         data_root: the data set's folder, instead of the configs' own.
+        amp: whether trainings are in mixed precision.
     """
 
     work_dir: Path
@@ -55,6 +56,7 @@ class Settings:
     epoch_iters: int | None = None
     jobs: int = 1
     data_root: Path | None = None
+    amp: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--epoch-iters', type=int, help='iterations for an epoch, instead of what recipes say'
     )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +114,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         jobs=getattr(args, 'jobs', 1),
         # A stage is the same wherever the project lies.
         data_root=args.data_root and from_root(args.data_root),
+        amp=args.amp,
     )
 
 
@@ -169,6 +173,8 @@ def stages_of(
             continue
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
         use_data_root(cfg, settings.data_root)
+        if settings.amp:
+            enable_amp(cfg)
         if settings.split == 'val' and cfg.get('val_dataloader'):
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
