@@ -32,7 +32,9 @@ def parse_args() -> argparse.Namespace:
         help='whose learning rates and optimiser settings a resumed run has (default: checkpoint)',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='automatic mixed precision: float16 on a GPU, bfloat16 on a CPU'
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on a CPU',
     )
     return parser.parse_args()
 

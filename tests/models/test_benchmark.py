@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from tests.elsewhere import DEVICE, second_device
 from tests.models.methods import CONFIGS, build, open_split, save_teacher
 from turbotrain.datasets import V2XPnPDataset
 
@@ -30,7 +31,7 @@ def occupied(sample: dict) -> list[int]:
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=[path.stem for path in CONFIGS])
-def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
+def test_trains_and_predicts(path, infos, tiny_set, tmp_path, monkeypatch):
     cfg = Config.fromfile(path)
     expected = {
         'loss_cls', 'loss_bbox', 'loss_dir', 'loss_step', 'loss_velocity', 'loss_acceleration',
@@ -42,22 +43,23 @@ def test_trains_and_predicts(path, infos, tiny_set, tmp_path):
     if 'teacher' in cfg.model:
         expected.add('loss_distill')
         save_teacher(cfg, tmp_path)
-    model = build(cfg)
     dataset = open_split(cfg, infos, tiny_set, 'train')
     batch = pseudo_collate([dataset[len(dataset) // 2], dataset[-1]])
-    data = model.data_preprocessor(batch, training=True)
-    losses = model(**data, mode='loss')
-    total = sum(sum(v) if isinstance(v, list) else v for v in losses.values())
-    assert set(losses) == expected
-    total.backward()
-    assert torch.isfinite(total)
-    # The relation of an edge that no sample of the batch has gets no gradient: zero, not None.
-    assert all(p.grad is not None for p in model.parameters())
-
     sample = open_split(cfg, infos, tiny_set, 'test')[3]
-    model.eval()
-    with torch.no_grad():
-        (found,) = model.test_step(pseudo_collate([sample]))
+    with second_device(monkeypatch):
+        model = build(cfg).to(DEVICE)
+        data = model.data_preprocessor(batch, training=True)
+        losses = model(**data, mode='loss')
+        total = sum(sum(v) if isinstance(v, list) else v for v in losses.values())
+        assert set(losses) == expected
+        total.backward()
+        assert torch.isfinite(total)
+        # The relation of an edge that no sample of the batch has gets no gradient: zero, not None.
+        assert all(p.grad is not None for p in model.parameters())
+        model.eval()
+        with torch.no_grad():
+            (found,) = model.test_step(pseudo_collate([sample]))
+        assert found.pred_instances_3d.trajectories.device.type == DEVICE.type
     assert found.pred_instances_3d.trajectories.shape[1:] == (modes, 6, 2)
     assert found.pred_instances_3d.trajectory_scores.shape[1:] == (modes,)
     alone = path.stem.startswith(('no-fusion', 'faf'))

@@ -4,7 +4,7 @@ model = dict(
     type='CooperativeDetector',
     point_cloud_range=[-70.4, -40.0, -5.0, 70.4, 40.0, 3.0],
     channels=256,
-    data_preprocessor=dict(type='CooperativeDataPreprocessor'),
+    data_preprocessor=dict(type='CooperativeDataPreprocessor', non_blocking=True),
     encoder=dict(type='DensePillarEncoder', pillar_size=[0.4, 0.4], out_channels=64),
     backbone=dict(
         type='SECOND',
@@ -63,7 +63,7 @@ model = dict(
     train_cfg=dict(
         assigner=[
             dict(
-                type='Max3DIoUAssigner',
+                type='BatchedMax3DIoUAssigner',
                 iou_calculator=dict(type='BboxOverlapsNearest3D'),
                 pos_iou_thr=positive,
                 neg_iou_thr=negative,

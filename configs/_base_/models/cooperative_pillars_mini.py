@@ -26,7 +26,7 @@ model = dict(
     train_cfg=dict(
         assigner=[
             dict(
-                type='Max3DIoUAssigner',
+                type='BatchedMax3DIoUAssigner',
                 iou_calculator=dict(type='BboxOverlapsNearest3D'),
                 pos_iou_thr=positive,
                 neg_iou_thr=negative,

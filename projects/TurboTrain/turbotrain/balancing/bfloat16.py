@@ -17,9 +17,9 @@ __all__ = ['BFloat16ConflictSuppressingOptimWrapper', 'BFloat16OptimWrapper']
 class BFloat16OptimWrapper(OptimWrapper):
     """mmengine's wrapper with forward passes in bfloat16, where torch's autocast allows it.
 
-    For any device: mmengine's own ``AmpOptimWrapper`` refuses CPUs. bfloat16 has float32's range, so
-    that no loss is scaled and no update skipped. Parameters, their gradients and the optimiser's
-    state stay in float32. It pays on processors that multiply in bfloat16 (AVX512_BF16, AMX).
+    For any device; mmengine's own ``AmpOptimWrapper`` refuses CPUs. bfloat16 has float32's range:
+    no loss is scaled, no update skipped. Parameters, their gradients and the optimiser's state stay
+    in float32. It pays on processors that multiply in bfloat16 (AVX512_BF16, AMX).
     """
 
     @contextmanager
@@ -34,6 +34,4 @@ class BFloat16OptimWrapper(OptimWrapper):
 class BFloat16ConflictSuppressingOptimWrapper(
     BFloat16OptimWrapper, ConflictSuppressingOptimWrapper
 ):
-    """The same with conflict suppression; takes :class:`ConflictSuppressingOptimWrapper`'s
-    arguments.
-    """
+    """The same with conflict suppression."""

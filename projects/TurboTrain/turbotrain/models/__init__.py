@@ -23,6 +23,7 @@ from .fusion_necks import (
     Where2commFusion,
 )
 from .heads import TrajectoryHead, VelocityHead
+from .iou_assigner import BatchedMax3DIoUAssigner
 from .map_encoder import (
     VectorMapAttention,
     VectorMapNeck,
@@ -41,6 +42,7 @@ __all__ = [
     'AttFuseFusion',
     'BaseFusionNeck',
     'BaseTemporalNeck',
+    'BatchedMax3DIoUAssigner',
     'CoBEVFlowFusion',
     'CooperativeDataPreprocessor',
     'CooperativeDetector',

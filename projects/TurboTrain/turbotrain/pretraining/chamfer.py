@@ -78,7 +78,7 @@ def _nearest(
         return of_predicted, of_target
     # Cells of about as many points together: most hold few, and would be filled up in vain.
     parts = counts.argsort().split(chunk)
-    widths = torch.stack([counts[part[-1]] for part in parts]).tolist()
+    widths = counts[torch.stack([part[-1] for part in parts])].tolist()
     for part, width in zip(parts, widths, strict=True):
         some, points = predicted[part], target[part, :width]
         distance = some.new_zeros(len(part), some.shape[1], width)

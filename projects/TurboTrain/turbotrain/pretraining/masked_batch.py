@@ -79,10 +79,12 @@ class MaskedBatch:
     def merged_target(self, shape: Sequence[int]) -> ReconstructionTarget:
         """Of each sample all agents' current clouds, in the ego's frame, on maps (H, W)."""
         cells = self.hidden_maps(shape, in_ego=True)
+        # By numbers: a GPU is waited for where a list picks.
+        of_sample = [torch.stack([cells[i] for i in own]) for own in self.current]
         return ReconstructionTarget(
             clouds=[torch.cat([self.masked.in_ego[i] for i in own]) for own in self.current],
             hidden=[torch.cat([self.masked.hidden[i] for i in own]) for own in self.current],
-            hidden_cells=torch.stack([cells[own].any(dim=0) for own in self.current])
+            hidden_cells=torch.stack([own.any(dim=0) for own in of_sample])
             & self._known(any(there) for there in self.recorded),
         )
 

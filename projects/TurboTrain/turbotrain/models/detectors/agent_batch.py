@@ -14,7 +14,7 @@ class AgentBatch:
 
     def __init__(self, agents: list[Agents], maps: Tensor) -> None:
         def stack(arrays: list[np.ndarray]) -> Tensor:
-            return torch.from_numpy(np.concatenate(arrays)).to(maps.device)
+            return torch.from_numpy(np.concatenate(arrays)).to(maps.device, non_blocking=True)
 
         self.points_in_ego = agents[0].points_in_ego
         times = [np.tile(a.time_offsets, (len(a), 1)) for a in agents]
