@@ -1,9 +1,8 @@
 """A second device for machines that have none: tensors there are apart from the CPU's.
 
-They hold CPU tensors, so that all numbers are real; torch's dispatcher keeps them apart. An operation
-on tensors of both devices fails, as with a GPU, and all that a GPU would make the CPU wait for is
-noted. To torch it is the device ``'lazy'``: one without kernels here, whose backward passes run in
-the caller's thread.
+They hold CPU tensors, so that all numbers are real. Torch's dispatcher keeps them apart: what mixes
+both devices fails, as with a GPU, and all that the CPU would have to wait for is noted. To torch it
+is the device ``'lazy'``, one without kernels here, whose backward passes run in the caller's thread.
 """
 
 import contextlib

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
+from mmdet.models.task_modules import AssignResult
 from mmdet3d.models.task_modules import Max3DIoUAssigner
 from mmdet3d.registry import TASK_UTILS
-from mmdet.models.task_modules import AssignResult
 from torch import Tensor
 
 __all__ = ['BatchedMax3DIoUAssigner']
