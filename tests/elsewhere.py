@@ -2,7 +2,7 @@
 
 They hold CPU tensors, so that all numbers are real. Torch's dispatcher keeps them apart: what mixes
 both devices fails, as with a GPU, and all that the CPU would have to wait for is noted. To torch it
-is the device ``'lazy'``, one without kernels here, whose backward passes run in the caller's thread.
+is the device ``'lazy'``: one without kernels here, whose backward passes run in the same thread.
 """
 
 import contextlib
