@@ -14,7 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
 from turbotrain.commands import ROOT, run_tool
-from turbotrain.recipes.stages import Run, add_arguments, run_all, settings_of
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import add_arguments, settings_of
 from turbotrain.whole_file import write_whole
 
 RECIPES = ROOT / 'configs/recipes'

@@ -11,8 +11,9 @@ import pytest
 from tools.benchmark import results
 from tools.studies import label_efficiency
 from tools.studies.figure1_drawing import epa_over_time
+from turbotrain.commands import ROOT
 from turbotrain.errors import UserError
-from turbotrain.recipes.stages import ROOT, add_comparison_arguments
+from turbotrain.recipes.settings import add_comparison_arguments
 
 
 def comparison(out: Path, *words: str) -> argparse.Namespace:

@@ -9,7 +9,8 @@ import pytest
 
 from tools.studies.shares import SHARES, labelled
 from turbotrain.errors import UserError
-from turbotrain.recipes.stages import Settings, recipe_paths, stages_of
+from turbotrain.recipes.settings import Settings
+from turbotrain.recipes.stages import recipe_paths, stages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

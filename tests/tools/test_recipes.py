@@ -24,18 +24,12 @@ from tools.costs.step_settings import Setting, measure, settings
 from tools.costs.step_times import Step
 from tools.studies import figure1, fragility, label_efficiency
 from tools.studies.arms import ARMS, table
+from turbotrain.commands import ROOT
 from turbotrain.datasets import V2XPnPDataset
 from turbotrain.recipes import energy
-from turbotrain.recipes.stages import (
-    ROOT,
-    Run,
-    Settings,
-    fingerprint,
-    recipe_paths,
-    run_all,
-    settings_of,
-    stages_of,
-)
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import Settings, settings_of
+from turbotrain.recipes.stages import fingerprint, recipe_paths, stages_of
 
 RECIPES = [*recipe_paths().values(), *sorted((ROOT / 'configs/recipes').glob('*.py'))]
 UNUSED = Settings(Path('unused'))

@@ -35,16 +35,9 @@ from turbotrain.datasets import MODES
 from turbotrain.recipes.budget import train_for
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.processes import Jobs
-from turbotrain.recipes.stages import (
-    Stage,
-    figures,
-    fingerprint,
-    from_root,
-    go_to_root,
-    run_stages,
-    use_data_root,
-    with_texts,
-)
+from turbotrain.recipes.runs import figures, run_stages
+from turbotrain.recipes.settings import from_root, go_to_root
+from turbotrain.recipes.stages import Stage, fingerprint, use_data_root, with_texts
 from turbotrain.whole_file import write_whole
 
 CHECKPOINT = re.compile(r'work_dirs/([\w.-]+?)_mini_v2xpnp(?:-\w+)?/\w+\.pth')

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tools.benchmark.pages import replace_table
+from turbotrain.commands import ROOT
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
-from turbotrain.recipes.stages import ROOT
 from turbotrain.whole_file import write_whole
 
 RESULTS, PAGE = ROOT / 'docs/results.json', ROOT / 'docs/results.md'
@@ -72,7 +72,7 @@ def conditions(args: argparse.Namespace) -> dict:
     """What rows of one table have in common.
 
     Args:
-        args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`.
+        args: see :func:`~turbotrain.recipes.settings.add_comparison_arguments`.
     """
     data_root = args.data_root and args.data_root.name
     common = dict(

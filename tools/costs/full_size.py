@@ -18,7 +18,8 @@ from mmengine.registry import init_default_scope
 from tools.costs.memory import peak_megabytes
 from tools.costs.step_times import Step, kind_of
 from turbotrain.recipes.circumstances import circumstances
-from turbotrain.recipes.stages import Settings, stages_of
+from turbotrain.recipes.settings import Settings
+from turbotrain.recipes.stages import stages_of
 
 
 def main() -> None:

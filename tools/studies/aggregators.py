@@ -23,14 +23,9 @@ from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, spread
 from tools.costs.step_times import step_seconds
 from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
 from turbotrain.commands import run_tool
-from turbotrain.recipes.stages import (
-    Run,
-    add_comparison_arguments,
-    recipe_paths,
-    run_all,
-    settings_of,
-    stages_of,
-)
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import add_comparison_arguments, settings_of
+from turbotrain.recipes.stages import recipe_paths, stages_of
 
 SCHEDULES = {
     'never': dict(type='PeriodicSchedule', free=1, suppress=0),

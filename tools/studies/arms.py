@@ -8,7 +8,9 @@ from typing import NoReturn
 
 from tools.benchmark.pages import markdown_table
 from tools.benchmark.results import LABELS, cell, earlier, save, summary
-from turbotrain.recipes.stages import Change, Run, recipe_paths, run_all, settings_of
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import settings_of
+from turbotrain.recipes.stages import Change, recipe_paths
 
 ARMS = {'scratch': 'one-time_ma-mf', 'turbotrain': 'turbotrain'}
 """Name -> recipe; both take the same number of iterations in all."""
@@ -35,7 +37,7 @@ def compare(
         kind: what the changes are, for the head of the table.
         changes: by name.
         order: of the rows, those of earlier runs included.
-        args: see :func:`~turbotrain.recipes.stages.add_comparison_arguments`, and ``out``.
+        args: see :func:`~turbotrain.recipes.settings.add_comparison_arguments`, and ``out``.
         arms: name -> recipe.
 
     Raises:

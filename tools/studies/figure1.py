@@ -29,14 +29,9 @@ from tools.costs.step_times import step_seconds
 from tools.studies.figure1_drawing import draw, epa_over_time
 from tools.studies.shares import SHARES, label_share
 from turbotrain.commands import read_config, run_tool
-from turbotrain.recipes.stages import (
-    Run,
-    add_comparison_arguments,
-    recipe_paths,
-    run_all,
-    settings_of,
-    stages_of,
-)
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import add_comparison_arguments, settings_of
+from turbotrain.recipes.stages import recipe_paths, stages_of
 
 SHORTER = 'one-time_ma-mf_labelled-steps'
 """One-time training for as many steps as TurboTrain takes with labels, not as it takes in all."""

@@ -22,7 +22,7 @@ from mmengine.config import Config
 from tools.benchmark.results import RESULTS
 from tools.studies.arms import THREE_ARMS, compare
 from turbotrain.commands import run_tool
-from turbotrain.recipes.stages import add_comparison_arguments
+from turbotrain.recipes.settings import add_comparison_arguments
 
 # Of the trunk, which is pretrained with them.
 TRUNK = {

@@ -20,7 +20,7 @@ from tools.benchmark.results import RESULTS
 from tools.benchmark.zoo import method_configs
 from tools.studies.arms import compare
 from turbotrain.commands import run_tool
-from turbotrain.recipes.stages import add_comparison_arguments
+from turbotrain.recipes.settings import add_comparison_arguments
 
 METHODS = ('v2xpnp', 'v2xvit', 'f-cooper', 'v2vnet')
 

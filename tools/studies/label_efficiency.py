@@ -38,14 +38,9 @@ from tools.studies.shares import SHARES, label_share
 from turbotrain.commands import KeyValues, run_tool
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
-from turbotrain.recipes.stages import (
-    RECIPES,
-    Change,
-    Run,
-    add_comparison_arguments,
-    run_all,
-    settings_of,
-)
+from turbotrain.recipes.runs import Run, run_all
+from turbotrain.recipes.settings import add_comparison_arguments, settings_of
+from turbotrain.recipes.stages import RECIPES, Change
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
 

@@ -6,15 +6,9 @@ decides its weights, so that a stage that two recipes share is trained once, an 
 gone on with, and one whose config was changed is trained anew.
 """
 
-import argparse
 import hashlib
 import json
-import math
-import os
-import statistics
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +16,8 @@ from typing import Any
 from mmengine.config import Config
 
 from ..commands import ROOT, enable_amp, need, read_config
-from ..whole_file import write_whole
 from .budget import train_for, train_for_epochs
-from .circumstances import circumstances
-from .energy import EnergyMeter
-from .processes import CommandError, Jobs, training_log
+from .settings import Settings
 
 RECIPES = ROOT / 'configs/recipes/mini'
 # Of a config, what measures a training's weights, and what only watches it.
@@ -36,27 +27,6 @@ WATCHING = (
     'work_dir',
 )  # fmt: skip
 Change = Callable[[str, Config], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is the same for all recipes that are compared.
-
-    Attributes:
-        work_dir: where the stages' folders are.
-        split: ``'val'`` or ``'test'``: what the stages are measured on.
-        epoch_iters: iterations that stand for an epoch, instead of the recipes' own.
-        jobs: how many trainings run at a time.
-        data_root: the data set's folder, instead of the configs' own.
-        amp: whether trainings are in mixed precision.
-    """
-
-    work_dir: Path
-    split: str = 'test'
-    epoch_iters: int | None = None
-    jobs: int = 1
-    data_root: Path | None = None
-    amp: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,54 +54,6 @@ class Stage:
     def is_measured(self) -> bool:
         """Whether there is something to measure: not after pretraining."""
         return bool(self.config.get('test_evaluator'))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of a command that runs recipes."""
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/recipes')
-    parser.add_argument('--data-root', type=Path, help="default: the configs'")
-    parser.add_argument('--split', choices=['val', 'test'], default='test', help='to measure on')
-    parser.add_argument(
-        '--epoch-iters', type=int, help='iterations for an epoch, instead of what recipes say'
-    )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-
-
-def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of a command that compares recipes."""
-    add_arguments(parser)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """What the options of either say; changes to the project's root, see :func:`go_to_root`."""
-    go_to_root(args)
-    return Settings(
-        work_dir=args.work_dir,
-        split=args.split,
-        epoch_iters=args.epoch_iters,
-        jobs=getattr(args, 'jobs', 1),
-        # A stage is the same wherever the project lies.
-        data_root=args.data_root and from_root(args.data_root),
-        amp=args.amp,
-    )
-
-
-def from_root(path: Path) -> Path:
-    """A path as seen from the project's root, if it lies there."""
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-
-
-def go_to_root(args: argparse.Namespace) -> None:
-    """Change to the project's root, as configs' paths want it.
-
-    Paths on the command line, which are relative to where it was typed, are made absolute before.
-    """
-    for name, value in vars(args).items():
-        if isinstance(value, Path):
-            setattr(args, name, value.resolve())
-    os.chdir(ROOT)
 
 
 def use_data_root(cfg: Config, data_root: Path | None) -> None:
@@ -220,140 +142,3 @@ def digest(values: dict) -> str:
     """Eight digits that differ wherever two dictionaries do."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def run_stage(stage: Stage, jobs: Jobs) -> dict:
-    """Train and measure a stage, unless that is done.
-
-    Args:
-        stage: which.
-        jobs: what runs its commands. Where nothing runs beside it, what the machine's counter of
-            energy has counted is noted.
-
-    Returns:
-        Its figures, see :func:`figures`.
-
-    Raises:
-        CommandError: a command failed.
-    """
-    stage.folder.mkdir(parents=True, exist_ok=True)
-    saved = stage.folder.with_suffix('.py')
-    if not stage.checkpoint.exists():
-        write_whole(saved, stage.config.pretty_text)
-        write_whole(stage.folder / 'about.json', json.dumps(circumstances()))
-        with EnergyMeter() as meter:
-            jobs.call('train', stage.folder, saved, '--resume')
-        if jobs.count == 1 and meter.joules:
-            with (stage.folder / 'joules.txt').open('a') as file:
-                file.write(f'{meter.joules}\n')
-    if stage.is_measured and not (stage.measurement / 'metrics.json').exists():
-        stage.measurement.mkdir(exist_ok=True)
-        measured_with = stage.measurement / 'config.py'
-        write_whole(measured_with, stage.config.pretty_text)
-        jobs.call('test', stage.measurement, measured_with, stage.checkpoint)
-    return figures(stage)
-
-
-def figures(stage: Stage) -> dict:
-    """What a stage has cost and reached.
-
-    Returns:
-        ``epochs``, ``iterations``, ``samples``, ``seconds_per_iteration`` (the median, loading
-        included), ``train_seconds``, ``joules`` (None where the machine does not count them),
-        ``conflict_rate`` at the end (None without balancing), ``metrics``, ``curve``, rows of
-        iterations and the metrics of a validation then, and ``hardware`` and ``versions`` that it
-        was trained with.
-    """
-    log = training_log(stage.folder)
-    iterations = stage.config.train_cfg.get('max_iters') or log.iterations
-    seconds = statistics.median(entry['time'] for entry in log.train)
-    rates = [entry['conflict_rate'] for entry in log.train if 'conflict_rate' in entry]
-    about = json.loads((stage.folder / 'about.json').read_text())
-    joules, metrics = stage.folder / 'joules.txt', stage.measurement / 'metrics.json'
-    return dict(
-        epochs=stage.epochs,
-        iterations=iterations,
-        samples=iterations * stage.config.train_dataloader.batch_size,
-        seconds_per_iteration=seconds,
-        train_seconds=iterations * seconds,
-        joules=sum(map(float, joules.read_text().split())) if joules.exists() else None,
-        conflict_rate=rates[-1] if rates else None,
-        metrics=finite(json.loads(metrics.read_text())) if metrics.exists() else {},
-        curve=[[entry['step'], finite(entry)] for entry in log.validation],
-        folder=stage.folder.name,
-        **{key: about[key] for key in ('hardware', 'versions', 'date')},
-    )
-
-
-def finite(metrics: dict) -> dict:
-    """Metrics without those that are not defined."""
-    return {k: v for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recipe with a seed, perhaps changed, under a name of its own; see :func:`stages_of`."""
-
-    name: str
-    seed: int
-    recipe: Path
-    change: Change | None = None
-    epochs: Mapping[str, int] | None = None
-    start: Path | None = None
-
-
-def run_all(runs: Iterable[Run], settings: Settings) -> dict[tuple[str, int], dict[str, dict]]:
-    """Train and measure, several runs at a time; see :func:`run_stages`."""
-    # All configs first: mmengine reads them in one thread only.
-    plans = {
-        (run.name, run.seed): list(
-            stages_of(run.recipe, run.seed, settings, run.change, run.epochs, run.start)
-        )
-        for run in runs
-    }
-    return run_stages(plans, Jobs(settings.jobs))
-
-
-def run_stages(
-    plans: Mapping[tuple[str, int], list[Stage]], jobs: Jobs
-) -> dict[tuple[str, int], dict[str, dict]]:
-    """Run the stages of each plan in their order; a stage of several plans is run once.
-
-    Args:
-        plans: name and seed -> stages.
-        jobs: what runs the commands.
-
-    Returns:
-        Name and seed -> stage -> figures. Plans of which a stage failed are missing.
-    """
-    locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-
-    def run_one(plan: tuple[str, int]) -> dict[str, dict] | None:
-        found = {}
-        label = f'{plan[0]}, seed {plan[1]}'
-        for stage in plans[plan]:
-            with locks[stage.folder]:
-                try:
-                    found[stage.name] = run_stage(stage, jobs)
-                except CommandError as error:
-                    print(f'{label}: {error}', flush=True)
-                    return None
-            print(f'{label}: {describe(stage, found[stage.name])}', flush=True)
-        return found
-
-    results = zip(plans, jobs.map(run_one, plans), strict=True)
-    return {plan: found for plan, found in results if found is not None}
-
-
-def describe(stage: Stage, found: dict) -> str:
-    """One line on a stage that has ended."""
-    metrics = found['metrics']
-    reached = ', '.join(
-        f'{label} {metrics[key]:.1f}'
-        for label, key in {'AP@0.5': 'AP@0.5/vehicle', 'EPA': 'EPA'}.items()
-        if key in metrics
-    )
-    return (
-        f'{stage.name}: {found["iterations"]} iterations in {found["train_seconds"]:.0f} s'
-        f'{f", {reached}" if reached else ""} ({stage.folder})'
-    )
