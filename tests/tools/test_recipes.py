@@ -311,7 +311,7 @@ def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
 def test_a_step_is_measured_by_its_settings(data_root):
     asked = settings([2, 4], full=True)
     assert len(set(asked)) == len(asked)
-    assert {setting.config for setting in asked} == {'mini', 'full'}
+    assert {setting.config for setting in asked} == {'mini', 'pretraining', 'full'}
     assert any(setting.compiled for setting in asked)
     if not torch.cuda.is_available():
         assert {setting.precision for setting in asked} == {'default', 'bfloat16'}

@@ -1,11 +1,11 @@
 """Which settings make a step fast on this device: ``python tools/costs/step_settings.py``.
 
 Times training steps of mini's fine-tuning by precision (torch's default, float32 alone, bfloat16),
-samples in a batch, pinned memory, and compiled backbone and necks; and steps at full size. For
-each: seconds a sample, samples a second, memory at the peak of a period of free and suppressing
-steps, seconds until it runs evenly, which includes compilation, and the share of what the device
-does in large convolutions of the same precision. Minutes on a GPU. On a CPU it measures what works
-there. The last line is one JSON object.
+samples in a batch, pinned memory, and compiled backbone and necks; and, by precision, of mini's
+pretraining and at full size. For each: seconds a sample, samples a second, memory at the peak of a
+period of free and suppressing steps, seconds until it runs evenly, which includes compilation, and
+the share of what the device does in large convolutions of the same precision. Minutes on a GPU. On
+a CPU it measures what works there. The last line is one JSON object.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from turbotrain.recipes.circumstances import circumstances
 
 CONFIGS = dict(
     mini='configs/turbotrain/mini/finetune_mini_v2xpnp.py',
+    pretraining='configs/turbotrain/mini/pretrain_mini_v2xpnp.py',
     full='configs/turbotrain/finetune_v2xpnp.py',
 )
 COMPILED = ('backbone', 'neck', 'bev_neck')
@@ -68,7 +69,8 @@ def settings(batch_sizes: list[int], full: bool) -> list[Setting]:
     if gpu:
         found.append(Setting(batch_size=first, pinned=True))
     found.append(Setting(batch_size=first, compiled=True))
-    return found + [Setting('full', precision=p) for p in precisions if full]
+    others = ('pretraining', 'full') if full else ('pretraining',)
+    return found + [Setting(config, precision=p) for config in others for p in precisions]
 
 
 def measure(setting: Setting, data_root: Path, steps: int) -> dict:
@@ -79,7 +81,8 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
     dtype = torch.float32
     if setting.precision == 'bfloat16':
         enable_amp(cfg)
-        cfg.optim_wrapper.dtype = 'bfloat16'
+        if torch.cuda.is_available():  # where float16 is the default
+            cfg.optim_wrapper.dtype = 'bfloat16'
         dtype = torch.bfloat16
     torch.backends.cudnn.allow_tf32 = setting.precision != 'float32'
     step = Step(cfg)
