@@ -11,10 +11,11 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 
-from tests.elsewhere import DEVICE, second_device
+from tests.elsewhere import DEVICE, needs_second_device, second_device
 from tests.models.methods import CONFIGS, build, open_split, save_teacher
 
 MINI = Path(__file__).parents[2] / 'configs/turbotrain/mini'
+pytestmark = needs_second_device
 
 
 def test_what_the_second_device_notes(monkeypatch):

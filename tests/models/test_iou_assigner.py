@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet3d.models.task_modules import Max3DIoUAssigner
 
-from tests.elsewhere import DEVICE, second_device
+from tests.elsewhere import DEVICE, needs_second_device, second_device
 from turbotrain.models import BatchedMax3DIoUAssigner
 
 COMMON = dict(
@@ -37,6 +37,7 @@ def test_equals_mmdet3ds(objects, low_quality, assign_all):
     assert changed == (low_quality and objects > 0)
 
 
+@needs_second_device
 def test_more_objects_do_not_make_it_wait_more_often(monkeypatch):
     counts = {}
     for kind in (Max3DIoUAssigner, BatchedMax3DIoUAssigner):
