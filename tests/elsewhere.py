@@ -1,9 +1,10 @@
 """A second device for machines that have none: tensors there are apart from the CPU's.
 
 They hold CPU tensors, so that all numbers are real. Torch's dispatcher keeps them apart: what mixes
-both devices fails, as with a GPU, and all that the CPU would have to wait for is noted. To torch it
-is the device ``'lazy'``: one without kernels here, whose backward passes run in the same thread.
-This stands on inner parts of torch, as they are in 2.13. With an older one the device is the CPU.
+both devices fails, as with a GPU, and what the CPU would have to wait for is noted, of the
+operations that :data:`WAITING` and the functions below know. To torch it is the device ``'lazy'``:
+one without kernels here, whose backward passes run in the same thread. This stands on inner parts
+of torch as they are in 2.13. With another one the device is the CPU.
 """
 
 import contextlib
@@ -17,21 +18,24 @@ import pytest
 import torch
 from mmcv.ops import box_iou_rotated, nms
 from mmengine.structures import instance_data
-from mmengine.utils import digit_version
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
-THERE = digit_version(torch.__version__) >= digit_version('2.13')
+THERE = torch.__version__.startswith('2.13.')
 needs_second_device = pytest.mark.skipif(not THERE, reason='tensors of two devices want torch 2.13')
 HERE = torch.device('cpu')
 DEVICE = torch.device('lazy') if THERE else HERE
 PACKAGES = re.compile(r'(?<=/)(turbotrain|mmdet3d|mmdet|mmengine)/.*')
-# Their results' shapes depend on values, or go to Python.
+# Their results' shapes depend on values or go to Python, or torch looks whether there are any.
 WAITING = (
-    '_local_scalar_dense', '_unique', '_unique2', 'bincount', 'equal', 'is_nonzero',
-    'masked_select', 'nonzero', 'unique_consecutive', 'unique_dim',
+    '_linalg_check_errors', '_linalg_eigh', '_linalg_svd', '_local_scalar_dense', '_unique',
+    '_unique2', 'allclose', 'bincount', 'equal', 'is_nonzero', 'masked_select', 'nonzero',
+    'unique_consecutive', 'unique_dim',
 )  # fmt: skip
+
+
+JOINING = ('cat', 'stack')
 
 
 class Elsewhere(Tensor):
@@ -95,12 +99,14 @@ def _dispatch(waits: list[str], op: Any, args: tuple, kwargs: dict) -> Any:
     result_there = bool(there) if device is None else device.type == DEVICE.type
     copies = name in ('_to_copy', 'copy')
     if there and not copies:
-        # As with a GPU: numbers may be of the CPU, and what an index names.
-        others = [a for a in given if not isinstance(a, Elsewhere) and a.dim()]
-        if others and name not in ('index', 'index_put'):
-            shapes = [tuple(a.shape) for a in others]
+        indices = [*map(id, args[1])] if name in ('index', 'index_put') else []
+        others = [a for a in given if not isinstance(a, Elsewhere)]
+        # As with a GPU: indices may be of the CPU, and numbers, where they are not put together.
+        strange = [a for a in others if id(a) not in indices and (a.dim() or name in JOINING)]
+        if strange:
+            shapes = [tuple(a.shape) for a in strange]
             raise RuntimeError(f'{op} has tensors of two devices, of the CPU those of {shapes}')
-        if others or _waits(name, args, kwargs):
+        if any(id(a) in indices for a in others) or _waits(name, args, kwargs):
             waits.append(_place())
     if copies and _blocks(name, args, kwargs, result_there):
         waits.append(_place())
@@ -124,7 +130,8 @@ def _waits(name: str, args: tuple, kwargs: dict) -> bool:
     """Whether a GPU's result is needed for the next line to run."""
     if name in ('index', 'index_put'):
         masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
-        fills = name == 'index_put' and len(args[1]) == 1 and args[2].numel() == 1
+        # A number is filled in without a wait. A tensor of one value looks the same here.
+        fills = name == 'index_put' and len(args[1]) == 1 and not args[2].dim()
         return bool(masks) and not fills
     if name == 'repeat_interleave':
         return kwargs.get('output_size') is None
@@ -163,6 +170,8 @@ def _kernel(waits: list[str], function: Callable, *args: Any, **kwargs: Any) -> 
         found = function(*tree_map(_here, args), **tree_map(_here, kwargs))
     if not any(there):
         return found
+    if 'nms' in function.__name__:  # how many it keeps
+        waits.append(_place())
     return tree_map(lambda a: Elsewhere(a, waits) if isinstance(a, Tensor) else a, found)
 
 

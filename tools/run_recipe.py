@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from turbotrain.commands import ROOT, run_tool
+from turbotrain.commands import ROOT, mixed_precision, run_tool
 from turbotrain.recipes.runs import Run, run_all
 from turbotrain.recipes.settings import add_arguments, settings_of
 from turbotrain.whole_file import write_whole
@@ -38,6 +38,8 @@ def main() -> None:
     name = args.recipe.stem
     if args.recipe.is_relative_to(RECIPES):  # of which two folders hold the same names
         name = '-'.join(args.recipe.relative_to(RECIPES).with_suffix('').parts)
+    if args.amp:
+        name += '-amp'
     stages = run_all([Run(name, args.seed, args.recipe)], settings).get((name, args.seed))
     if stages is None:
         sys.exit(1)
@@ -46,7 +48,7 @@ def main() -> None:
         seed=args.seed,
         split=args.split,
         epoch_iters=args.epoch_iters,
-        amp=args.amp,
+        amp=mixed_precision() if args.amp else None,
         data_root=args.data_root and args.data_root.name,
     )
     content = about | dict(stages=stages)

@@ -16,8 +16,9 @@ import tools.test
 import tools.train
 import tools.visualize
 from tests.scenes import write_scenario
-from turbotrain.commands import run_tool
+from turbotrain.commands import enable_amp, run_tool
 from turbotrain.datasets import build_infos, save_infos
+from turbotrain.errors import UserError
 from turbotrain.recipes.processes import training_log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,6 +322,26 @@ def test_mixed_precision_changes_the_precision_alone(workspace, pretrained, fine
     first, same = losses(workspace, 'amp')[0], losses(workspace, 'finetune')[0]
     assert first != same
     assert first == pytest.approx(same, rel=0.01)
+
+
+@pytest.mark.parametrize('base', ['OptimWrapper', 'ConflictSuppressingOptimWrapper'])
+def test_amp_takes_what_the_device_has(base, monkeypatch):
+    def enabled(gpu: bool, **wrapper: object) -> dict:
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+        cfg = Config(dict(optim_wrapper=wrapper))
+        enable_amp(cfg)
+        return cfg.optim_wrapper.to_dict()
+
+    scaled = dict(type=f'Amp{base}', loss_scale='dynamic', dtype='bfloat16', use_fsdp=False)
+    assert enabled(True, **scaled) == scaled == enabled(True, **scaled | dict(type=base))
+    for kind in (base, f'Amp{base}', f'BFloat16{base}'):
+        assert enabled(False, type=kind) == dict(type=f'BFloat16{base}')
+    assert enabled(False, **scaled) == dict(type=f'BFloat16{base}')
+    assert enabled(True, type=f'BFloat16{base}') == dict(type=f'BFloat16{base}')
+    with pytest.raises(UserError, match="a CPU trains in 'bfloat16', got 'float16'"):
+        enabled(False, **scaled | dict(dtype='float16'))
+    with pytest.raises(UserError, match="has optim_wrapper.type 'Other'"):
+        enabled(False, type='Other')
 
 
 def test_create_data_names_the_broken_file(workspace, tmp_path):

@@ -119,6 +119,10 @@ def test_else_the_checkpoints_is_kept_and_said(tmp_path):
         (optimiser(lr=0.02, betas=(0.8, 0.999)), 'optimizer.betas (0.9, 0.999) (config: (0.8,'),
         (optimiser(lr=0.02), 'optimizer.lr 0.01 (config: 0.02)'),
         (optimiser(weight_decay=0.1), 'optimizer.weight_decay 0 (config: 0.1)'),
+        (
+            optimiser_by(type='BFloat16ConflictSuppressingOptimWrapper'),
+            'optim_wrapper.type ConflictSuppressingOptimWrapper (config: BFloat16',
+        ),
         (dict(seed=5), 'randomness.seed 0 (config: 5'),
         (dict(batch_size=4, dataset=Numbers(28)), 'batch_size 2 (config: 4)'),
         (dict(param_scheduler=[]), 'number of param_scheduler 1 (config: 0)'),

@@ -22,10 +22,17 @@ def test_what_the_second_device_notes(monkeypatch):
     with second_device(monkeypatch) as waits:
         there = torch.arange(4.0, device=DEVICE)
         assert there.device.type == DEVICE.type
-        for mixed in (lambda: there + torch.ones(4), lambda: torch.cat([there, torch.ones(1)])):
+        number = torch.tensor(1.0)
+        for mixed in (
+            lambda: there + torch.ones(4),
+            lambda: torch.ones(4)[there.long()],
+            lambda: torch.cat([there, torch.ones(1)]),
+            lambda: torch.stack([there[0], number]),
+            lambda: there.index_put((torch.tensor([1, 2]),), torch.ones(2)),
+        ):
             with pytest.raises(RuntimeError, match='two devices'):
                 mixed()
-        assert (there + torch.tensor(1.0)).device == there.device  # a number
+        assert (there + number).device == there.device
         layer = torch.nn.Linear(4, 4).to(DEVICE)
         layer(there).square().sum().backward()
         assert layer.weight.grad.device == there.device
@@ -42,6 +49,8 @@ def test_what_the_second_device_notes(monkeypatch):
             lambda: there.tolist(),
             lambda: torch.ones(4).to(DEVICE),
             lambda: there[torch.tensor([1])],
+            lambda: torch.linalg.inv(torch.eye(3, device=DEVICE)),
+            lambda: torch.allclose(there, there),
         ):
             before = len(waits)
             waiting()

@@ -32,7 +32,7 @@ def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path
     assert results.earlier('aggregators', ['PCGrad'], args) == {}
     about = json.loads(args.out.read_text())['fragility_about']
     assert shlex.split(about['command'])[-1] == "prediction's weight 1"
-    for words in (['--seeds', '0'], ['--split', 'val'], ['--epoch-iters', '1']):
+    for words in (['--seeds', '0'], ['--split', 'val'], ['--epoch-iters', '1'], ['--amp']):
         other = comparison(args.out, *words)
         with pytest.raises(UserError, match=r"has \['ours'\] of fragility, measured with"):
             results.earlier('fragility', ['no warm-up'], other)
@@ -43,14 +43,14 @@ def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path
 
 
 @pytest.mark.parametrize(
-    'words', [['--lengthen', '2'], ['--epoch-iters', '1'], ['--cfg-options', 'a.b=1']]
+    'words', [['--lengthen', '2'], ['--epoch-iters', '1'], ['--cfg-options', 'a.b=1'], ['--amp']]
 )
-def test_arms_of_a_share_are_compared_at_the_same_settings(words, monkeypatch):
+def test_all_of_a_curve_is_measured_at_the_same_settings(words, monkeypatch):
     def settings_by(*more: str) -> dict:
         monkeypatch.setattr(sys, 'argv', ['a', *more])
         return label_efficiency.settings_of_runs(label_efficiency.parse_args())
 
-    usual, other = settings_by(), settings_by(*words)
+    usual, other, less = settings_by(), settings_by(*words), settings_by('--seeds', '0', '1')
     row = dict(values=[50.0, 60.0])
     kept = dict(
         split='val',
@@ -60,10 +60,13 @@ def test_arms_of_a_share_are_compared_at_the_same_settings(words, monkeypatch):
     asked = [('pretrained', 'one')]
     found, cost = label_efficiency.earlier(kept, asked, 'val', usual)
     assert found.keys() == {('scratch', 'one'), ('scratch', '5')} and cost.keys() == {'one', '5'}
-    with pytest.raises(UserError, match='--out has scratch, one, with'):
-        label_efficiency.earlier(kept, asked, 'val', other)
     both = [*asked, ('scratch', 'one')]
-    assert label_efficiency.earlier(kept, both, 'val', other)[0].keys() == {('scratch', '5')}
+    with pytest.raises(UserError, match='--out has scratch, one, with'):
+        label_efficiency.earlier(kept, asked, 'val', less)
+    # A share of its own may have fewer seeds.
+    assert label_efficiency.earlier(kept, both, 'val', less)[0].keys() == {('scratch', '5')}
+    with pytest.raises(UserError, match='--out has scratch, 5, with'):
+        label_efficiency.earlier(kept, both, 'val', other)
 
 
 def test_a_validation_that_one_seed_lacks_is_told_by_the_others():

@@ -117,6 +117,13 @@ def test_a_fingerprint_tells_configs_apart_and_not_where_they_run():
     # What is measured on another split is not trained anew.
     assert first == other_split
 
+    mixed = list(stages_of(path, 0, replace(UNUSED, amp=True)))
+    assert not set(first) & {stage.folder.name for stage in mixed}
+    prefix = 'Amp' if torch.cuda.is_available() else 'BFloat16'
+    assert [stage.config.optim_wrapper.type for stage in mixed] == [
+        f'{prefix}OptimWrapper', f'{prefix}ConflictSuppressingOptimWrapper',
+    ]  # fmt: skip
+
     def weigh(stage: str, cfg: Config) -> None:
         if stage == 'pretraining':
             cfg.model.masking.ratio = 0.33

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tools.benchmark.pages import replace_table
-from turbotrain.commands import ROOT
+from turbotrain.commands import ROOT, mixed_precision
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.whole_file import write_whole
@@ -78,7 +78,9 @@ def conditions(args: argparse.Namespace) -> dict:
     common = dict(
         split=args.split, seeds=args.seeds, epoch_iters=args.epoch_iters, data_root=data_root
     )
-    return common | (dict(amp=True) if args.amp else {})  # without, as before there was a choice
+    return common | (
+        dict(amp=mixed_precision()) if args.amp else {}
+    )  # as before there was a choice
 
 
 def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -> dict[str, dict]:

@@ -80,9 +80,8 @@ def measure(setting: Setting, data_root: Path, steps: int) -> dict:
     cfg.train_dataloader.update(batch_size=setting.batch_size, pin_memory=setting.pinned)
     dtype = torch.float32
     if setting.precision == 'bfloat16':
+        cfg.optim_wrapper.dtype = 'bfloat16'
         enable_amp(cfg)
-        if torch.cuda.is_available():  # where float16 is the default
-            cfg.optim_wrapper.dtype = 'bfloat16'
         dtype = torch.bfloat16
     torch.backends.cudnn.allow_tf32 = setting.precision != 'float32'
     step = Step(cfg)

@@ -35,7 +35,7 @@ from tools.benchmark.results import mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
 from tools.studies.shares import SHARES, label_share
-from turbotrain.commands import KeyValues, run_tool
+from turbotrain.commands import KeyValues, mixed_precision, run_tool
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.runs import Run, run_all
@@ -120,7 +120,7 @@ def settings_of_runs(args: argparse.Namespace) -> dict:
         data_root=args.data_root.name,
         lengthen=args.lengthen,
         epoch_iters=args.epoch_iters,
-        amp=args.amp or None,  # as of before there was a choice
+        amp=mixed_precision() if args.amp else None,
         cfg_options=args.cfg_options,
     )
     return json.loads(json.dumps(given))
@@ -141,8 +141,8 @@ def earlier(
         Metrics as :func:`summarise` takes them, and costs: share -> arm -> what it took.
 
     Raises:
-        UserError: they were measured on another split, or an arm with other settings than the
-            other arm of its share will have.
+        UserError: they were measured on another split, or with other settings: the arms of a share
+            with other seeds, any share with another length, precision or the like.
     """
     found: dict[tuple[str, str], list[dict]] = {}
     cost: dict[str, dict] = {}
@@ -157,10 +157,11 @@ def earlier(
             if (arm, share) in asked:
                 continue
             theirs = {key: about.get(key) for key in settings}
-            if theirs != settings and any(own == share for _, own in asked):
+            same = dict(theirs, seeds=settings['seeds']) == settings
+            if not same or (theirs != settings and any(own == share for _, own in asked)):
                 raise UserError(
-                    f'--out has {arm}, {share}, with {theirs}, not with {settings}: run both arms, '
-                    'or name another file'
+                    f'--out has {arm}, {share}, with {theirs}, not with {settings}: name another '
+                    'file, or run that, too'
                 )
             rows = [kept['metrics'][metric][arm][share] for metric in METRICS]
             values = zip(*(row['values'] for row in rows), strict=True)

@@ -23,6 +23,7 @@ __all__ = [
     'ROOT',
     'add_common_arguments',
     'enable_amp',
+    'mixed_precision',
     'load_config',
     'need',
     'only_dataset',
@@ -247,19 +248,37 @@ def _settle_hooks(cfg: Config) -> None:
     cfg.custom_hooks = [hook for hook in custom if hook is not None]
 
 
-def enable_amp(cfg: Config) -> None:
-    """Turn the optimiser wrapper into its mixed-precision twin.
+def mixed_precision() -> str:
+    """What ``--amp`` means here: float16 with a loss scaler on a GPU, elsewhere bfloat16."""
+    return 'float16' if torch.cuda.is_available() else 'bfloat16'
 
-    On a GPU in float16, with a loss scaler; elsewhere in bfloat16.
+
+def enable_amp(cfg: Config) -> None:
+    """Turn the optimiser wrapper into its twin in :func:`mixed_precision`.
+
+    One in bfloat16 stays as it is. One for GPUs becomes, on a CPU, what can run there.
+
+    Raises:
+        UserError: it is of another kind, or wants a type of numbers that a CPU does not train in.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind in {f'{prefix}{name}' for prefix in ('Amp', 'BFloat16') for name in _WRAPPERS}:
-        return
-    if kind not in _WRAPPERS:
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    plain = kind.removeprefix('Amp').removeprefix('BFloat16')
+    if plain not in _WRAPPERS:
         raise UserError(
             f'--amp knows {sorted(_WRAPPERS)}, the config has optim_wrapper.type {kind!r}'
         )
-    cfg.optim_wrapper.type = f'{"Amp" if torch.cuda.is_available() else "BFloat16"}{kind}'
+    if kind.startswith('BFloat16'):
+        return
+    if mixed_precision() == 'float16':
+        wrapper.type = f'Amp{plain}'
+        return
+    dtype = str(wrapper.pop('dtype', None) or 'bfloat16').removeprefix('torch.')
+    if dtype != 'bfloat16':
+        raise UserError(f"--amp: optim_wrapper.dtype: a CPU trains in 'bfloat16', got {dtype!r}")
+    for name in ('loss_scale', 'use_fsdp'):  # of the scaler, which bfloat16 does not need
+        wrapper.pop(name, None)
+    wrapper.type = f'BFloat16{plain}'
 
 
 def said(error: Exception) -> str:

@@ -25,7 +25,7 @@ class BatchedMax3DIoUAssigner(Max3DIoUAssigner):
     """
 
     def __init__(self, *, match_low_quality: bool = True, **kwargs: Any) -> None:
-        super().__init__(match_low_quality=False, **kwargs)
+        super().__init__(match_low_quality=False, **kwargs)  # not in its way
         self.match_best = match_low_quality
 
     def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:
@@ -44,8 +44,8 @@ class BatchedMax3DIoUAssigner(Max3DIoUAssigner):
         else:
             matches = torch.zeros_like(overlaps, dtype=torch.bool).scatter_(1, at, True)
         matches &= best >= self.min_pos_iou
-        number = torch.arange(1, len(overlaps) + 1, device=overlaps.device)
-        last = torch.where(matches, number[:, None], 0).amax(dim=0)  # 0 for none
+        number = torch.arange(1, len(overlaps) + 1, dtype=torch.int32, device=overlaps.device)
+        last = torch.where(matches, number[:, None], 0).amax(dim=0).long()  # 0 for none
         found.gt_inds = torch.where(last > 0, last, found.gt_inds)
         found.labels = torch.where(last > 0, gt_labels[(last - 1).clamp(min=0)], found.labels)
         return found

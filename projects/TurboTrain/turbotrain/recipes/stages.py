@@ -95,8 +95,6 @@ def stages_of(
             continue
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
         use_data_root(cfg, settings.data_root)
-        if settings.amp:
-            enable_amp(cfg)
         if settings.split == 'val' and cfg.get('val_dataloader'):
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
@@ -110,6 +108,8 @@ def stages_of(
             cfg.custom_hooks = [dict(type='TransferReportHook', fresh=stage.get('fresh', ()))]
         if change:
             change(name, cfg)
+        if settings.amp:
+            enable_amp(cfg)
         folder = settings.work_dir / f'seed_{seed}' / f'{name}-{fingerprint(cfg)}'
         made = Stage(name, length, cfg, folder)
         yield made

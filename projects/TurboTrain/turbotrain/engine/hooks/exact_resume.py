@@ -97,6 +97,7 @@ class ExactResumeHook(Hook):
                 batch_size=_batch_size(runner),
                 sampler_seed=getattr(_sampler(runner), 'seed', None),
                 optimizer=optimizer_kind(runner),
+                optim_wrapper=type(runner.optim_wrapper).__name__,
             )
         self._gathered = None
 
@@ -120,6 +121,10 @@ class ExactResumeHook(Hook):
             length: (info.get(length), getattr(runner, length)),
             'batch_size': (resumed.get('batch_size'), _batch_size(runner)),
             'optimizer.type': (resumed.get('optimizer'), optimizer_kind(runner)),
+            'optim_wrapper.type': (
+                resumed.get('optim_wrapper'),
+                type(runner.optim_wrapper).__name__,
+            ),
         }
         for name, (theirs, ours) in pairs.items():
             if theirs not in (None, ours):
