@@ -8,7 +8,7 @@ import yaml
 
 from tests.scenes import write_scenario
 from turbotrain.datasets import build_infos, load_infos, save_infos
-from turbotrain.datasets.infos import INFO_VERSION
+from turbotrain.datasets.info_file import INFO_VERSION
 from turbotrain.datasets.readers import (
     DataFileError,
     read_annotation,

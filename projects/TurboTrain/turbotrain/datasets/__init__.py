@@ -4,7 +4,8 @@ from .. import patches  # noqa: F401 - before mmdet3d is imported
 from .class_maps import CLASS_MAPS
 from .ignore_list import IgnoreList, load_ignore_list, save_ignore_list
 from .info_builder import build_infos
-from .infos import Infos, load_infos, save_infos
+from .info_file import load_infos, save_infos
+from .infos import Infos
 from .modes import MODES
 from .samplers import EpochIndexSampler, repeated_draws
 from .transforms import *  # noqa: F403 - registers the transforms

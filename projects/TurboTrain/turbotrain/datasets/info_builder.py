@@ -12,7 +12,8 @@ import numpy as np
 from ..whole_file import whole_file
 from ..workers import worker_pool
 from .ignore_list import IgnoreList
-from .infos import INFO_VERSION, Infos
+from .info_file import INFO_VERSION
+from .infos import Infos
 from .readers import (
     LABELS,
     AgentFrame,

@@ -10,7 +10,7 @@ import lmdb
 
 from ..whole_file import refuse_second
 from ..workers import terminable
-from .infos import load_infos, making_of
+from .info_file import load_infos, making_of
 from .readers import DataFileError, read_bytes
 
 __all__ = ['pack_dataset']

@@ -13,7 +13,8 @@ from ..errors import SettingError
 from ..structures import Agents
 from .class_maps import resolve_class_map
 from .ground_truth import ground_truth, labelled_objects
-from .infos import Infos, dataset_of, load_infos, making_of
+from .info_file import dataset_of, load_infos, making_of
+from .infos import Infos
 from .modes import MODES, in_mode_order, kind_of
 from .observation import observe
 from .readers import DataFileError

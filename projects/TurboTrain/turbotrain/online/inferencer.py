@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..commands import need, only_dataset, read_config
-from ..datasets.infos import dataset_of
+from ..datasets.info_file import dataset_of
 from ..engine import load_weights
 from ..errors import SettingError
 from ..evaluation import PredictionWriter

@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from ..datasets.infos import load_infos
+from ..datasets.info_file import load_infos
 from ..datasets.modes import in_mode_order
 from ..datasets.readers import read_point_cloud
 from ..errors import SettingError
