@@ -54,7 +54,7 @@ class Package:
 
 PACKAGES = (
     Package('torch', ('torch',), '2.1', '2.14'),
-    Package('numpy', ('numpy',), '1.23', '2.4', fix="pip install 'numpy<2.4'"),  # numba's ceiling
+    Package('numpy', ('numpy',), '1.26', '2.4', fix="pip install 'numpy<2.4'"),  # numba's ceiling
     Package('pkg_resources', ('setuptools',), '60', '82', fix="pip install 'setuptools<82'"),
     Package(
         'cv2',
@@ -72,7 +72,7 @@ PACKAGES = (
     Package('yaml', ('PyYAML',), '6', '7'),
     Package('scipy', ('scipy',), '1.10', '1.16'),
     Package('shapely', ('shapely',), '2.0', '2.1'),
-    Package('numba', ('numba',), '0.57', '1'),
+    Package('numba', ('numba',), '0.60', '1'),
     Package('lzf', ('python-neo-lzf',), '0.3', '0.4'),
     Package('PIL', ('pillow',), '9', '14'),
     Package('imageio_ffmpeg', ('imageio-ffmpeg',), '0.5', '1'),
@@ -89,6 +89,7 @@ PACKAGES = (
     Package('embreex', ('embreex',), '4.4', '5', needed_for='simulation'),
     Package('sumo', ('eclipse-sumo',), '1.28', '1.29', needed_for='simulation'),
     Package('matplotlib', ('matplotlib',), '3.6', '3.11'),
+    Package('jinja2', ('Jinja2',), '3.1', '4', needed_for='tools/report.py'),
 )
 
 

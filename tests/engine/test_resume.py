@@ -118,12 +118,14 @@ def test_two_processes_with_an_average_of_their_own(tmp_path):
             np.testing.assert_array_equal(end['parts'][name], value, err_msg=name)
 
 
-def test_another_batch_size_is_refused_in_the_middle_of_an_epoch_only(tmp_path):
+@pytest.mark.parametrize(('iteration', 'words'), [(5, 'there are 1 with 1'), (EPOCH + 1, 'length')])
+def test_another_batch_size_is_refused(iteration, words, tmp_path):
+    """In the middle of an epoch, and at its end."""
     with pytest.raises(Interruption):
-        end_of(build(tmp_path, interrupt=5))
+        end_of(build(tmp_path, interrupt=iteration, checkpoint=dict(by_epoch=False, interval=1)))
     resumed = build(tmp_path, resume=True, load_from=newest_checkpoint(tmp_path))
     resumed._train_dataloader['batch_size'] = 1
-    with pytest.raises(UserError, match='batches of 2; there are 1 with 1 now'):
+    with pytest.raises(UserError, match=words):
         end_of(resumed)
 
 

@@ -157,6 +157,15 @@ def test_protocols_differ():
     assert evaluate([sample], protocol='vad', forecasting_score_threshold=0.05)['EPA'] == 100
 
 
+def test_whom_epa_counts_is_a_setting():
+    sample = make_sample()
+    sample.gt_instances_3d.future_valid[0] = False
+    assert evaluate([sample])['EPA'] == 100
+    assert evaluate([sample], counted='every')['EPA'] == pytest.approx(500 / 6)
+    with pytest.raises(SettingError, match="counted must be one of .* got 'some'"):
+        evaluate([sample], counted='some')
+
+
 def test_spans_of_distance():
     """Of three vehicles 5, 41 and 59 m away the middle one is found too far to the side."""
     sample = make_sample(num=3)

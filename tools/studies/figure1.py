@@ -1,7 +1,7 @@
 """The paper's Figure 1 on the mini set: ``python tools/studies/figure1.py``.
 
 Runs all recipes of ``configs/recipes/mini`` with three seeds, in budgets proportional to the
-paper's 45 and 120 epochs, measures the step of each kind of stage, and writes
+authors' 45 and 120 epochs, measures the step of each kind of stage, and writes
 ``docs/results.json``, the table in ``docs/results.md`` and ``docs/figure1.png``: AP@0.5 across, EPA
 up, the stages of a recipe joined by arrows, the paper's points beside ours; and EPA over training
 time. ``--labels 5`` compares them where 5 % of the scenarios are labelled: pretraining sees the

@@ -31,8 +31,5 @@ val_dataloader = dict(
 test_dataloader = dict(
     num_workers=1, dataset=dict(data_root=data_root, num_history=2, pipeline=test_pipeline)
 )
-val_evaluator = dict(
-    eval_range=(-51.2, -25.6, 51.2, 25.6),
-    forecasting_score_threshold=0.3,  # best EPA on the validation split
-)
+val_evaluator = dict(eval_range=(-51.2, -25.6, 51.2, 25.6))
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
-# OPV2V: simulated, vehicles only, one class. Values are OpenCOOD's, where nothing else is said.
+# OPV2V: simulated, vehicles only, one class. Values are OpenCOOD's, where nothing else is said; our
+# choice is that every agent is the ego in training.
 _base_ = './v2xpnp.py'
 data_root = 'data/opv2v'
 class_map = 'vehicle1'

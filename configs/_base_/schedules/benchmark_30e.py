@@ -1,4 +1,5 @@
-# The benchmark's methods: detection and prediction from scratch, their losses summed.
+# The benchmark's methods: detection and prediction from scratch in one stage, their losses summed.
+# Our choice; V2XPnP trains in stages.
 _base_ = './finetune_30e.py'
 lr = 2e-3
 optim_wrapper = dict(

@@ -24,7 +24,7 @@ optim_wrapper = dict(
             'loss_trajectory*',
         ],
     ),
-    aggregator=dict(type='PCGrad'),
+    aggregator=dict(type='PCGrad'),  # our reading of "projected"; how exactly is not public
     schedule=dict(type='PeriodicSchedule', free=2, suppress=1),  # our choice
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=5)

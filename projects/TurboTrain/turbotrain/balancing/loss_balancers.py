@@ -160,6 +160,8 @@ class UW(LossBalancer):
     r"""Weighing by learned task uncertainty (Kendall, Gal and Cipolla, CVPR 2018).
 
     .. math:: S = \sum_k \frac{L_k}{2 e^{s_k}} + \frac{s_k}{2}
+
+    s starts at 0, as TorchJD's; LibMTL's starts at -0.5.
     """
 
     source, per_task = 'UW', True

@@ -100,6 +100,8 @@ class CooperativeMetric(BaseMetric):
             following ones.
         miss_threshold: metres of the final error above which a forecast misses.
         false_positive_weight: what a false positive costs in EPA, in hits.
+        counted: which objects EPA is a share of: those whose last position is known (``final``),
+            all of whose positions are (``all``), or ``every`` one.
         forecasting_score_threshold: detections that do not score above it are left out of the
             forecasting metrics (not of the average precision); 0 keeps all.
         forecasting_classes: which classes the forecasting metrics look at; None means all.
@@ -125,6 +127,7 @@ class CooperativeMetric(BaseMetric):
         match_radius: float | None = None,
         miss_threshold: float | None = None,
         false_positive_weight: float | None = None,
+        counted: str | None = None,
         forecasting_score_threshold: float | None = None,
         forecasting_classes: Sequence[str] | None = None,
         collect_device: str = 'cpu',
@@ -146,6 +149,7 @@ class CooperativeMetric(BaseMetric):
             match_radius=match_radius,
             miss_threshold=miss_threshold,
             false_positive_weight=false_positive_weight,
+            counted=counted,
             score_threshold=forecasting_score_threshold,
         )
         given = {name: value for name, value in own.items() if value is not None}

@@ -30,7 +30,7 @@ class FeatureCompression(BaseModule):
         channels: C.
         ratio: by how much fewer channels are sent; 1 sends the map as it is.
         bits: of each value, 32 or 8.
-        norm_cfg: normalisation.
+        norm_cfg: mmcv's config of the normalisation layers.
     """
 
     def __init__(

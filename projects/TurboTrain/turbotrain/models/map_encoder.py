@@ -113,7 +113,7 @@ class VectorMapAttention(BaseModule):
         channels: C of the queries.
         num_polylines: nearest polylines that are looked at; five in V2XPnP.
         embed_channels: width of the polylines' encodings and of the attention.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class VectorMapNeck(BaseModule):
         point_cloud_range: ``[x_min, y_min, z_min, x_max, y_max, z_max]`` (m) of the map.
         num_polylines: see :class:`VectorMapAttention`, and so are the others.
         embed_channels: width of the attention.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class MaskedReconstructionHead(BaseModule):
             half each, however rare one kind is.
         ground_margin: metres; what is no higher above the local ground is not asked for, and cells
             without anything higher count as empty (ours). None asks for everything.
-        norm_cfg: normalisation.
+        norm_cfg: mmcv's config of the normalisation layers.
 
     Raises:
         SettingError: the norm is not among the known ones, a number is below 1, or the margin is

@@ -59,7 +59,7 @@ def check_dataset(
         data_root: folder of the dataset.
         splits: names of the splits.
         options: what to look for.
-        workers: processes.
+        workers: how many processes share the work.
         progress: wraps the iterator over scenarios, e.g. ``tqdm``; called with ``total``.
 
     Raises:

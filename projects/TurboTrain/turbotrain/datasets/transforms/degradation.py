@@ -28,7 +28,8 @@ class CooperativeDelay(BaseTransform):
 
     All frames of an agent are older by its delay, and lie where it was then: only what has moved
     meanwhile is out of place. Where the recording is sparser than the delay, the newest cloud that
-    is old enough counts; ``agents.delays`` says how old it really is.
+    is old enough counts; ``agents.delays`` says how old it really is. Before a recording's
+    first cloud there is none (our choice; V2X-Real takes the first).
 
     Args:
         delay: seconds, counted in whole frames as V2X-Real does; one number, a range

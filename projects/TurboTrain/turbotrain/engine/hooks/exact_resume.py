@@ -167,8 +167,7 @@ class ExactResumeHook(Hook):
         if done and before != now:
             raise UserError(
                 '--resume: the checkpoint stands in the middle of an epoch, of {} processes with '
-                'batches of {}; there are {} with {} now. Go on alike, or from the end of an '
-                'epoch'.format(*before, *now)
+                'batches of {}; there are {} with {} now. Go on alike'.format(*before, *now)
             )
         if len(states) != get_world_size():
             runner.logger.warning(

@@ -27,7 +27,7 @@ class FFNetFusion(BaseFusionNeck):
     Args:
         channels: C.
         point_cloud_range: see :class:`BaseFusionNeck`.
-        norm_cfg: normalisation.
+        norm_cfg: mmcv's config of the normalisation layers.
     """
 
     def __init__(

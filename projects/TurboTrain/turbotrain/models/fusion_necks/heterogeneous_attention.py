@@ -24,9 +24,9 @@ class HeterogeneousAttentionFusion(BaseFusionNeck):
     Args:
         channels: C.
         point_cloud_range: see :class:`BaseFusionNeck`.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
         num_convs: 3x3 convolutions after the attention.
-        norm_cfg: normalisation.
+        norm_cfg: mmcv's config of the normalisation layers.
     """
 
     def __init__(

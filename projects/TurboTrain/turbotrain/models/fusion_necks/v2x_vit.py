@@ -32,7 +32,7 @@ class V2XViTFusion(BaseFusionNeck):
     Args:
         channels: C.
         point_cloud_range: see :class:`BaseFusionNeck`.
-        depth: blocks.
+        depth: how many blocks follow each other.
         num_heads: heads of the attention over agents.
         windows: cells along the sides of the windows.
         window_channels: channels of a head at each scale, of which there are as many as make C.

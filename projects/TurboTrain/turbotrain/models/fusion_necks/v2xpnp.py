@@ -16,12 +16,14 @@ __all__ = ['V2XPnPFusion']
 class V2XPnPFusion(HeterogeneousAttentionFusion):
     """V2XPnP: each agent's self-spatial attention, then multi-agent attention for the ego.
 
-    Each agent's map first goes through multi-scale windows of its own; what comes out is what it
-    would send. The ego attends to all agents, and windows look beyond the cell once more.
+    Each agent's map first goes through multi-scale windows of its own, where it is received: what
+    is sent is the map before. The ego attends to all agents, and windows look beyond the cell once
+    more.
 
-    Source: V2XPnP (Zhou et al., ICCV 2025). Its sizes are not public; windows as in V2X-ViT, and
-    the order of the two, are our choice. Attention to the vector map is a neck of its own, which
-    goes with any method: ``VectorMapNeck``.
+    Source: V2XPnP (Zhou et al., ICCV 2025), where agents send what their windows give. Its sizes
+    are not public; windows of the sizes of V2X-Real's V2X-ViT, and the order, are our choice.
+    Attention to the vector map is a neck of its own, which goes with any method:
+    ``VectorMapNeck``.
 
     Args:
         channels: C.

@@ -37,7 +37,7 @@ class Where2commFusion(BaseFusionNeck):
     Args:
         channels: C.
         point_cloud_range: see :class:`BaseFusionNeck`.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
         threshold: from 0 to 1, above which a cell is sent in testing.
         budget: the share of the cells, from 0 to 1, that an agent may send in testing.
         request: whether the ego asks; if not, senders go by their own confidence.

@@ -25,7 +25,7 @@ class HeterogeneousAttention(nn.Module):
 
     Args:
         channels: C.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
     """
 
     def __init__(self, channels: int, num_heads: int) -> None:

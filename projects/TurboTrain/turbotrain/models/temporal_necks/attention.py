@@ -28,7 +28,7 @@ class TemporalAttentionNeck(BaseTemporalNeck):
 
     Args:
         channels: C.
-        num_heads: heads.
+        num_heads: of the attention; has to divide the channels.
         point_cloud_range: see :class:`BaseTemporalNeck`.
         norm_cfg: normalisation at the feed-forward layer.
         post_norm: whether the sum of that layer's input and output is normalised, instead of its

@@ -40,7 +40,7 @@ class FlowTemporalNeck(BaseTemporalNeck):
             ``point_cloud_range`` and ``norm_cfg`` are this neck's unless it says otherwise.
         hidden_channels: width of g.
         dilations: of g's hidden layers; with (1, 2, 4) a cell sees 8 cells to each side.
-        norm_cfg: normalisation.
+        norm_cfg: mmcv's config of the normalisation layers.
     """
 
     def __init__(
