@@ -12,9 +12,7 @@ one JSON object.
 import argparse
 import json
 import math
-import platform
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +36,7 @@ from turbotrain.commands import (
 from turbotrain.engine import load_weights
 from turbotrain.errors import UserError
 from turbotrain.evaluation import json_metrics
+from turbotrain.recipes.circumstances import circumstances
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
 
@@ -229,12 +228,7 @@ def main() -> None:
         }
         for sweep in args.sweeps
     }
-    versions = dict(python=platform.python_version(), torch=torch.__version__)
-    print(
-        json.dumps(
-            dict(sweeps=shown, **results.about, versions=versions, date=time.strftime('%Y-%m-%d'))
-        )
-    )
+    print(json.dumps(dict(sweeps=shown, **results.about, **circumstances())))
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 import logging
-import platform
 import random
 import statistics
 import sys
@@ -43,6 +42,7 @@ from turbotrain.balancing import (
     task_losses,
 )
 from turbotrain.balancing.autograd_graph import reached_parameters
+from turbotrain.recipes.circumstances import circumstances
 
 CONFIG = ROOT / 'configs/turbotrain/mini/finetune_mini_v2xpnp.py'
 DEFAULT = PeriodicSchedule()
@@ -243,13 +243,8 @@ def main() -> None:
             | dict(
                 seed=args.seed,
                 periods=args.periods,
-                threads=torch.get_num_threads(),
-                versions=dict(
-                    python=platform.python_version(),
-                    torch=torch.__version__,
-                    torchjd=metadata.version('torchjd'),
-                ),
-                date=time.strftime('%Y-%m-%d'),
+                torchjd=metadata.version('torchjd'),
+                **circumstances(),
             )
         )
     )

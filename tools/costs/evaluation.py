@@ -8,7 +8,6 @@ to give the same numbers. One thread. The last line is one JSON object.
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -19,7 +18,6 @@ sys.path.insert(0, str(ROOT / 'projects/TurboTrain'))
 
 import numpy as np
 import shapely
-import torch
 from shapely.geometry import Polygon
 
 from turbotrain.evaluation import (
@@ -28,6 +26,7 @@ from turbotrain.evaluation import (
     global_sort_ap,
     match_detections,
 )
+from turbotrain.recipes.circumstances import circumstances
 from turbotrain.structures import corners_of
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -127,13 +126,9 @@ def main() -> None:
                 detections=args.detections,
                 objects=args.objects,
                 seed=args.seed,
-                versions=dict(
-                    python=platform.python_version(),
-                    numpy=np.__version__,
-                    torch=torch.__version__,
-                    shapely=shapely.__version__,
-                ),
-                date=time.strftime('%Y-%m-%d'),
+                numpy=np.__version__,
+                shapely=shapely.__version__,
+                **circumstances(),
             )
         )
     )

@@ -10,7 +10,6 @@ The last line is one JSON object.
 import argparse
 import json
 import multiprocessing
-import platform
 import random
 import statistics
 import sys
@@ -27,6 +26,7 @@ import yaml
 from mmengine.registry import init_default_scope
 
 from turbotrain.datasets import Infos, V2XPnPDataset, save_infos
+from turbotrain.recipes.circumstances import circumstances
 
 RANGE = [-51.2, -25.6, -5.0, 51.2, 25.6, 3.0]
 PIPELINE = [
@@ -183,11 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result['worker_megabytes'] = measure_memory(Path(folder))
     print('\nMB of a worker of its own, by the number of samples:', result['worker_megabytes'])
-    result['versions'] = dict(
-        python=platform.python_version(), torch=torch.__version__, numpy=np.__version__
-    )
-    result['date'] = time.strftime('%Y-%m-%d')
-    print(json.dumps(result))
+    print(json.dumps(result | dict(numpy=np.__version__, **circumstances())))
 
 
 if __name__ == '__main__':

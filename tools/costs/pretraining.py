@@ -15,7 +15,6 @@ channels, of 4 agents x 5 frames of 60,000 points. The last line is one JSON obj
 import argparse
 import copy
 import json
-import platform
 import statistics
 import sys
 import time
@@ -36,6 +35,7 @@ from turbotrain.pretraining import BEVCellMasking, MaskedPretrainer
 from turbotrain.pretraining.chamfer import chamfer_distance
 from turbotrain.pretraining.masked_batch import MaskedBatch
 from turbotrain.pretraining.masking import CloudLayout, MaskedClouds
+from turbotrain.recipes.circumstances import circumstances
 
 CONFIGS = ROOT / 'configs/turbotrain'
 PUBLISHED = 'pretrain-coopre_v2xpnp.py'
@@ -201,9 +201,7 @@ def main() -> None:
                 },
                 full_size_memory=memory,
                 seed=args.seed,
-                threads=torch.get_num_threads(),
-                versions=dict(python=platform.python_version(), torch=torch.__version__),
-                date=time.strftime('%Y-%m-%d'),
+                **circumstances(),
             )
         )
     )
