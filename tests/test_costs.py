@@ -15,6 +15,7 @@ import lzf
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests import dair
 from tests.datasets.growth import objects as annotation
@@ -25,6 +26,8 @@ from tests.layouts import write_pcd
 from tests.scenes import write_scenario
 from turbotrain.datasets import build_infos, save_infos
 from turbotrain.datasets.object_database import save_objects
+from turbotrain.simulation.cameras import CAMERAS
+from turbotrain.simulation.writer import write_annotation
 
 POINTS = np.random.default_rng(0).uniform(-40, 40, (60_000, 4)).astype('<f4')
 
@@ -70,6 +73,17 @@ def pickled(path: Path) -> None:
             after.writestr(name, numbers if name.endswith('data.pkl') else content)
 
 
+def picture(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def with_cameras(path: Path) -> None:
+    there = dict(obj_type='Car', angle=(0, 30, 0), extent=(2.2, 0.9, 0.8), location=(1.0, 2.0, 0.5))
+    objects = dict.fromkeys(range(3_000), there)
+    write_annotation(path, np.arange(6.0), False, objects, CAMERAS[False])
+
+
 def lines(*rows: dict) -> Callable[[Path], None]:
     return lambda path: path.write_text('\n'.join(map(json.dumps, rows)))
 
@@ -97,6 +111,11 @@ FILES = {
     'splits': ('splits', lambda path: path.write_text(json.dumps(
         dict(cooperative_split=dict(train=[f'{i:06d}' for i in range(60_000)]))
     )), 0.5, 18),
+    'unit_pose': ('unit_pose', lambda path: path.write_text(json.dumps(dict(
+        rotation=dair.PLAIN, translation=[[0.0]] * 3, relative_error='', history=[0.5] * 100_000
+    ))), 0.3, 13),
+    'cameras': ('cameras', with_cameras, 1, 10),
+    'jpeg': ('jpeg', picture, 0.3, 17),
     'bin': ('bin', POINTS.tofile, 0.2, 4),
     'pcd ascii': ('pcd_ascii', lambda path: write_pcd(path, POINTS[:20_000], 'ascii'), 1, 12),
     'pcd': ('pcd_binary', lambda path: write_pcd(path, POINTS, 'binary'), 0.2, 4),
@@ -127,6 +146,9 @@ FILES = {
     ),
     'scalars': ('scalars', lines(*(dict(step=i, lr=0.1, loss=2.0) for i in range(20_000))), 3, 40),
     'metrics': ('metrics', lines({f'AP@{i}': 12.5 for i in range(60_000)}), 0.5, 20),
+    'robustness': ('robustness', lines(dict(about={}, sweeps=dict(
+        delay={f'{i / 1000}': dict(AP=1.5, EPA=2.5) for i in range(20_000)}
+    ))), 0.3, 16),
 }  # fmt: skip
 
 
@@ -136,6 +158,10 @@ def _compiled(tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp('small') / 'a.bin'
     POINTS[:10].tofile(path)
     READERS['bin'][1](str(path))
+
+
+def test_no_reader_is_left_out():
+    assert {reader for reader, *_ in FILES.values()} == set(READERS)
 
 
 @pytest.mark.parametrize('kind', FILES)
