@@ -100,6 +100,18 @@ def test_setup_names_a_missing_compiler(checkout):
     assert not (checkout / '.venv').exists()
 
 
+def test_setup_names_missing_headers(checkout, tmp_path):
+    # A Python that is installed without them: it looks for them where nothing is.
+    code = "import sysconfig; sysconfig.get_path = lambda *_: '/nowhere'; "
+    python = make_executable(
+        tmp_path / 'python', f'#!/bin/sh\nexec {sys.executable} -c "{code}$2"\n'
+    )
+    result = make_setup(checkout, python)
+    assert result.returncode != 0
+    assert 'has no C headers (Python.h)' in result.stderr.splitlines()[0]
+    assert 'python3-dev' in result.stderr and not (checkout / '.venv').exists()
+
+
 def test_setup_names_a_full_disk(checkout, tmp_path):
     df = 'echo Filesystem Blocks Used Available; echo /dev/disk 9000000 8000000 1000000'
     result = make_setup(checkout, PATH=path_with(tmp_path / 'bin', df=df))
@@ -108,11 +120,22 @@ def test_setup_names_a_full_disk(checkout, tmp_path):
     assert not (checkout / '.venv').exists()
 
 
-def fake_venv(root, fails_at='nothing'):
+def fake_venv(root, fails_at='nothing', last_words=''):
     """A virtual environment whose Python only notes its arguments, and fails where told to."""
     (root / '.venv/bin').mkdir(parents=True, exist_ok=True)
-    text = f'echo "$*" >> {root}/calls\ncase "$*" in *"{fails_at}"*) exit 1;; esac'
+    fails = f'echo "{last_words}"; exit 1'
+    text = f'echo "$*" >> {root}/calls\ncase "$*" in *"{fails_at}"*) {fails};; esac'
     make_executable(root / '.venv/bin/python', f'#!/bin/sh\n{text}\n')
+
+
+def test_a_download_that_is_refused_is_told_in_pips_words(checkout):
+    said = 'ProxyError: Tunnel connection failed: 403 Forbidden'
+    fake_venv(checkout, fails_at='torch setuptools wheel', last_words=said)
+    failed = make_setup(checkout)
+    assert failed.returncode != 0
+    first = failed.stderr.splitlines()[0]
+    assert first.startswith('make setup: torch') and f'Its last words: {said}' in first
+    assert not list(checkout.glob('.venv/.setup-*'))
 
 
 def test_interrupted_setup_is_not_done_and_a_finished_one_is(checkout):
