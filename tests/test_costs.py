@@ -1,5 +1,6 @@
 """What reading costs: time and memory for each megabyte of a file, stated for every reader."""
 
+import gc
 import json
 import pickle
 import struct
@@ -7,7 +8,7 @@ import time
 import tracemalloc
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,11 +154,15 @@ FILES = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _compiled(tmp_path_factory) -> None:
-    """Kernels are compiled once in a process."""
+def _compiled(tmp_path_factory) -> Iterator[None]:
+    """Kernels are compiled once in a process, and what other tests left is not searched again."""
     path = tmp_path_factory.mktemp('small') / 'a.bin'
     POINTS[:10].tofile(path)
     READERS['bin'][1](str(path))
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def test_no_reader_is_left_out():
