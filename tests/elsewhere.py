@@ -33,8 +33,6 @@ WAITING = (
     '_unique2', 'allclose', 'bincount', 'equal', 'is_nonzero', 'masked_select', 'nonzero',
     'unique_consecutive', 'unique_dim',
 )  # fmt: skip
-
-
 JOINING = ('cat', 'stack')
 
 

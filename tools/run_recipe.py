@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects/TurboTrain'))
 
-from turbotrain.commands import ROOT, mixed_precision, run_tool
+from turbotrain.commands import ROOT, run_tool
 from turbotrain.recipes.runs import Run, run_all
-from turbotrain.recipes.settings import add_arguments, settings_of
+from turbotrain.recipes.settings import add_arguments, precision_of, settings_of
 from turbotrain.whole_file import write_whole
 
 RECIPES = ROOT / 'configs/recipes'
@@ -48,7 +48,7 @@ def main() -> None:
         seed=args.seed,
         split=args.split,
         epoch_iters=args.epoch_iters,
-        amp=mixed_precision() if args.amp else None,
+        amp=precision_of(args),
         data_root=args.data_root and args.data_root.name,
     )
     content = about | dict(stages=stages)

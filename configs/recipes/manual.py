@@ -1,5 +1,5 @@
-# The manual strategy that TurboTrain replaces: four stages, 120 epochs in all, as
-# TurboTrain's authors say in a talk; their split is our choice.
+# The manual strategy that TurboTrain replaces: four stages, 120 epochs in all, as TurboTrain's
+# authors say in a talk; their split is our choice.
 stages = dict(
     S1=dict(config='configs/recipes/stages/detection_sa-sf_v2xpnp.py', epochs=30),
     S2=dict(

@@ -1,5 +1,5 @@
-# One-time training: all agents, all frames, both tasks from scratch; as
-# many epochs as TurboTrain (our choice).
+# One-time training: all agents, all frames, both tasks from scratch; as many epochs as TurboTrain
+# (our choice).
 stages = dict(
     joint=dict(config='configs/recipes/stages/joint_ma-mf_v2xpnp.py', epochs=45),
 )

@@ -1,5 +1,5 @@
-# One-time training: all agents, one frame, detection from scratch; as
-# many epochs as TurboTrain (our choice).
+# One-time training: all agents, one frame, detection from scratch; as many epochs as TurboTrain
+# (our choice).
 stages = dict(
     detection=dict(config='configs/recipes/stages/detection_ma-sf_v2xpnp.py', epochs=45),
 )

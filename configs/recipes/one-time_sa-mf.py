@@ -1,5 +1,5 @@
-# One-time training: the ego alone, all frames, from scratch; as
-# many epochs as TurboTrain (our choice).
+# One-time training: the ego alone, all frames, from scratch; as many epochs as TurboTrain (our
+# choice).
 stages = dict(
     joint=dict(config='configs/recipes/stages/joint_sa-mf_v2xpnp.py', epochs=45),
 )

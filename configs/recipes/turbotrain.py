@@ -1,5 +1,5 @@
-# TurboTrain: pretraining, then balanced fine-tuning; about 45 epochs in all,
-# as its authors say in a talk; the split is our choice.
+# TurboTrain: pretraining, then balanced fine-tuning; about 45 epochs in all, as its authors say
+# in a talk; the split is our choice.
 stages = dict(
     pretraining=dict(config='configs/turbotrain/pretrain_v2xpnp.py', epochs=15),
     finetuning=dict(

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tools.benchmark.pages import replace_table
-from turbotrain.commands import ROOT, mixed_precision
+from turbotrain.commands import ROOT
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
+from turbotrain.recipes.settings import precision_of
 from turbotrain.whole_file import write_whole
 
 RESULTS, PAGE = ROOT / 'docs/results.json', ROOT / 'docs/results.md'
@@ -78,9 +79,8 @@ def conditions(args: argparse.Namespace) -> dict:
     common = dict(
         split=args.split, seeds=args.seeds, epoch_iters=args.epoch_iters, data_root=data_root
     )
-    return common | (
-        dict(amp=mixed_precision()) if args.amp else {}
-    )  # as before there was a choice
+    precision = precision_of(args)
+    return common | (dict(amp=precision) if precision else {})  # as before there was a choice
 
 
 def earlier(experiment: str, asked: Collection[str], args: argparse.Namespace) -> dict[str, dict]:

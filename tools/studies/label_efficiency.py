@@ -35,11 +35,11 @@ from tools.benchmark.results import mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
 from tools.studies.shares import SHARES, label_share
-from turbotrain.commands import KeyValues, mixed_precision, run_tool
+from turbotrain.commands import KeyValues, run_tool
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.runs import Run, run_all
-from turbotrain.recipes.settings import add_comparison_arguments, settings_of
+from turbotrain.recipes.settings import add_comparison_arguments, precision_of, settings_of
 from turbotrain.recipes.stages import RECIPES, Change
 from turbotrain.visualization import save_figure
 from turbotrain.whole_file import write_whole
@@ -120,7 +120,7 @@ def settings_of_runs(args: argparse.Namespace) -> dict:
         data_root=args.data_root.name,
         lengthen=args.lengthen,
         epoch_iters=args.epoch_iters,
-        amp=mixed_precision() if args.amp else None,
+        amp=precision_of(args),
         cfg_options=args.cfg_options,
     )
     return json.loads(json.dumps(given))

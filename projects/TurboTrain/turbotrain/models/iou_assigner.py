@@ -25,7 +25,7 @@ class BatchedMax3DIoUAssigner(Max3DIoUAssigner):
     """
 
     def __init__(self, *, match_low_quality: bool = True, **kwargs: Any) -> None:
-        super().__init__(match_low_quality=False, **kwargs)  # not in its way
+        super().__init__(match_low_quality=False, **kwargs)  # done below, at once
         self.match_best = match_low_quality
 
     def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:

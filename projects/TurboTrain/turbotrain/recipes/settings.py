@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..commands import ROOT
+from ..commands import ROOT, mixed_precision
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ def settings_of(args: argparse.Namespace) -> Settings:
         data_root=args.data_root and from_root(args.data_root),
         amp=args.amp,
     )
+
+
+def precision_of(args: argparse.Namespace) -> str | None:
+    """What ``--amp`` has trainings run in here; None without it, for float32."""
+    return mixed_precision() if args.amp else None
 
 
 def from_root(path: Path) -> Path:
