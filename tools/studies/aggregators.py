@@ -1,10 +1,11 @@
 """Which balancer, and how often? ``python tools/studies/aggregators.py``.
 
 Fine-tunes one pretrained trunk of the mini set with each aggregator in mini's schedule, with PCGrad
-in several schedules, and without suppression on each scalarization of the losses; measures a step
-of each. Writes ``docs/results.json`` and its table in ``docs/results.md``. Typed again it goes on
-where it was. Rows that were measured at the same settings before, and are not asked for, stay. The
-last line is one JSON object.
+in several schedules and at the features, and without suppression on each scalarization of the
+losses and with fixed weights about the configs'; measures a step of each. Writes
+``docs/results.json`` and its table in ``docs/results.md``. Typed again it goes on where it was.
+Rows that were measured at the same settings before, and are not asked for, stay. The last line is
+one JSON object.
 """
 
 import argparse
@@ -37,6 +38,14 @@ SCHEDULES = {
 WAYS = (
     {name: dict(aggregator=dict(type=name)) for name in sorted(AGGREGATORS.module_dict)}
     | {f'PCGrad, {name}': dict(schedule=schedule) for name, schedule in SCHEDULES.items()}
+    | {'PCGrad, at the features': dict(level='features', features='fusion_neck')}
+    | {
+        f"prediction's weight x {factor:g}": dict(
+            balancer=dict(type='FixedWeights', weights=dict(prediction=factor)),
+            schedule=SCHEDULES['never'],
+        )
+        for factor in (0.2, 5)
+    }
     | {
         name: dict(balancer=dict(type=name), schedule=SCHEDULES['never'])
         for name in sorted(set(LOSS_BALANCERS.module_dict) - {'FixedWeights'})

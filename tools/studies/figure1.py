@@ -24,7 +24,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, summary
+from tools.benchmark.results import LABELS, METRICS, RESULTS, cell, earlier, save, summary
 from tools.costs.step_times import step_seconds
 from tools.studies.figure1_drawing import draw, epa_over_time
 from tools.studies.shares import SHARES, label_share
@@ -102,8 +102,11 @@ def seconds_to(epa: float, row: dict) -> float | None:
 
 
 def curve(stage: dict) -> list[list[float]]:
-    """Iterations and EPA (%) of the validations on the way."""
-    return [[step, round(row.get('EPA', 0.0), 2)] for step, row in stage['curve']]
+    """Iterations, EPA and AP@0.5 of vehicles (%) of the validations on the way and at the end."""
+    return [
+        [step, *(round(row.get(METRICS[name], 0.0), 2) for name in ('epa', 'ap50'))]
+        for step, row in stage['curve']
+    ]
 
 
 def table(results: dict) -> str:

@@ -106,7 +106,7 @@ def epa_over_time(row: dict) -> tuple[list[float], list[float]]:
     for stage in row['stages'].values():
         # A run that was killed while it validated goes on without that validation.
         found: dict[float, list[float]] = {}
-        for step, value in itertools.chain(*stage.get('curves', [])):
+        for step, value, *_ in itertools.chain(*stage.get('curves', [])):
             found.setdefault(step, []).append(value)
         times += [start + step * stage['step_seconds'] for step in sorted(found)]
         epa += [statistics.mean(found[step]) for step in sorted(found)]

@@ -7,4 +7,3 @@ stages = dict(
     S4=dict(config='configs/recipes/stages/mini/joint_ma-mf_mini_v2xpnp.py'),
 )
 epoch_iters = 32  # our choice: so many iterations stand for one of the paper's epochs
-val_epochs = 10

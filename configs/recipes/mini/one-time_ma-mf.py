@@ -4,4 +4,3 @@ stages = dict(
     joint=dict(config='configs/recipes/stages/mini/joint_ma-mf_mini_v2xpnp.py'),
 )
 epoch_iters = 32  # our choice: so many iterations stand for one of the paper's epochs
-val_epochs = 10

@@ -5,4 +5,3 @@ stages = dict(
     finetuning=dict(config='configs/turbotrain/mini/finetune_mini_v2xpnp.py'),
 )
 epoch_iters = 32  # our choice: so many iterations stand for one of the paper's epochs
-val_epochs = 10
