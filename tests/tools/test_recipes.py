@@ -53,9 +53,11 @@ def test_budgets_are_in_proportion_to_the_papers():
     }
     assert epochs.pop('manual') == 120
     assert set(epochs.values()) == {45}
-    for stage in stages_of(recipe_paths()['manual'], 3, UNUSED):
+    stages = list(stages_of(recipe_paths()['manual'], 3, UNUSED))
+    for stage in stages:
         assert stage.config.train_cfg.max_iters == 32 * stage.epochs
-        assert stage.config.randomness.seed == 3
+    # Each sees samples in an order, and augmented in a way, of its own.
+    assert [stage.config.randomness.seed for stage in stages] == [3, 1003, 2003, 3003]
 
 
 def test_full_and_mini_have_the_same_stages():

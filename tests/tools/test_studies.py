@@ -1,5 +1,6 @@
 """The studies of recipes: what each runs, and what its page gets."""
 
+import copy
 import math
 from dataclasses import replace
 from functools import partial
@@ -57,13 +58,14 @@ def test_each_fragile_choice_is_made_where_it_acts(data_root):
 
 
 def test_arms_stand_side_by_side_and_one_that_failed_is_a_dash():
-    measured = summary([{'AP@0.5/vehicle': 50.0, 'mAP@0.5': 30.0, 'EPA': 20.0}])
-    assert table({'ours': dict(scratch=measured)}, 'choice') == (
+    measured = summary([{'AP@0.5/vehicle': 50.0, 'mAP@0.5': 30.0, 'EPA': 20.0}]) | dict(seeds=[1])
+    assert table({'ours': dict(scratch=measured)}, 'choice', 1) == (
         '| choice | AP@0.5 of vehicles, scratch | AP@0.5 of vehicles, turbotrain | '
         'mAP@0.5, scratch | mAP@0.5, turbotrain | EPA, scratch | EPA, turbotrain |\n'
         '| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n'
         '| ours | 50.0 | – | 30.0 | – | 20.0 | – |\n'
     )
+    assert '| ours | 50.0 (1 of 3 seeds) | – |' in table(dict(ours=dict(scratch=measured)), 'x', 3)
 
 
 def test_a_shorter_arm_has_the_labelled_steps_of_turbotrain():
@@ -107,6 +109,7 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
     def stage(samples: int, **metrics: float) -> dict:
         return dict(
             epochs=1, samples=samples, joules=None, metrics=metrics, hardware='toy',
+            versions=dict(torch='2'), date='today',
             curve=[[10, dict(EPA=1.0)]] if metrics else [],
         )  # fmt: skip
 
@@ -125,7 +128,14 @@ def test_costs_and_metrics_of_recipes_are_summed_up(tmp_path):
     assert found['turbotrain']['compute'] == pytest.approx((50 + 100) / (100 + 300))
     assert found['turbotrain']['epa'] == 22.0 and found['turbotrain']['std']['epa'] == 2.8284
     assert found['turbotrain']['seeds'] == [0, 1]
-    assert '| 2 | 1.000 | 50.0 |' in figure1.table(found)
+    assert found['manual']['trained_on'] == ['toy, torch 2, today']
+    text = figure1.table(found, 2)
+    assert '| 2 | 1.000 | 50.0 (1 of 2 seeds) |' in text and '| 50.0 ± 0.0 | 30.0' in text
+    # Another seed of a recipe, later: the other rows stay, at the step times of today.
+    late = {run: stages for run, stages in runs.items() if run[0] == 'turbotrain'}
+    twice = {name: 2 * value for name, value in seconds.items()}
+    again = figure1.summarise(late, ['turbotrain'], twice, copy.deepcopy(found))
+    assert again['turbotrain']['compute'] == found['turbotrain']['compute']
     # Validations after 10 iterations: manual's last one in S4, TurboTrain's in its second stage.
     assert found['manual']['seconds_to_manual_epa'] == 10.0
     assert found['turbotrain']['seconds_to_manual_epa'] == 50 + 20

@@ -5,7 +5,7 @@ import json
 import shlex
 import statistics
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from tools.benchmark.pages import replace_table
@@ -47,9 +47,28 @@ def summary(measured: Iterable[dict]) -> dict:
     )
 
 
-def cell(row: dict, name: str, digits: int = 1) -> str:
-    """A metric of a summary as text, with its spread."""
-    return mean_and_spread(row[name], row['std'][name], digits)
+def measured(runs: Mapping[int, Mapping[str, dict]]) -> dict:
+    """What a row of a table keeps of its runs.
+
+    Args:
+        runs: seed -> stage -> its figures, see
+            :func:`~turbotrain.recipes.runs.figures`.
+
+    Returns:
+        The :func:`summary` of the last stages, ``seeds``, and ``trained_on``: hardware, torch and
+        date of all trainings.
+    """
+    stages = [stage for run in runs.values() for stage in run.values()]
+    on = {f'{s["hardware"]}, torch {s["versions"]["torch"]}, {s["date"]}' for s in stages}
+    last = [list(run.values())[-1]['metrics'] for run in runs.values()]
+    return summary(last) | dict(seeds=list(runs), trained_on=sorted(on))
+
+
+def cell(row: dict, name: str, num_seeds: int = 0, digits: int = 1) -> str:
+    """A metric of a summary as text, with its spread, and where seeds failed how many did not."""
+    text = mean_and_spread(row[name], row['std'][name], digits)
+    reached = len(row.get('seeds', range(num_seeds)))
+    return text if reached >= num_seeds else f'{text} ({reached} of {num_seeds} seeds)'
 
 
 def mean_and_spread(mean: float, std: float | None, digits: int = 1) -> str:

@@ -47,7 +47,7 @@ from turbotrain.recipes.circumstances import circumstances
 
 __all__ = ['Step', 'kind_of', 'step_seconds']
 
-ROUNDS = 12  # divisible by mini's period
+ROUNDS = 96  # divisible by mini's period; so many samples have as many agents as the set has
 PERIOD = 4  # mini's
 CONFIGS = dict(
     finetune='mini/finetune_mini_v2xpnp.py',
@@ -62,8 +62,8 @@ def step_seconds(trainings: Mapping[str, Config], rounds: int = ROUNDS) -> dict[
     """Seconds of a training step without loading, by name.
 
     In every round each kind of training takes a step on one sample after the other, so that all
-    meet the same machine. Where some steps suppress conflicts and others do not it is the mean of a
-    period's medians that counts, so that both kinds do.
+    meet the same machine. Means count: steps differ by whether they suppress conflicts and by how
+    many agents there are.
 
     Args:
         trainings: name -> config.
@@ -79,7 +79,7 @@ def step_seconds(trainings: Mapping[str, Config], rounds: int = ROUNDS) -> dict[
             seconds = step.run()
             if i >= 0:
                 times[kind].append(seconds)
-    return {name: steps[kind].typical(times[kind]) for name, kind in names.items()}
+    return {name: statistics.mean(times[kind]) for name, kind in names.items()}
 
 
 def kind_of(cfg: Config) -> str:
@@ -116,12 +116,6 @@ class Step:
         start = wall_seconds()
         self.model.train_step(batch, self.optimizer)
         return wall_seconds() - start
-
-    def typical(self, times: list[float]) -> float:
-        """Mean over the steps of a period of the median of each."""
-        return statistics.mean(
-            statistics.median(times[i :: self.period]) for i in range(self.period)
-        )
 
 
 class Side:

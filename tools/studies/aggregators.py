@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 from mmengine.config import Config
 
 from tools.benchmark.pages import markdown_table, number
-from tools.benchmark.results import LABELS, RESULTS, cell, earlier, save, spread, summary
+from tools.benchmark.results import LABELS, RESULTS, cell, earlier, measured, save, spread
 from tools.costs.step_times import step_seconds
 from turbotrain.balancing import AGGREGATORS, LOSS_BALANCERS
 from turbotrain.commands import run_tool
@@ -85,34 +85,34 @@ def main() -> None:
     seconds = step_seconds(
         {
             name: stage.config
-            for name, way in ways.items()
-            for stage in stages_of(recipe, 0, settings, partial(balance, way))
+            for name in (*ways, *results)
+            for stage in stages_of(recipe, 0, settings, partial(balance, WAYS[name]))
             if stage.name == 'finetuning'
         }
     )
     for name in ways:
-        stages = [stages['finetuning'] for (way, _), stages in found.items() if way == name]
-        if not stages:
+        own = {seed: stages for (way, seed), stages in found.items() if way == name}
+        if not own:
             continue
-        rates = [stage['conflict_rate'] for stage in stages if stage['conflict_rate'] is not None]
-        results[name] = summary(stage['metrics'] for stage in stages) | dict(
-            step_seconds=round(seconds[name], 3),
-            conflict_rate=spread(rates)[0] if rates else None,
-        )
+        rates = [stages['finetuning']['conflict_rate'] for stages in own.values()]
+        rates = [rate for rate in rates if rate is not None]
+        results[name] = measured(own) | dict(conflict_rate=spread(rates)[0] if rates else None)
     results = {name: results[name] for name in WAYS if name in results}
-    rows = table(results)
+    for name, row in results.items():
+        row['step_seconds'] = round(seconds[name], 3)
+    rows = table(results, len(args.seeds))
     save('aggregators', results, rows, args)
     print(f'\n{rows}')
     print(json.dumps(dict(aggregators=results, split=args.split, seeds=args.seeds)))
     sys.exit(0 if len(found) == len(runs) else 1)
 
 
-def table(results: dict) -> str:
+def table(results: dict, num_seeds: int) -> str:
     """A row for each way of balancing."""
     rows = [
         (
             name,
-            *(cell(row, metric) for metric in LABELS),
+            *(cell(row, metric, num_seeds) for metric in LABELS),
             number(1e3 * row['step_seconds'], 0),
             number(row['conflict_rate'], 2),
         )

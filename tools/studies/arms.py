@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import LABELS, cell, earlier, save, summary
+from tools.benchmark.results import LABELS, cell, earlier, measured, save
 from turbotrain.recipes.runs import Run, run_all
 from turbotrain.recipes.settings import settings_of
 from turbotrain.recipes.stages import Change, recipe_paths
@@ -55,29 +55,34 @@ def compare(
     found = run_all(runs, settings)
     for name in changes:
         for arm in arms:
-            measured = [
-                list(stages.values())[-1]['metrics']
-                for (run, _), stages in found.items()
-                if run == f'{name}/{arm}'
-            ]
-            if measured:
-                results.setdefault(name, {})[arm] = summary(measured)
+            own = {seed: stages for (run, seed), stages in found.items() if run == f'{name}/{arm}'}
+            if own:
+                results.setdefault(name, {})[arm] = measured(own)
     results = {name: results[name] for name in order if name in results}
-    rows = table(results, kind, arms)
+    rows = table(results, kind, len(args.seeds), arms)
     save(experiment, results, rows, args)
     print(f'\n{rows}')
     print(json.dumps({experiment: results, 'split': args.split, 'seeds': args.seeds}))
     sys.exit(0 if len(found) == len(runs) else 1)
 
 
-def table(results: Mapping[str, Mapping[str, dict]], kind: str, arms: Iterable[str] = ARMS) -> str:
+def table(
+    results: Mapping[str, Mapping[str, dict]],
+    kind: str,
+    num_seeds: int,
+    arms: Iterable[str] = ARMS,
+) -> str:
     """A row for each change, the arms side by side."""
+
+    def content(row: Mapping[str, dict], metric: str, arm: str) -> str:
+        return cell(row[arm], metric, num_seeds) if arm in row else '–'
+
     columns = [(metric, arm) for metric in LABELS for arm in arms]
     head = (kind, *(f'{LABELS[metric]}, {arm}' for metric, arm in columns))
     return markdown_table(
         head,
         [
-            (name, *(cell(row[arm], metric) if arm in row else '–' for metric, arm in columns))
+            (name, *(content(row, metric, arm) for metric, arm in columns))
             for name, row in results.items()
         ],
     )

@@ -24,7 +24,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from tools.benchmark.pages import markdown_table
-from tools.benchmark.results import LABELS, METRICS, RESULTS, cell, earlier, save, summary
+from tools.benchmark.results import (
+    LABELS,
+    METRICS,
+    RESULTS,
+    cell,
+    earlier,
+    measured,
+    save,
+    summary,
+)
 from tools.costs.step_times import step_seconds
 from tools.studies.figure1_drawing import draw, epa_over_time
 from tools.studies.shares import SHARES, label_share
@@ -59,34 +68,35 @@ def summarise(
 ) -> dict:
     """Each recipe's metrics over the seeds, its stages', and what its training costs.
 
-    ``kept`` has those of earlier runs, whose share of manual's time is told anew.
+    ``kept`` has those of earlier runs. ``seconds`` of a step are of all of them, measured in turn.
     """
     results = dict(kept or {})
     for name in recipes:
-        runs = [stages for (recipe, _), stages in found.items() if recipe == name]
+        runs = {seed: stages for (recipe, seed), stages in found.items() if recipe == name}
         if not runs:
             continue
         stages = {}
-        for stage, figures in runs[0].items():
+        for stage, figures in next(iter(runs.values())).items():
+            own = [run[stage] for run in runs.values()]
             stages[stage] = dict(
                 epochs=figures['epochs'],
                 samples=figures['samples'],
-                step_seconds=seconds[f'{name}/{stage}'],
-                joules=[run[stage]['joules'] for run in runs],
+                joules=[one['joules'] for one in own],
             )
             if figures['metrics']:
-                stages[stage] |= summary(run[stage]['metrics'] for run in runs)
-                stages[stage]['curves'] = [curve(run[stage]) for run in runs]
-        last = list(stages)[-1]
-        results[name] = summary(run[last]['metrics'] for run in runs) | dict(
+                stages[stage] |= summary(one['metrics'] for one in own)
+                stages[stage]['curves'] = [curve(one) for one in own]
+        results[name] = measured(runs) | dict(
             epochs=sum(stage['epochs'] for stage in stages.values()),
             samples=sum(stage['samples'] for stage in stages.values()),
-            train_seconds=sum(s['samples'] * s['step_seconds'] for s in stages.values()),
-            seeds=[seed for recipe, seed in found if recipe == name],
-            trained_on=sorted({run[stage]['hardware'] for run in runs for stage in run}),
             stages=stages,
         )
     results = {name: results[name] for name in ORDER if name in results}
+    for name, row in results.items():
+        for key, stage in row['stages'].items():
+            stage['step_seconds'] = seconds[f'{name}/{key}']
+        stages = row['stages'].values()
+        row['train_seconds'] = sum(stage['samples'] * stage['step_seconds'] for stage in stages)
     manual = results.get('manual')
     _, epa = epa_over_time(manual) if manual else ([], [])
     for row in results.values():
@@ -109,14 +119,14 @@ def curve(stage: dict) -> list[list[float]]:
     ]
 
 
-def table(results: dict) -> str:
+def table(results: dict, num_seeds: int) -> str:
     """The recipes, one row each."""
     rows = [
         (
             f'[{name}](../configs/recipes/mini/{recipe_of(name)}.py)',
             f'{row["epochs"]}',
             '–' if row['compute'] is None else f'{row["compute"]:.3f}',
-            *(cell(row, metric) for metric in LABELS),
+            *(cell(row, metric, num_seeds) for metric in LABELS),
         )
         for name, row in results.items()
     ]
@@ -147,8 +157,8 @@ def plan(names: Sequence[str], seeds: Sequence[int], labels: str = '100') -> lis
             partial(use_labels, labels, seed),
             labelled if name == SHORTER else None,
         )
-        for name in names
         for seed in seeds
+        for name in names
     ]
 
 
@@ -166,18 +176,19 @@ def main() -> None:
     init_default_scope('mmdet3d')
     experiment = 'recipes' if args.labels == '100' else f'recipes_{args.labels}'
     kept = earlier(experiment, recipes, args)
-    # The longest first, so that no job is left alone at the end.
+    # Seed by seed, so that what is there of an interrupted command can be compared; of each the
+    # longest first, so that no job is left alone at the end.
     runs = plan(sorted(recipes, key=lambda name: name != 'manual'), args.seeds, args.labels)
     found = run_all(runs, settings)
     seconds = step_seconds(
         {
             f'{name}/{stage.name}': stage.config
-            for name in recipes
+            for name in (*recipes, *kept)
             for stage in stages_of(paths[recipe_of(name)], 0, settings)
         }
     )
     results = summarise(found, recipes, seconds, kept)
-    rows = table(results)
+    rows = table(results, len(args.seeds))
     save(experiment, results, rows, args)
     picture = experiment.replace('recipes', 'figure1')
     draw(results, args.out.with_name(f'{picture}.png'), title(args))

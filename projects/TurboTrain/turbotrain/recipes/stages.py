@@ -20,6 +20,7 @@ from .budget import train_for, train_for_epochs
 from .settings import Settings
 
 RECIPES = ROOT / 'configs/recipes/mini'
+SEEDS = 1000  # between the seeds of two stages; more than anybody compares
 # Of a config, what measures a training's weights, and what only watches it.
 MEASURING = ('test_cfg', 'test_dataloader', 'test_evaluator')
 WATCHING = (
@@ -80,7 +81,8 @@ def stages_of(
 
     Args:
         recipe: its config.
-        seed: of all stages.
+        seed: of the first stage; each later one has another, or it would see the samples of the one
+            before in the same order, augmented alike.
         settings: see :class:`Settings`.
         change: called with the name and the config of each stage, to change the config.
         epochs: of stages by name, instead of the recipe's own; 0 leaves a stage out.
@@ -89,19 +91,19 @@ def stages_of(
     recipe_cfg = read_config(recipe)
     need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
-    for name, stage in recipe_cfg.stages.items():
-        length = (epochs or {}).get(name, stage.epochs)
-        if not length:
-            continue
+    lengths = {name: (epochs or {}).get(name, one.epochs) for name, one in recipe_cfg.stages.items()}
+    for place, name in enumerate(name for name, length in lengths.items() if length):
+        stage, length = recipe_cfg.stages[name], lengths[name]
+        own_seed = seed + place * SEEDS
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
         use_data_root(cfg, settings.data_root)
         if settings.split == 'val' and cfg.get('val_dataloader'):
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if epoch_iters:
             every = recipe_cfg.val_epochs * epoch_iters
-            train_for(cfg, length * epoch_iters, seed, every)
+            train_for(cfg, length * epoch_iters, own_seed, every)
         else:
-            train_for_epochs(cfg, length, seed, recipe_cfg.val_epochs)
+            train_for_epochs(cfg, length, own_seed, recipe_cfg.val_epochs)
         cfg.load_from, cfg.custom_hooks = None, []
         if start:
             cfg.load_from = str(start)
