@@ -147,3 +147,23 @@ def test_runners_resume_equals_an_uninterrupted_run(tmp_path):
     assert not torch.equal(interrupted[-1], resumed[-1])
     for a, b in zip(whole, resumed, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('UW', 'IMTLL'), ('UW', 'FAMO'), ('IMTLL', 'UW'), ('FAMO', 'UW'),
+        ('STCH', 'DWA'), ('DWA', 'STCH'), ('DWA', 'GeometricMean'),
+    ],
+)  # fmt: skip
+def test_what_another_balancer_learnt_is_not_used(before, after):
+    """Their states look alike."""
+    model = ThreeTasks()
+    first = wrapper(model, tasks=THREE, balancer=dict(type=before))
+    steps(model, first, range(4))
+    second = wrapper(model, tasks=THREE, balancer=dict(type=after))
+    fresh = copy.deepcopy(second.balancer.state_dict())
+    assert second.forgotten_state(first.state_dict()) == ['balancer']
+    second.load_state_dict(first.state_dict())
+    assert str(second.balancer.state_dict()) == str(fresh)
+    steps(model, second, range(2))

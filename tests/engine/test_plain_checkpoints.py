@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS, METRICS
 
 from tests.engine.small_runs import BATCH, SAMPLES, Interruption, assert_same, build, end_of
 from turbotrain.engine import UserError, newest_checkpoint, read_checkpoint
-from turbotrain.engine.hooks.plain_checkpoint import _plain
+from turbotrain.engine.hooks.plain_checkpoint import PlainCheckpointHook, _plain
 
 STEPS = 2 * SAMPLES // BATCH
 Pair = namedtuple('Pair', 'a b')
@@ -113,3 +113,18 @@ def test_what_passes_can_be_read(tmp_path):
     found = read_checkpoint(str(tmp_path / 'a.pth'))
     assert found['array'] == [[1, 0], [0, 1]] and found['numbers'] == values['numbers']
     assert found['weights']._metadata == weights._metadata
+
+
+def test_histories_are_tensors_and_lists_of_earlier_versions_are_read(tmp_path):
+    """Lists of a long training take seconds to read."""
+    end_of(build(tmp_path))
+    hub = read_checkpoint(newest_checkpoint(tmp_path))['message_hub']
+    histories = hub['log_scalars']
+    assert len(histories['train/loss']['values']) == STEPS
+    assert all(isinstance(h[name], torch.Tensor) for h in histories.values() for name in h)
+    old = {k: {name: h[name].tolist() for name in h} for k, h in histories.items()}
+    hook, read = PlainCheckpointHook(), []
+    for scalars in (histories, old):
+        hook.after_load_checkpoint(None, dict(message_hub=dict(log_scalars=scalars)))
+        read.append(scalars['train/loss'])
+    assert read[0].mean(5) == read[1].mean(5) and read[0].current() == read[1].current()

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from turbotrain.commands import launch
-from turbotrain.engine.ranges import check_ranges
+from turbotrain.engine.ranges import check_ranges, check_steps
 from turbotrain.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -69,4 +69,25 @@ def test_commands_stop_before_anything_is_built(tmp_path):
     ],
 )
 def test_our_configs_agree(name):
-    check_ranges(Config.fromfile(CONFIGS / f'{name}.py'))
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    check_ranges(cfg)
+    check_steps(cfg)
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'name'),
+    [
+        (FINETUNE, 'train_dataloader.dataset.step', r'model\.velocity_head\.step'),
+        (FINETUNE, 'model.trajectory_head.step', r'model\.trajectory_head\.step'),
+        (
+            'benchmark/mini/late-fusion_mini_v2xpnp', 'model.step_interval',
+            r'model\.step_interval',
+        ),
+    ],
+)  # fmt: skip
+def test_positions_in_other_steps_than_the_models_are_refused(config, option, name):
+    cfg = Config.fromfile(CONFIGS / f'{config}.py')
+    check_steps(cfg)
+    cfg.merge_from_dict({option: 0.2})
+    with pytest.raises(UserError, match=rf'_dataloader.*step is 0\.\d s, but {name} is 0\.\d s'):
+        check_steps(cfg)

@@ -1,5 +1,6 @@
 """Late fusion: boxes of several agents, each in its own frame, become the ego's."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from tests.models.movers import objects
+from tests.models.movers import let_move, objects
 from tests.models.roads import road
 from turbotrain.models import LateFusionDetector
 from turbotrain.models.detectors.agent_batch import AgentBatch
@@ -380,3 +381,25 @@ def test_without_tracks_late_objects_stay_where_they_are(detector):
         found = example.gt_instances_3d.bboxes_3d.tensor[:, :3]
         torch.testing.assert_close(found, places, atol=1e-3, rtol=0)
         assert example.gt_instances_3d.future_valid.shape == (8, 0)
+
+
+@pytest.mark.parametrize('decoupled', [True, False])
+def test_boxes_from_elsewhere_are_forecast_as_the_egos_own(detector, decoupled):
+    """On the map that the ego forecasts its own detections in, whoever else is there."""
+    own = copy.deepcopy(detector)
+    own.decoupled, own.duplicates, own.nms_thr = decoupled, None, 1.0
+    own.bbox_head.test_cfg.score_thr, own.bbox_head.test_cfg.max_num = 0.0, 20
+    let_move(own)
+    clouds = [cloud(i) for i in range(6)]
+    with torch.no_grad():
+        alone = sample_of(agents_at(POSES[:1]))
+        (alone,) = own.predict(dict(points=[clouds[:2]]), [alone])
+        found = alone.pred_instances_3d
+        inputs = dict(points=[clouds, clouds[:2]])
+        samples = [sample_of(agents_at()), sample_of(agents_at(POSES[:1]))]
+        boxes, labels = found.bboxes_3d.tensor[:, :7], found.labels_3d
+        forecasts = own.forecast(inputs, samples, [boxes, boxes], [labels, labels])
+    way = (found.trajectories - boxes[:, None, None, :2]).norm(dim=-1)
+    assert len(found) == 20 and (way > 0.1).any()
+    for paths, _ in forecasts:
+        torch.testing.assert_close(paths, found.trajectories, atol=1e-4, rtol=0)

@@ -73,3 +73,11 @@ def test_places_are_exact_in_mixed_precision(pose):
         assert torch.equal(found, exact) and torch.equal(also_seen, seen)
     half, _ = warp_bev(source.bfloat16(), torch.eye(4, dtype=torch.float64)[None], RANGE)
     torch.testing.assert_close(half, source.bfloat16(), atol=1e-2, rtol=0)
+
+
+def test_an_unknown_pose_shows_nothing():
+    matrix = torch.from_numpy(pose_to_matrix([[0.0] * 6, [1.0, 0, 0, 0, 0, 0]]))
+    matrix[1] = torch.nan
+    warped, seen = warp_bev(torch.ones(2, 3, 32, 64), matrix, RANGE)
+    assert seen[0].all() and warped[0].eq(1).all()
+    assert not seen[1].any() and not warped[1].any()

@@ -9,6 +9,7 @@ import yaml
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
+from tests.models.movers import let_move
 from turbotrain.online import AgentClouds, Moment
 
 CONFIGS = Path(__file__).parents[2] / 'configs/benchmark/mini'
@@ -53,7 +54,10 @@ def untrained(method: str, folder: Path, **changes: object) -> tuple[Config, str
     cfg.model.update(changes)
     torch.manual_seed(0)
     path = folder / f'{method}.pth'
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
+    model = MODELS.build(cfg.model)
+    if model.velocity_head is not None:
+        let_move(model)
+    torch.save(dict(state_dict=model.state_dict()), path)
     return cfg, str(path)
 
 

@@ -61,6 +61,7 @@ def test_offline_is_online(scenario, tmp_path, method):
         moment = replace(moment, agents=[moment.agents[0], late, *moment.agents[2:]])
         (expected,) = inferencer(moment)['predictions']
         assert_same(found, expected)
+        assert np.median(np.linalg.norm(found['velocity'], axis=1)) > 0.3
         assert found['agents'] == ['vehicle 1', 'vehicle 2', 'infrastructure 1', 'infrastructure 2']
         assert found['delays'].tolist() == pytest.approx([0, 0, 0, 0.5 * (frames is FRAMES)])
         assert found['time'] == 100.0 + frames[-1] / 10 and not ego.refused

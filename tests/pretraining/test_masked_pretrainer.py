@@ -10,6 +10,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config, ConfigDict
 
 from tests.pretraining.masks import STRATEGIES, records
+from turbotrain.errors import SettingError
 from turbotrain.pretraining.masked_batch import MaskedBatch
 
 CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
@@ -388,3 +389,8 @@ def test_late_fusion_pretrains_each_agents_own_trunk():
     for name in ('encoder', 'backbone', 'neck', 'temporal_neck'):
         parameters = getattr(model.detector, name).parameters()
         assert any(p.grad is not None and p.grad.any() for p in parameters), name
+
+
+def test_a_detector_must_say_how_points_are_voxelized():
+    with pytest.raises(SettingError, match='no data_preprocessor'):
+        build(detector=dict(data_preprocessor=None))

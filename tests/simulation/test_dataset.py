@@ -9,11 +9,13 @@ import pytest
 from tests.commands import run_main
 from tools import simulate
 from turbotrain.datasets import build_infos
+from turbotrain.errors import SettingError
 from turbotrain.simulation import (
     DAIR_LAYOUTS,
     PRESETS,
     SensorOptions,
     SetOptions,
+    rewrite_as_dair,
     simulate_dataset,
     sumo_programs,
 )
@@ -139,3 +141,14 @@ def test_set_options_are_checked(options, message):
 def test_sensor_options_are_checked(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SensorOptions(**options)
+
+
+def test_scenarios_too_long_for_their_numbers_are_refused(tmp_path):
+    """Frames of the next scenario would be written over them."""
+    source = tmp_path / 'train'
+    for agent in ('1', '-1'):
+        (source / 'scenario' / agent).mkdir(parents=True)
+        for frame in (990, 1000):
+            (source / f'scenario/{agent}/{frame:06d}.yaml').touch()
+    with pytest.raises(SettingError, match='scenario: frame 001000; v2x_seq numbers'):
+        rewrite_as_dair(tmp_path, tmp_path / 'out', 'v2x_seq')

@@ -83,3 +83,23 @@ def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch)
     results.save('recipes', {}, '', comparison(tmp_path / 'found.json'))
     about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
     assert about['command'] == 'python tools/studies/figure1.py --seeds 0'
+
+
+def test_what_another_command_writes_meanwhile_stays(tmp_path, monkeypatch):
+    """Two methods' curves are measured side by side, for hours, and kept in one file."""
+    out, (metrics, took) = tmp_path / 'curve.json', ({}, dict(iterations=1, train_seconds=1.0))
+    metrics |= dict.fromkeys(label_efficiency.METRICS, 50.0)
+
+    def measure(runs, settings):
+        out.write_text(json.dumps(dict(methods={'f-cooper': dict(kept=1)})))
+        stages = dict(finetuning=took | dict(metrics=metrics))
+        return {(run.name, run.seed): stages for run in runs}
+
+    monkeypatch.setattr(label_efficiency, 'run_all', measure)
+    words = f'x --shares 5 --seeds 0 1 --arms scratch --method v2vnet --out {out}'
+    monkeypatch.setattr(sys, 'argv', words.split())
+    monkeypatch.chdir(ROOT)
+    label_efficiency.main()
+    methods = json.loads(out.read_text())['methods']
+    assert methods['f-cooper'] == dict(kept=1)
+    assert methods['v2vnet']['metrics']['EPA']['scratch']['5']['values'] == [50.0, 50.0]

@@ -28,8 +28,13 @@ from turbotrain.errors import UserError
 from turbotrain.whole_file import write_whole
 
 
-def collect(cfg: Config, checkpoint: str) -> dict[str, np.ndarray]:
-    """Of all objects: errors (M, F) of the model and of standing still, label and speed (M,)."""
+def collect(cfg: Config, checkpoint: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What the model does for all objects of the test split.
+
+    Returns:
+        Errors (M, F) of the model and of standing still, metres, label and speed (M,), m/s; and the
+        labels' names.
+    """
     model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
     model.eval()
@@ -38,7 +43,9 @@ def collect(cfg: Config, checkpoint: str) -> dict[str, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {
         key: [] for key in ('forecast', 'stationary', 'label', 'speed')
     }
-    for batch in Runner.build_dataloader(cfg.test_dataloader):
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    about = loader.dataset.metainfo
+    for batch in loader:
         data = model.data_preprocessor(batch, training=False)
         truths = [sample.gt_instances_3d for sample in data['data_samples']]
         boxes = [t.bboxes_3d.tensor[:, :7].to(t.labels_3d.device) for t in truths]
@@ -54,10 +61,11 @@ def collect(cfg: Config, checkpoint: str) -> dict[str, np.ndarray]:
             parts['forecast'].append((likeliest - future).norm(dim=-1).cpu().numpy())
             parts['stationary'].append(way.cpu().numpy())
             parts['label'].append(truth.labels_3d[keep].cpu().numpy())
-            parts['speed'].append((way[:, -1] / future.shape[1]).cpu().numpy())
+            seconds = about['step'] * future.shape[1]
+            parts['speed'].append((way[:, -1] / seconds).cpu().numpy())
     if not sum(map(len, parts['label'])):
         raise UserError('the test split holds no object whose whole future is known')
-    return {key: np.concatenate(part) for key, part in parts.items()}
+    return {key: np.concatenate(part) for key, part in parts.items()}, about['classes']
 
 
 def main() -> None:
@@ -68,9 +76,7 @@ def main() -> None:
     checkpoint, out = str(Path(args.checkpoint).resolve()), args.out and args.out.resolve()
     cfg = load_config(args, ['model', 'test_dataloader'])
     init_default_scope(cfg.default_scope)
-    errors = collect(cfg, checkpoint)
-    errors['speed'] = errors['speed'] / cfg.test_dataloader.dataset.step
-    names = cfg.test_evaluator.class_names
+    errors, names = collect(cfg, checkpoint)
     print(f'{"":<28} {"objects":>8} {"ADE (m)":>9} {"hits (%)":>9} {"still (m)":>10} {"(%)":>7}')
     found = {}
     for name, keep in rows_by_class_and_speed(errors, names).items():

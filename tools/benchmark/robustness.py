@@ -121,6 +121,9 @@ class Results:
         self.path = folder / 'robustness.json'
         self.about = json.loads(json.dumps(about))  # as it will be read again
         self.sweeps: dict[str, dict[str, dict]] = {}
+        self._read()
+
+    def _read(self) -> None:
         if self.path.exists():
             kept = json.loads(self.path.read_text())
             if kept['about'] != self.about:
@@ -131,6 +134,7 @@ class Results:
 
     def add(self, sweep: str, value: float, metrics: dict) -> None:
         """Keep the metrics of one setting."""
+        self._read()  # another command may have written meanwhile
         self.sweeps.setdefault(sweep, {})[f'{value:g}'] = metrics
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(dict(about=self.about, sweeps=self.sweeps), indent=1)

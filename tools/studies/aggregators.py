@@ -80,8 +80,9 @@ def main() -> None:
         for seed in args.seeds
     ]
     settings = settings_of(args)
-    results = earlier('aggregators', ways, args)
+    earlier('aggregators', ways, args)  # refuses what does not fit before anything is run
     found = run_all(runs, settings)
+    results = earlier('aggregators', ways, args)
     seconds = step_seconds(
         {
             name: stage.config

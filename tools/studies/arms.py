@@ -45,7 +45,7 @@ def compare(
         UserError: see :func:`~tools.benchmark.results.earlier`.
     """
     recipes, settings = recipe_paths(), settings_of(args)
-    results = earlier(experiment, changes, args)
+    earlier(experiment, changes, args)  # refuses what does not fit before anything is run
     runs = [
         Run(f'{name}/{arm}', seed, recipes[recipe], change)
         for name, change in changes.items()
@@ -53,6 +53,7 @@ def compare(
         for seed in args.seeds
     ]
     found = run_all(runs, settings)
+    results = earlier(experiment, changes, args)
     for name in changes:
         for arm in arms:
             own = {seed: stages for (run, seed), stages in found.items() if run == f'{name}/{arm}'}

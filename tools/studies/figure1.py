@@ -175,11 +175,12 @@ def main() -> None:
     paths, settings = recipe_paths(), settings_of(args)
     init_default_scope('mmdet3d')
     experiment = 'recipes' if args.labels == '100' else f'recipes_{args.labels}'
-    kept = earlier(experiment, recipes, args)
+    earlier(experiment, recipes, args)  # refuses what does not fit before anything is run
     # Seed by seed, so that what is there of an interrupted command can be compared; of each the
     # longest first, so that no job is left alone at the end.
     runs = plan(sorted(recipes, key=lambda name: name != 'manual'), args.seeds, args.labels)
     found = run_all(runs, settings)
+    kept = earlier(experiment, recipes, args)
     seconds = step_seconds(
         {
             f'{name}/{stage.name}': stage.config

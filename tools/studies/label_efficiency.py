@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from tools.benchmark.results import mean_and_spread, spread, typed
+from tools.benchmark.results import load, mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
 from tools.studies.shares import SHARES, label_share
@@ -126,6 +126,11 @@ def settings_of_runs(args: argparse.Namespace) -> dict:
     return json.loads(json.dumps(given))
 
 
+def kept_in(content: dict, method: str | None) -> dict:
+    """What a file holds of this project's own neck, or of a method's."""
+    return content.get('methods', {}).get(method, {}) if method else content
+
+
 def earlier(
     kept: dict, asked: Sequence[tuple[str, str]], split: str, settings: dict
 ) -> tuple[dict, dict]:
@@ -209,11 +214,9 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args)
     init_default_scope('mmdet3d')
-    content = json.loads(args.out.read_text()) if args.out.exists() else {}
-    kept = content.get('methods', {}).get(args.method, {}) if args.method else content
     asked = [(arm, share) for share in args.shares for arm in args.arms]
     common = settings_of_runs(args)
-    found, cost = earlier(kept, asked, args.split, common)
+    earlier(kept_in(load(args.out), args.method), asked, args.split, common)  # may refuse
     given, method = args.pretrained, None
     if given and not given.is_file():
         raise UserError(f'--pretrained: there is no checkpoint {given}')
@@ -239,6 +242,9 @@ def main() -> None:
     measured = run_all(runs.values(), settings)
     if len(measured) < len(runs):
         sys.exit('not all runs were measured, see above; the command goes on where it was')
+    # Only now: another command may have written meanwhile.
+    content = load(args.out)
+    found, cost = earlier(kept_in(content, args.method), asked, args.split, common)
     about = common | circumstances(typed())
     for (arm, share, _), run in runs.items():
         stages = measured[run.name, run.seed]

@@ -341,6 +341,7 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
             schedule=self.schedule.state_dict(),
             aggregator=self.aggregator.state_dict(),
             balancer=self.balancer.state_dict() if self.balancer else {},
+            kinds={name: type(getattr(self, name)).__name__ for name in _PARTS},
             watch=self._watch.state_dict(),
         )
         return state
@@ -379,10 +380,13 @@ class ConflictSuppressingOptimWrapper(OptimWrapper):
         if own['tasks'] != list(self.tasks):
             return {}
         parts = {name: getattr(self, name) for name in _PARTS}
+        kinds = own.get('kinds', {})  # not in checkpoints of earlier versions
         return {
             name: part
             for name, part in parts.items()
-            if part is not None and own[name].keys() == part.state_dict().keys()
+            if part is not None
+            and kinds.get(name, type(part).__name__) == type(part).__name__
+            and own[name].keys() == part.state_dict().keys()
         }
 
 

@@ -21,7 +21,7 @@ from ..datasets.readers import last_read
 from ..engine import keep_freed_memory, newest_checkpoint, read_checkpoint
 from ..engine.checkpoint import refuse_misfit
 from ..engine.process_watch import ProcessWatch
-from ..engine.ranges import check_ranges
+from ..engine.ranges import check_ranges, check_steps
 from ..engine.run_lock import only_run_in
 from ..errors import CheckpointError, UserError
 from ..workers import end_children_too
@@ -45,10 +45,10 @@ def launch(cfg: Config, task: str) -> Any:
         What the runner's method returns.
 
     Raises:
-        UserError: the checkpoint to start from is missing, model and data are of different ranges,
-            the launcher needs GPUs, the model cannot be compiled, the disk is full, a data worker
-            died, another run writes into the work directory, or the checkpoint to resume from is of
-            another run.
+        UserError: the checkpoint to start from is missing, model and data are of different ranges
+            or steps, the launcher needs GPUs, the model cannot be compiled, the disk is full, a
+            data worker died, another run writes into the work directory, or the checkpoint to
+            resume from is of another run.
     """
     if task == 'train':
         _refuse_unknown_optimizer(cfg)
@@ -62,6 +62,7 @@ def launch(cfg: Config, task: str) -> Any:
         fresh_start = task == 'train' and not cfg.get('resume')
         raise UserError(f'there is no checkpoint {source!r}.{hint if fresh_start else ""}')
     check_ranges(cfg)
+    check_steps(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own set-up would pick a CUDA device for each process.
         if cfg.launcher != 'pytorch':

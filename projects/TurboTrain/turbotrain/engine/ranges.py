@@ -1,13 +1,19 @@
-"""Whether a model's map and the data it gets cover the same range."""
+"""Whether a model's map and the data it gets cover the same range, in steps of the same length."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
+from ..errors import SettingError
 from ..models.ranges import ranges_in, refuse_other_ranges, refuse_outside
 
-__all__ = ['check_ranges']
+__all__ = ['check_ranges', 'check_steps']
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _EVALUATORS = ('val_evaluator', 'test_evaluator')
+_STEP = 0.5  # s, the default of the data set and of all that forecasts
+_STEPS = {'VelocityHead': 'step', 'TrajectoryHead': 'step', 'LateFusionDetector': 'step_interval'}
 
 
 def check_ranges(cfg: Config) -> None:
@@ -32,3 +38,36 @@ def check_ranges(cfg: Config) -> None:
         return
     for name, bounds in ranges_in({e: cfg.get(e) for e in _EVALUATORS}, ('eval_range',)):
         refuse_outside(name, bounds, *reference)
+
+
+def check_steps(cfg: Config) -> None:
+    """Compare the time from one position to the next that our heads and data sets are told.
+
+    Raises:
+        SettingError: two of them disagree; names both.
+    """
+    model = [
+        (f'{name}.{_STEPS[part.type]}', part.get(_STEPS[part.type], _STEP))
+        for name, part in _of_types(cfg.model, (*_STEPS,), 'model')
+    ]
+    for loader in _LOADERS:
+        for place, data in _of_types(cfg.get(loader), ('V2XPnPDataset',), loader):
+            step = data.get('step', _STEP)
+            for name, other in model:
+                if other != step:
+                    raise SettingError(
+                        f'{place}.step is {step:g} s, but {name} is {other:g} s: both are the time '
+                        'from one position to the next. Set both alike'
+                    )
+
+
+def _of_types(config: Any, types: Sequence[str], name: str) -> Iterator[tuple[str, Any]]:
+    """All parts of a config, however deep, that are of some types, with their dotted names."""
+    if isinstance(config, list | tuple):
+        for number, value in enumerate(config):
+            yield from _of_types(value, types, f'{name}[{number}]')
+    elif isinstance(config, dict):
+        if config.get('type') in types:
+            yield name, config
+        for key, value in config.items():
+            yield from _of_types(value, types, f'{name}.{key}')

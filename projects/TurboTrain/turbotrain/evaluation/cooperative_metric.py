@@ -22,6 +22,7 @@ from .baselines import constant_velocity, standing_still, true_velocity
 from .forecast_protocols import PROTOCOLS
 from .forecasting import (
     ForecastFrame,
+    ForecastMetrics,
     evaluate_forecasts,
     likeliest_mode,
 )
@@ -278,8 +279,7 @@ class CooperativeMetric(BaseMetric):
             raise ValueError(f'samples differ in their number of modes: {sorted(modes)}')
         several = modes != {1}
         frames = self._of_classes(forecasts, self.forecasting_classes)
-        metrics = self._evaluate(frames, several)
-        best = evaluate_forecasts(frames, self.protocol)
+        metrics, best = self._evaluate(frames, several)
         if several:
             metrics |= dict(minADE=best.ade, minFDE=best.fde, Brier_minFDE=best.brier_fde)
         share = 100.0 / best.ground_truth if best.ground_truth else float('nan')
@@ -290,13 +290,15 @@ class CooperativeMetric(BaseMetric):
             EPA_false_alarms=share * best.false_positives,
         )
         for class_name in self.forecasting_classes:
-            own = self._evaluate(self._of_classes(forecasts, [class_name]), several)
+            own, _ = self._evaluate(self._of_classes(forecasts, [class_name]), several)
             metrics |= {f'{name}/{class_name}': value for name, value in own.items()}
         each = [metrics[f'EPA/{class_name}'] for class_name in self.forecasting_classes]
         return metrics | dict(mEPA=_mean(np.array(each)))
 
-    def _evaluate(self, frames: list[ForecastFrame], several: bool) -> dict[str, float]:
-        """The metrics of some frames, which forecast one mode or several."""
+    def _evaluate(
+        self, frames: list[ForecastFrame], several: bool
+    ) -> tuple[dict[str, float], ForecastMetrics]:
+        """The metrics of some frames, which forecast one mode or several, and the best mode's."""
         best = single = evaluate_forecasts(frames, self.protocol)
         if several:
             single = evaluate_forecasts(map(likeliest_mode, frames), self.protocol)
@@ -317,7 +319,7 @@ class CooperativeMetric(BaseMetric):
                 f'FDE_{name}': found.fde,
                 f'EPA_{name}': 100.0 * found.epa,
             }
-        return metrics
+        return metrics, best
 
     def _of_classes(
         self,

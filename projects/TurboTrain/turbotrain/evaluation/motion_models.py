@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..structures import drive_along_lanes
+from ..structures import drive_along_lanes, last_acceleration, last_velocity
 
 __all__ = ['MOTION_MODELS', 'Tracks']
 
@@ -58,13 +58,8 @@ def _noisy_velocity(tracks: Tracks, times: np.ndarray) -> np.ndarray:
 
 def _derivatives(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
     """(M, 2) m/s over the last step, and (M, 2) m/s^2 over the last two; 0 where unknown."""
-    velocities = np.diff(tracks.past, axis=1) / tracks.step
-    seen = tracks.known[:, 1:] & tracks.known[:, :-1]
-    acceleration = (velocities[:, -1] - velocities[:, -2]) / tracks.step
-    return (
-        velocities[:, -1] * seen[:, -1:],
-        acceleration * (seen[:, -1] & seen[:, -2])[:, None],
-    )
+    history = tracks.past, tracks.known, tracks.step * np.arange(tracks.past.shape[1])
+    return last_velocity(*history)[0], last_acceleration(*history)[0]
 
 
 MOTION_MODELS = {

@@ -70,7 +70,7 @@ def warp_bev(
     transform = target_from_source.to(torch.float64)
     half = transform.new_tensor([(x_max - x_min) / 2, (y_max - y_min) / 2])
     centre = transform.new_tensor([(x_max + x_min) / 2, (y_max + y_min) / 2])
-    inverse = torch.linalg.inv(transform[:, :2, :2])
+    inverse = torch.linalg.inv_ex(transform[:, :2, :2])[0]  # inv would wait, to tell of errors
     shift = -(inverse @ transform[:, :2, 3:])[..., 0]
     # grid_sample counts in halves of the map from its centre: x = centre + half * normalised.
     matrix = inverse * half[None, None, :] / half[None, :, None]
@@ -132,4 +132,5 @@ def _grid(theta: Tensor, features: Tensor) -> Tensor:
 
 def _resample(features: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     seen = (grid.abs() <= 1).all(dim=-1)[:, None]
-    return read_maps(features, grid) * seen, seen
+    # Where a pose is unknown, be it NaN, nothing is seen.
+    return read_maps(features, grid).where(seen, 0), seen

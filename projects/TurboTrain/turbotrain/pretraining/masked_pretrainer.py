@@ -103,6 +103,10 @@ class MaskedPretrainer(Base3DDetector):
     ) -> None:
         refuse_other_models(detector)
         if data_preprocessor is None:
+            if not detector.get('data_preprocessor'):
+                raise SettingError(
+                    'detector has no data_preprocessor, which says how points are voxelized'
+                )
             data_preprocessor = {**detector['data_preprocessor'], 'voxel': False}
         elif data_preprocessor.get('voxel'):
             raise SettingError(

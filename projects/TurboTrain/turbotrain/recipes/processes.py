@@ -1,6 +1,5 @@
 """The project's commands, several at a time, and what a training has logged."""
 
-import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from ..commands import ROOT
 from ..report.scalars import Scalars, read_scalars
+from ..workers import terminable
 
 __all__ = ['CommandError', 'Jobs', 'training_log']
 
@@ -35,20 +35,19 @@ class Jobs:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Call a function, which may :meth:`call` commands, with each item; in the main thread."""
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         pool = ThreadPoolExecutor(self.count)
-        try:
-            return list(pool.map(function, items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            with self._lock:
-                self._ended = True
-                for process in self._running:
-                    process.terminate()
-            raise
-        finally:
-            pool.shutdown()
-            signal.signal(signal.SIGTERM, before)
+        with terminable():
+            try:
+                return list(pool.map(function, items))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                with self._lock:
+                    self._ended = True
+                    for process in self._running:
+                        process.terminate()
+                raise
+            finally:
+                pool.shutdown()
 
     def call(self, tool: str, folder: Path, *words: object) -> None:
         """Type one of the project's commands; what it says goes to a file in the folder.

@@ -4,7 +4,6 @@ import json
 import math
 import statistics
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +120,7 @@ def run_stages(
     Returns:
         Name and seed -> stage -> figures. Plans of which a stage failed are missing.
     """
-    locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+    locks = {stage.folder: threading.Lock() for stages in plans.values() for stage in stages}
 
     def run_one(plan: tuple[str, int]) -> dict[str, dict] | None:
         found = {}

@@ -91,7 +91,7 @@ def stages_of(
     recipe_cfg = read_config(recipe)
     need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
-    lengths = {name: (epochs or {}).get(name, one.epochs) for name, one in recipe_cfg.stages.items()}
+    lengths = {name: one.epochs for name, one in recipe_cfg.stages.items()} | dict(epochs or {})
     for place, name in enumerate(name for name, length in lengths.items() if length):
         stage, length = recipe_cfg.stages[name], lengths[name]
         own_seed = seed + place * SEEDS

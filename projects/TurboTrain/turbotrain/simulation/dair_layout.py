@@ -86,6 +86,11 @@ def _write_scenario(
         {path.stem for path in (scenario / str(agent)).glob('*.yaml')} for agent in _AGENTS.values()
     ]
     common = sorted(set.intersection(*stems))
+    if common and int(common[-1]) >= _BETWEEN:
+        raise SettingError(
+            f'{scenario}: frame {common[-1]}; {layout} numbers the frames of a scenario below '
+            f'{_BETWEEN}, so that it has {_BETWEEN // 10} s at most'
+        )
     group = f'{number + 1:04d}' if layout == 'v2x_seq' else str(number + 1)
     ends = {}
     for side, first in _FIRST.items():

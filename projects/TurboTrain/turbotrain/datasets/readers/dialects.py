@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ...errors import SettingError
+
 __all__ = ['DIALECTS', 'DairDialect', 'Dialect', 'resolve_dialect']
 
 
@@ -94,8 +96,8 @@ def resolve_dialect(name: str) -> Dialect:
     """The dialect of a dataset.
 
     Raises:
-        ValueError: no dataset of that name is known.
+        SettingError: no dataset of that name is known.
     """
     if name not in DIALECTS:
-        raise ValueError(f'dataset {name!r} is unknown; known: {sorted(DIALECTS)}')
+        raise SettingError(f'dataset {name!r} is unknown; known: {sorted(DIALECTS)}')
     return DIALECTS[name]

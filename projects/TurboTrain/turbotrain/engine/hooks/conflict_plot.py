@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from ...visualization import save_figure
 
 __all__ = ['ConflictPlotHook']
 
@@ -68,7 +69,7 @@ class ConflictPlotHook(Hook):
         self._plot(below, iterations, curves('train/task_norm/'))
         below.set(title="norm of each task's gradient where tasks meet", ylabel='norm')
         below.set(yscale='log', xlabel='training iteration')
-        FigureCanvasAgg(figure).print_png(str(Path(runner.work_dir) / 'conflict.png'))
+        save_figure(figure, Path(runner.work_dir) / 'conflict.png')
 
     def _plot(self, axes: Axes, iterations: np.ndarray, curves: dict[str, np.ndarray]) -> None:
         """Every value as a dot, and the smoothed curve, beside a legend."""

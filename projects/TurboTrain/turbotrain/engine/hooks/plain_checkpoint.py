@@ -54,7 +54,11 @@ class PlainCheckpointHook(Hook):
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for key, history in scalars.items():
             if isinstance(history, dict):
-                scalars[key] = HistoryBuffer(history['values'], history['counts'])
+                values, counts = (
+                    torch.as_tensor(history[name], dtype=torch.float64).cpu().numpy()
+                    for name in ('values', 'counts')
+                )
+                scalars[key] = HistoryBuffer(values, counts)
 
 
 def _plain(value: Any, *place: Any) -> Any:
@@ -66,8 +70,9 @@ def _plain(value: Any, *place: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     elif isinstance(value, HistoryBuffer):
+        # Tensors: lists of long trainings take seconds to read.
         names = zip(('values', 'counts'), value.data, strict=True)
-        return {name: [float(number) for number in numbers] for name, numbers in names}
+        return {name: torch.tensor(numbers, dtype=torch.float64) for name, numbers in names}
     if type(value) in _PLAIN or isinstance(value, torch.Tensor):
         return value
     if isinstance(value, Mapping):

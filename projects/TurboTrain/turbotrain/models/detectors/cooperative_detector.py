@@ -35,6 +35,11 @@ class Surroundings(NamedTuple):
     vector_maps: VectorMaps | None
     occupancy: OccupancyMaps | None
 
+    def of(self, rows: Tensor) -> 'Surroundings':
+        """Those of some samples, by their numbers or a mask."""
+        maps = self.vector_maps and VectorMaps(*(part[rows] for part in self.vector_maps))
+        return Surroundings(maps, None if self.occupancy is None else self.occupancy[rows])
+
 
 @MODELS.register_module()
 class CooperativeDetector(CooperativeTrunk):
@@ -241,9 +246,15 @@ class CooperativeDetector(CooperativeTrunk):
         """
         if self.trajectory_head is None:
             raise SettingError('forecasts need a trajectory_head, which is None')
-        bev = self.extract_feat(inputs, samples)[0]
-        around = self._surroundings(inputs, samples, bev.device)
+        bev, around = self._to_forecast(inputs, samples)
         return self._forecast(bev, boxes, labels, around)[1]
+
+    def _to_forecast(
+        self, inputs: dict, samples: list[Det3DDataSample]
+    ) -> tuple[Tensor, Surroundings]:
+        """The egos' maps that forecasts are read off, and what else they look at."""
+        bev = self.extract_feat(inputs, samples)[0]
+        return bev, self._surroundings(inputs, samples, bev.device)
 
     def _forecast(
         self, bev: Tensor, boxes: list[Tensor], labels: list[Tensor], around: Surroundings

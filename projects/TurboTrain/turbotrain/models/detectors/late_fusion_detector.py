@@ -108,18 +108,12 @@ class LateFusionDetector(CooperativeDetector):
         heard = np.flatnonzero(_heard(batch_data_samples))
         rows = torch.from_numpy(heard).to(forecasting.device)
         examples = [example for sample in batch_data_samples for example in self._examples(sample)]
-        vector_maps, occupancy = self._agent_surroundings(
-            batch_inputs_dict, batch_data_samples, batch
-        )
-        if vector_maps is not None:
-            vector_maps = VectorMaps(*(part[rows] for part in vector_maps))
-        if occupancy is not None:
-            occupancy = occupancy[rows]
+        around = self._agent_surroundings(batch_inputs_dict, batch_data_samples, batch)
         return self._head_losses(
             [level[rows] for level in bev],
             forecasting[rows],
             [examples[row] for row in heard],
-            Surroundings(vector_maps, occupancy),
+            around.of(rows),
             **kwargs,
         )
 
@@ -133,8 +127,8 @@ class LateFusionDetector(CooperativeDetector):
         """
         truth = sample.gt_instances_3d
         now = truth.bboxes_3d.tensor.to(truth.labels_3d.device)
+        latest = np.abs(sample.agents.delays).max()
         delays = torch.from_numpy(sample.agents.delays).to(now)[:, None]
-        latest = delays.abs().max().item()
         if latest > self.step_interval:
             raise SettingError(
                 f'LateFusionDetector learns from clouds that are up to {self.step_interval:g} s '
@@ -201,6 +195,13 @@ class LateFusionDetector(CooperativeDetector):
         agent_from_ego = np.concatenate([invert_rigid(s.agents.ego_from_features) for s in samples])
         own = VectorMaps(*(part[of_sample] for part in vector_maps))
         return own.moved(torch.from_numpy(agent_from_ego).to(own.polylines))
+
+    def _to_forecast(
+        self, inputs: dict, samples: list[Det3DDataSample]
+    ) -> tuple[Tensor, Surroundings]:
+        _, forecasting, batch = self._agent_maps(inputs, samples)
+        around = self._agent_surroundings(inputs, samples, batch)
+        return forecasting[batch.is_ego], around.of(batch.is_ego)
 
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample], **kwargs: Any
