@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -27,6 +28,7 @@ from turbotrain.balancing import (
     TaskGradients,
     task_losses,
 )
+from turbotrain.balancing.monitor import report_conflict
 from turbotrain.balancing.processes import cut_like
 
 
@@ -131,13 +133,24 @@ def test_suppressing_the_conflict_helps_both_tasks():
 
 
 def test_conflict_goes_to_the_message_hub():
+    """Of the gradients that training takes, where both tasks have one."""
     model = TwoTasks()
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    output = model(x)
+    boxes = output['loss_box'] + sum(output['loss_cls_a'])
+    shared = list(model.trunk.parameters())
+    a, b = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared, retain_graph=True)])
+        for loss in (boxes, output['loss_path'].mean())
+    )
     optim_wrapper = wrapper(model, tasks=TASKS, schedule=ALWAYS)
-    train(model, optim_wrapper, 3)
-    cosines = optim_wrapper.message_hub.get_scalar('train/task_cosine').data[0][-3:]
-    conflicts = optim_wrapper.message_hub.get_scalar('train/task_conflict').data[0][-3:]
-    assert ((cosines >= -1) & (cosines <= 1)).all()
-    assert ((cosines < 0) == (conflicts == 1)).all()
+    model.train_step(dict(x=x), optim_wrapper)
+    told = {
+        name: optim_wrapper.message_hub.get_scalar(f'train/{name}').current()
+        for name in ('task_cosine', 'task_norm/detection', 'task_norm/prediction')
+    }
+    expected = [float(torch.cosine_similarity(a, b, dim=0)), float(a.norm()), float(b.norm())]
+    assert list(told.values()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_heads_run_backward_once_and_the_trunk_once_a_task():
@@ -365,3 +378,21 @@ def test_gradients_have_their_parameters_memory_format():
 def test_a_misspelt_aggregator_is_named_with_what_there_is():
     with pytest.raises(KeyError, match=r"no gradient aggregator 'PCgrad', only .*'PCGrad'"):
         wrapper(TwoTasks(), tasks=TASKS, aggregator=dict(type='PCgrad'))
+
+
+def test_what_is_reported_of_two_tasks():
+    hub = MessageHub.get_instance('what_is_reported_of_two_tasks')
+    names, tasks = ['boxes', 'paths'], [0, 1]
+
+    def report(inner: float) -> float:
+        gram = torch.tensor([[4.0, inner], [inner, 9.0]], dtype=torch.float64)
+        return report_conflict(hub, names, gram, torch.tensor([1.5, 0.8]), tasks, 2.0)
+
+    assert report(-2.0) == pytest.approx(-1 / 3)
+    told = {name: hub.get_scalar(f'train/{name}').current() for name in (
+        'cosine/boxes~paths', 'task_cosine', 'task_conflict', 'conflict_rate',
+        'task_norm/boxes', 'task_norm/paths', 'task_weight/boxes', 'task_weight/paths',
+    )}  # fmt: skip
+    assert list(told.values()) == pytest.approx([-1 / 3, -1 / 3, 1, 1, 1, 1.5, 1.5, 0.8])
+    assert report(2.0) == pytest.approx(1 / 3)
+    assert hub.get_scalar('train/conflict_rate').current() == 0.5

@@ -43,3 +43,10 @@ def test_when_needed_goes_on_from_its_state():
     second.load_state_dict(first.state_dict())
     assert begun + drive(second, cosine, range(20, 40)) == whole
     assert drive(WhenNeededSchedule(interval=3), cosine, range(20, 40)) != whole[20:]
+
+
+def test_the_running_mean_keeps_what_momentum_says():
+    schedule = WhenNeededSchedule(momentum=0.9)
+    schedule.observe(0, 1.0)
+    schedule.observe(1, -1.0)
+    assert schedule.mean == pytest.approx(0.9 * 1.0 + 0.1 * -1.0)

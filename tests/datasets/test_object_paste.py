@@ -78,6 +78,9 @@ def check_pasted(base, database, index: int) -> tuple[int, int]:
             after['gt_future_trajectories'][k], objects.centre[entry, t:, :2]
         )
         assert after['gt_track_ids'][k] < 0
+        bottom = objects.centre[entry, t - 1] - [0, 0, objects.size[entry, 2] / 2]
+        label = [*bottom, *objects.size[entry], objects.yaw[entry, t - 1]]
+        np.testing.assert_allclose(after['gt_bboxes_3d'][k], label, atol=1e-5)
         for n, step in zip(*np.nonzero(agents.valid), strict=True):
             cloud = after['points'][n * t + step]
             yaw = np.rad2deg(objects.yaw[entry, step])

@@ -376,3 +376,32 @@ def test_message_sizes_are_averaged_over_messages():
 
     assert evaluate(samples([100, 200], [], [600]))['message_bytes'] == 300
     assert evaluate(samples([], []))['message_bytes'] == 0
+
+
+def test_baselines_and_headings_have_their_values():
+    """Objects move 3 m and 1 m a step of 0.5 s; half of the velocities are half of that."""
+    sample = make_sample()
+    for instances in (sample.gt_instances_3d, sample.pred_instances_3d):
+        instances.velocity = torch.tensor([[6.0, 2.0]]).repeat(6, 1)
+    sample.gt_instances_3d.velocity_valid = torch.ones(6, dtype=torch.bool)
+    sample.pred_instances_3d.velocity[::2] /= 2  # of all vehicles, and of no pedestrian
+    turned = sample.pred_instances_3d.bboxes_3d.tensor
+    turned[0, 6] += np.pi + 0.2
+    turned[2, 6] += 0.1
+    metrics = evaluate([sample])
+    assert metrics['EPA_true_velocity'] == metrics['EPA_constant_velocity/pedestrian'] == 100
+    assert metrics['FDE_true_velocity'] == pytest.approx(0, abs=1e-4)
+    assert metrics['EPA_constant_velocity/vehicle'] == 0
+    half = 0.5 * 10**0.5  # of a step's way
+    assert metrics['FDE_constant_velocity/vehicle'] == pytest.approx(6 * half, rel=1e-4)
+    assert metrics['ADE_constant_velocity/vehicle'] == pytest.approx(3.5 * half, rel=1e-4)
+    assert metrics['FDE_stationary'] == pytest.approx(12 * half, rel=1e-4)
+    assert metrics['yaw_reversed/vehicle'] == pytest.approx(100 / 3)
+    assert metrics['yaw_error/vehicle'] == pytest.approx(np.degrees(0.1), rel=1e-3)
+    assert metrics['yaw_reversed/pedestrian'] == metrics['yaw_error/pedestrian'] == 0
+    # With a second from one position to the next, 6 m/s would lead twice as far.
+    evaluator = Evaluator(dict(type='CooperativeMetric', class_names=CLASSES))
+    evaluator.dataset_meta = dict(classes=tuple(CLASSES), step=1.0)
+    evaluator.process(data_samples=[sample])
+    slower = evaluator.evaluate(1)
+    assert slower['FDE_true_velocity'] == pytest.approx(12 * half, rel=1e-4)

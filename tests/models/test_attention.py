@@ -70,9 +70,12 @@ def test_scales_are_weighted_by_channel():
     attention = MultiScaleWindowAttention(6, (2, 4), (3, 2))
     x = torch.randn(2, 6, 8, 8)
     parts = torch.stack([scale(x) for scale in attention.scales])
-    low, high = parts.amin(0), parts.amax(0)
-    found = attention(x)
-    assert ((found >= low - 1e-6) & (found <= high + 1e-6)).all()
+    means = parts.sum(dim=0).mean(dim=(2, 3))
+    logits = attention.excite(attention.squeeze(means)).view(2, 2, 6)  # sample, scale, channel
+    shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    assert shares.std(dim=2).min() > 1e-4
+    expected = sum(shares[:, s, :, None, None] * parts[s] for s in range(2))
+    torch.testing.assert_close(attention(x), expected)
     with pytest.raises(ValueError, match='same length'):
         MultiScaleWindowAttention(6, (2, 4), (3,))
     with pytest.raises(ValueError, match='must divide'):

@@ -1,8 +1,18 @@
+from pathlib import Path
+
+import pytest
 import torch
-from mmdet3d.structures import LiDARInstance3DBoxes
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 
+from turbotrain.models import VectorMaps
+from turbotrain.models.detectors.cooperative_detector import Surroundings
 from turbotrain.models.duplicates import demote_duplicates
+from turbotrain.models.heads.velocity_head import Motion
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def found(places: list[float], scores: list[float]) -> InstanceData:
@@ -39,3 +49,33 @@ def test_order_does_not_matter_and_nothing_stays_nothing():
     torch.testing.assert_close(one.scores_3d, two.scores_3d)
     torch.testing.assert_close(one.bboxes_3d.tensor, two.bboxes_3d.tensor)
     assert len(demote_duplicates(found([], []), 0.02, 0.5)) == 0
+
+
+def test_a_detector_turns_what_keeps_to_lanes_and_demotes_duplicates():
+    """A vehicle and a pedestrian against a lane along x, a second vehicle over the first one; none
+    moves. What moves heads where it goes, whatever the lane says."""
+    cfg = Config.fromfile(f'{CONFIGS}/turbotrain/mini/finetune_mini_v2xpnp.py').model
+    detector = MODELS.build(cfg).eval()
+    given = found([0.0, 20.0, 1.0, -20.0], [0.9, 0.8, 0.7, 0.6])
+    given.labels_3d = torch.tensor([0, 1, 0, 0])
+    given.bboxes_3d.tensor[:, 6] = torch.pi
+    velocity = torch.tensor([[0.0, 0], [0, 0], [0, 0], [0, 4]])
+    motions = [Motion(velocity, *[torch.zeros(4, 2)] * (len(Motion._fields) - 1))]
+    detector.bbox_head.predict = lambda *_, **__: [given]
+    detector._forecast = lambda *_: (motions, None)
+    polylines = torch.zeros(1, 2, 10, 7)
+    polylines[..., 0] = torch.linspace(-40, 40, 20).view(2, 10)
+    polylines[..., 3], polylines[..., 6] = 1.0, 1.0
+    lanes = VectorMaps(polylines, torch.ones(1, 2, 10, dtype=torch.bool))
+    sample = Det3DDataSample(metainfo=dict(box_type_3d=LiDARInstance3DBoxes))
+    around = Surroundings(lanes, None)
+    results = detector._detect([torch.zeros(1)], torch.zeros(1), [sample], around)
+    (told,) = detector._with_results([sample], results)
+    told = told.pred_instances_3d
+    boxes = {round(float(x)): (float(yaw.cos()), float(yaw.sin()), float(score)) for x, yaw, score
+             in zip(told.bboxes_3d.tensor[:, 0], told.bboxes_3d.yaw, told.scores_3d,
+                    strict=True)}  # fmt: skip
+    assert boxes[0] == pytest.approx((1, 0, 0.9), abs=1e-4)
+    assert boxes[20] == pytest.approx((-1, 0, 0.8), abs=1e-4)
+    assert boxes[1] == pytest.approx((1, 0, 0.35), abs=1e-4)
+    assert boxes[-20] == pytest.approx((0, 1, 0.6), abs=1e-4)

@@ -235,3 +235,47 @@ def test_what_is_not_of_all_agents_is_named(neck, changes, words):
 def test_heads_must_divide_channels(name):
     with pytest.raises(ValueError, match='multiple of num_heads'):
         MODELS.build(dict(type=name, point_cloud_range=RANGE) | NECKS[name] | dict(num_heads=3))
+
+
+@pytest.mark.parametrize('name', ['HeterogeneousAttentionFusion', 'V2XPnPFusion', 'V2XViTFusion'])
+def test_all_layers_are_residual(name):
+    """Without what they add, the ego's map comes out as it went in."""
+    neck, features = make(name), maps(3)
+    for parameter in neck.parameters():
+        parameter.data.zero_()
+    close(neck(features, [3], KINDS[:3], ALL[:3])[0], features[0])
+
+
+def test_disconet_by_hand():
+    """Each agent has a weight at each cell, by its own map and the ego's."""
+    neck, features = make('DiscoNetFusion'), maps(3)
+    valid = torch.tensor([True, True, False])
+    logits = torch.cat([neck.weight(torch.cat([features[i], features[0]])[None]) for i in (0, 1)])
+    expected = (logits.softmax(0) * features[:2]).sum(0)
+    close(neck(features, [3], KINDS[:3], valid)[0], expected)
+    assert (logits[0] - logits[1]).abs().max() > 1e-3
+
+
+def test_disconets_batch_norm_counts_agents_alone():
+    """Samples of a batch that have fewer agents leave places in its rectangle."""
+    seen = []
+    for sizes in ([3], [3, 1]):
+        neck = make('DiscoNetFusion').train()
+        neck(maps(4)[: sum(sizes)], sizes, KINDS[: sum(sizes)], ALL[: sum(sizes)])
+        seen.append(neck.weight[0].bn.running_mean)
+    pairs = torch.cat([maps(4), maps(4)[[0, 0, 0, 3]]], dim=1)
+    mean = make('DiscoNetFusion').weight[0].conv(pairs).mean(dim=(0, 2, 3))
+    close(seen[1], neck.weight[0].bn.momentum * mean)
+    assert (seen[1] - seen[0]).abs().max() > 1e-4
+
+
+def test_cells_that_were_not_sent_are_moved_with_the_map():
+    """Three cells ahead; only the left half of the other's map was sent."""
+    neck, features = make('FCooperFusion'), maps(2)
+    sent = torch.ones(2, 1, H, W, dtype=torch.bool)
+    sent[1, :, :, W // 2 :] = False
+    poses = torch.from_numpy(pose_to_matrix([[0.0] * 6, [3.0, 0, 0, 0, 0, 0]]))
+    expected = features[0].clone()
+    arrived = slice(3, 3 + W // 2)
+    expected[:, :, arrived] = torch.maximum(expected[:, :, arrived], features[1, :, :, : W // 2])
+    close(neck(features, [2], KINDS[:2], sent, poses)[0], expected, 1e-4)

@@ -286,3 +286,29 @@ def test_the_best_step_is_exact_in_automatic_mixed_precision():
     expected = matcher.best(scores)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         torch.testing.assert_close(matcher.best(scores), expected, atol=0, rtol=0)
+
+
+def test_accelerations_and_new_objects_are_learnt_from():
+    """Losses by hand where the head answers the same to all."""
+    head = make_head(views=1, position_noise=0.0, start_noise=(0.0, 0.0))
+    head.rest.weight.data.zero_()
+    clouds, box, velocity = scene(0, count=6)
+    truth = truth_of(box, velocity)
+    truth.acceleration = torch.tensor([[2.0, -1.0]]).repeat(6, 1)
+    labels = [torch.zeros(6, dtype=torch.long)]
+
+    def losses() -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        return head.loss_and_predict(maps_of(head, clouds), [box], labels, [truth])[0]
+
+    before = losses()
+    beta = 2 * head.beta
+    assert beta <= 1
+    expected = head.loss_weight * ((2 - beta / 2) + (1 - beta / 2))
+    torch.testing.assert_close(before['loss_acceleration'], torch.tensor(expected))
+    # What has no past yet is learnt from where it goes next.
+    truth.velocity_valid = torch.zeros(6, dtype=torch.bool)
+    truth.velocity = torch.full((6, 2), 77.0)
+    after = losses()
+    for name in ('loss_step', 'loss_velocity'):
+        torch.testing.assert_close(after[name], before[name])

@@ -175,3 +175,13 @@ def test_learns_which_cells_are_worth_sending():
 def test_impossible_arguments_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Where2commFusion(C, RANGE, **wrong)
+
+
+def test_who_is_asked_for_nothing_sends_where_it_is_sure():
+    neck, features = make(budget=0.1, threshold=0.0), maps(1)
+    confidence = torch.full((1, 1, H, W), -4.0)
+    confidence[0, 0, 4:6, 9:11] = 4.0
+    neck.confidence.forward = lambda _: confidence
+    sent = neck.own_cells(features)[0, 0]
+    assert sent.sum() == int(0.1 * H * W) and sent[4:6, 9:11].all()
+    assert not sent[:, :6].any()

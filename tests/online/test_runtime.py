@@ -167,6 +167,12 @@ def test_coarse_and_sparse_messages(scenario, tmp_path):
         np.testing.assert_allclose(found['scores'][:10], expected[:10], atol=1e-3)
     seen = ego._heard['vehicle 2'][1]
     assert 0 < seen[-1].cells.sum() <= 0.2 * 32 * 64
+    given = []
+    model.detector.fusion_neck.register_forward_pre_hook(
+        lambda _, args, kwargs: given.append(kwargs['valid']), with_kwargs=True
+    )
+    ego.detect()
+    assert given[0][0].all() and torch.equal(given[0][1:], seen[-1].cells)
 
 
 def test_compressed_maps_are_decoded_by_the_ego(scenario, tmp_path):
@@ -179,6 +185,11 @@ def test_compressed_maps_are_decoded_by_the_ego(scenario, tmp_path):
     inferencer = CooperativeInferencer(own_frames(cfg), path, 'cpu', show_progress=False)
     (expected,) = inferencer(moment_of(scenario, [1, 2], FRAMES[:3]))['predictions']
     np.testing.assert_allclose(ego.detect()['scores'], expected['scores'], atol=2e-3)
+    fused = torch.randn(1, 64, 32, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = model.detector.compression(fused)
+    found = model.received(model.sent(fused)[0].numpy())
+    assert (found - wanted).abs().max() < 0.02 * wanted.abs().max()
 
 
 def test_agents_come_and_go_in_bounded_memory(tmp_path):

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 
 from tests.pretraining.masks import STRATEGIES, records
 from turbotrain.errors import SettingError
+from turbotrain.pretraining import ReconstructionTarget
 from turbotrain.pretraining.masked_batch import MaskedBatch
 
 CONFIG = Path(__file__).parents[2] / 'configs/turbotrain/mini/pretrain_mini_v2xpnp.py'
@@ -394,3 +395,48 @@ def test_late_fusion_pretrains_each_agents_own_trunk():
 def test_a_detector_must_say_how_points_are_voxelized():
     with pytest.raises(SettingError, match='no data_preprocessor'):
         build(detector=dict(data_preprocessor=None))
+
+
+@pytest.mark.parametrize('in_ego', [True, False])
+def test_the_backbone_sees_the_token_where_something_is_hidden(in_ego):
+    model = build(hiding='token').eval()
+    batch, seen = batch_of(2, in_ego=in_ego), []
+    model.detector.backbone.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    torch.nn.init.zeros_(model.mask_token.vector)
+    encode(model, batch)
+    torch.nn.init.ones_(model.mask_token.vector)
+    masked, _ = encode(model, batch)
+    marked = seen[1] - seen[0]
+    hidden = masked.hidden_maps(marked.shape[2:], in_ego=False)
+    assert 0.2 < hidden[1].float().mean() < 0.9
+    torch.testing.assert_close(marked, hidden[:, None].expand_as(marked).float())
+
+
+def test_targets_ask_for_the_cells_that_hidden_points_lie_in():
+    """Each agent's in its own frame, those of all in the ego's, with masks that differ."""
+    cells = dict(type='BEVCellMasking', ratio=0.5, cell_size=6.4)
+    model = build(targets=['own', 'merged'], masking=cells)
+    masked, _ = encode(model, batch_of(3, in_ego=False))
+    shape, size = (64, 128), 0.8
+
+    def asked_for(target: ReconstructionTarget) -> list[tuple[float, float]]:
+        """Of hidden and of visible points, how many lie in cells that are asked for."""
+        shares = []
+        for cloud, hidden, asked in zip(
+            target.clouds, target.hidden, target.hidden_cells, strict=True
+        ):
+            place = ((cloud[:, :2] - model.limits[:2]) / size).floor().long()
+            inside = ((place >= 0) & (place < torch.tensor(shape[::-1]))).all(dim=1)
+            there = asked[place[inside, 1], place[inside, 0]].float()
+            shares.append((there[hidden[inside]].mean(), there[~hidden[inside]].mean()))
+        return shares
+
+    for hidden, visible in asked_for(masked.own_target(shape)):
+        assert hidden > 0.85 and visible < 0.15  # but for cells that a border crosses
+    merged = masked.merged_target(shape)
+    ((hidden, visible),) = asked_for(merged)
+    # What one agent sees may be hidden from another: hidden from any counts.
+    assert hidden > 0.85 and visible > 0.5
+    each = masked.hidden_maps(shape, in_ego=True)[masked.current[0]]
+    assert torch.equal(merged.hidden_cells[0], each.any(dim=0))
+    assert each.all(dim=0).sum() < 0.5 * each.any(dim=0).sum()
