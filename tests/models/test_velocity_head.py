@@ -306,6 +306,13 @@ def test_accelerations_and_new_objects_are_learnt_from():
     assert beta <= 1
     expected = head.loss_weight * ((2 - beta / 2) + (1 - beta / 2))
     torch.testing.assert_close(before['loss_acceleration'], torch.tensor(expected))
+    head.rest.bias.data[2:] = torch.tensor([0.2, -0.1])
+    with torch.no_grad():
+        (said,) = head.predict(maps_of(head, clouds), [box], labels)
+    truth.acceleration = said.acceleration
+    assert said.acceleration.norm(dim=1).min() > 0.1
+    before = losses()
+    assert before['loss_acceleration'] < 1e-6
     # What has no past yet is learnt from where it goes next.
     truth.velocity_valid = torch.zeros(6, dtype=torch.bool)
     truth.velocity = torch.full((6, 2), 77.0)

@@ -7,7 +7,7 @@ FIGURES = {
     'AP@0.3': 'AP@0.3/vehicle', 'AP@0.5': 'AP@0.5/vehicle', 'AP@0.7': 'AP@0.7/vehicle',
     'mAP@0.3': 'mAP@0.3', 'mAP@0.5': 'mAP@0.5', 'mAP@0.7': 'mAP@0.7',
     'ADE (m)': 'ADE', 'FDE (m)': 'FDE', 'MR': 'MR', 'EPA': 'EPA',
-    'EPA, standing still': 'EPA_stationary',
+    'EPA, stationary': 'EPA_stationary',
 }  # fmt: skip
 ALONE = ('no-fusion', 'faf')  # what cooperation has to beat
 BOXES_OR_POINTS = ('early-fusion', 'late-fusion')  # are sent there; feature maps by all others
@@ -26,7 +26,7 @@ BEFORE_IT = (
 )
 LEGEND = (
     'AP, MR and EPA in %; AP of vehicles, mAP the mean over vehicle, pedestrian and truck; `EPA, '
-    'standing still`: the same detections forecast not to move. `message`: mean of what an agent '
+    'stationary`: the same detections forecast not to move. `message`: mean of what an agent '
     'sends for one sample. `ms a sample`: detecting and forecasting at test, without loading; `ms '
     'an iteration`: training, with loading. With `--jobs`, these times are of trainings side by '
     'side.\n'
