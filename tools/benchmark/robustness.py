@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmdet3d.registry import METRICS, MODELS
 from mmengine.config import Config
@@ -162,7 +161,6 @@ def values_of(results: Results, sweeps: list[str], name: str) -> list[float]:
 
 def draw(results: Results, sweeps: list[str], out: Path) -> None:
     figure = Figure(figsize=(1 + 2.6 * len(sweeps), 5), layout='constrained')
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(METRICS_SHOWN), len(sweeps), sharey='row', squeeze=False)
     shown = {name: values_of(results, sweeps, name) for name in METRICS_SHOWN}
     for column, sweep in enumerate(sweeps):

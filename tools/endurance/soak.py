@@ -27,6 +27,7 @@ from turbotrain.commands import KeyValues
 from turbotrain.recipes.budget import train_only
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.whole_file import write_whole
+from turbotrain.workers import terminable
 
 WINDOWS, WARM_UP, TOLERANCE = 20, 2, 0.03
 MIN_SAMPLES = 3 * WINDOWS
@@ -101,20 +102,19 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     write_config(args, work / 'config.py')
     log = work / 'output.txt'
-    # Whoever ends this command ends the run that it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended'))
     with log.open('w') as output:
         run = subprocess.Popen(
             [sys.executable, str(ROOT / 'tools/train.py'), str(work / 'config.py'), '--work-dir',
              str(work / 'run')],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    try:
-        found = watch(run, 3600 * args.hours, args.interval)
-    finally:
-        ended = run.poll()
-        if ended is None:
-            os.killpg(run.pid, signal.SIGKILL)
+    with terminable():  # whoever ends this command ends the run that it started
+        try:
+            found = watch(run, 3600 * args.hours, args.interval)
+        finally:
+            ended = run.poll()
+            if ended is None:
+                os.killpg(run.pid, signal.SIGKILL)
     if ended is not None:
         sys.exit(f'error: the run ended by itself\n{log.read_text()[-2000:]}')
     rows = {name: values for name, values in found.items() if len(values) >= MIN_SAMPLES}

@@ -5,7 +5,6 @@ import statistics
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from turbotrain.visualization import save_figure
@@ -41,7 +40,6 @@ def draw(results: dict, out: Path, title: str) -> None:
         title: of our results.
     """
     figure = Figure(figsize=(13, 4.4), layout='constrained')
-    FigureCanvasAgg(figure)
     paper, ours, time = figure.subplots(1, 3)
     for name, stages in PAPER.items():
         _path(paper, name, [(*point, None, None) for point in stages.values()], list(stages))

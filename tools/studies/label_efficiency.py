@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects/TurboTrain')]
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -177,7 +176,6 @@ def earlier(
 
 def draw(metrics: dict, out: Path) -> None:
     figure = Figure(figsize=(11, 3.6), layout='constrained')
-    FigureCanvasAgg(figure)
     for axes, (metric, label) in zip(
         figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
     ):

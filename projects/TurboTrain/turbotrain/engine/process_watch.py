@@ -113,16 +113,15 @@ class ProcessWatch:
         """What happened to another process, if something did."""
         now = time.monotonic()
         for rank in list(self._seen):
-            if self._store.add(self._key('faults', rank), 0):
-                text = self._store.get(self._key('fault', rank)).decode()
-                return f'process {rank} ({self._name(rank)}) failed: {text}'
-            if self._store.add(self._key('done', rank), 0):
-                del self._seen[rank]
-                continue
             count, since = self._seen[rank]
             found = self._store.add(self._key('life', rank), 0)
-            if found != count:
+            if found != count:  # one request for each that lives: they are many on many nodes
                 self._seen[rank] = found, now
+            elif self._store.add(self._key('faults', rank), 0):
+                text = self._store.get(self._key('fault', rank)).decode()
+                return f'process {rank} ({self._name(rank)}) failed: {text}'
+            elif self._store.add(self._key('done', rank), 0):
+                del self._seen[rank]
             elif now - since > self.patience:
                 return (
                     f'process {rank} ({self._name(rank)}) gave no sign for {self.patience:.0f} s: '
