@@ -62,13 +62,17 @@ def inputs_of(poses: np.ndarray, in_ego: bool) -> tuple[dict, list[Det3DDataSamp
     return dict(points=[clouds]), [Det3DDataSample(metainfo=about)]
 
 
-@pytest.mark.parametrize('config', ['turbotrain/mini/finetune', 'benchmark/mini/f-cooper'])
-def test_own_frames_tell_what_the_egos_tells(config):
-    """And far more so than if the past, or the other agent, were taken the other way round."""
+def detector_of(config: str) -> torch.nn.Module:
     torch.manual_seed(0)
     cfg = Config.fromfile(f'{CONFIGS}/{config}_mini_v2xpnp.py').model
     cfg.velocity_head.num_frames = FRAMES
-    model = MODELS.build(cfg).eval()
+    return MODELS.build(cfg).eval()
+
+
+@pytest.mark.parametrize('config', ['turbotrain/mini/finetune', 'benchmark/mini/f-cooper'])
+def test_own_frames_tell_what_the_egos_tells(config):
+    """And far more so than if the past, or the other agent, were taken the other way round."""
+    model = detector_of(config)
     let_move(model)
     # Where a point is on the map is a feature, too; without, clouds look alike from everywhere.
     model.encoder.points.layers[0].weight.data[:, 2:4] = 0
@@ -94,10 +98,7 @@ def test_own_frames_tell_what_the_egos_tells(config):
 
 @pytest.mark.parametrize('config', ['benchmark/mini/v2xpnp', 'benchmark/mini/f-cooper'])
 def test_who_has_no_cloud_is_as_if_not_there(config):
-    torch.manual_seed(0)
-    cfg = Config.fromfile(f'{CONFIGS}/{config}_mini_v2xpnp.py').model
-    cfg.velocity_head.num_frames = FRAMES
-    model = MODELS.build(cfg).eval()
+    model = detector_of(config)
     inputs, samples = inputs_of(POSES, True)
     agents = samples[0].agents
     clouds = inputs['points'][0]
