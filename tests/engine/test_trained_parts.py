@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from tests.engine.small_runs import Gambler, Numbers, build, end_of, on_two_processes
+from tests.engine.small_runs import (
+    Gambler,
+    Interruption,
+    Numbers,
+    assert_same,
+    build,
+    end_of,
+    on_two_processes,
+)
 from turbotrain.engine import newest_checkpoint
+from turbotrain.errors import UserError
 
 
 @MODELS.register_module()
@@ -107,3 +117,59 @@ def train_on_two(rank: int, folder: Path) -> set[str]:
 
 def test_on_two_processes(stage_one, tmp_path):
     assert on_two_processes(train_on_two, tmp_path) == [record(stage_one)] * 2
+
+
+ANEW = dict(type='TransferReportHook', anew=('box',))
+
+
+class LookAtWeights(Hook):
+    """Keeps them as they are when training begins."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def before_train(self, runner) -> None:
+        self.kept = {key: value.clone() for key, value in runner.model.state_dict().items()}
+
+
+def test_what_starts_anew_does_so_once(stage_one, tmp_path):
+    """At the start of a stage, and not where it is resumed."""
+    settings = dict(hooks=(ANEW,), **BURDENED)
+    runner, look = build(tmp_path / 'whole', load_from=stage_one, **settings), LookAtWeights()
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.register_hook(look)
+    whole = end_of(runner)
+    given = torch.load(stage_one, weights_only=True)['state_dict']
+    for key, value in look.kept.items():
+        assert torch.equal(value, (before if key.startswith('box.') else given)[key]), key
+    assert not torch.equal(before['box.weight'], given['box.weight'])
+    assert 'fresh: box; ' in next((tmp_path / 'whole').glob('*/*.log')).read_text()
+    parts = tmp_path / 'parts'
+    with pytest.raises(Interruption):
+        end_of(build(parts, load_from=stage_one, interrupt=9, **settings))
+    resumed = build(parts, resume=True, load_from=newest_checkpoint(parts), **settings)
+    assert_same(end_of(resumed), whole)
+
+
+def test_a_test_takes_all_that_was_trained(stage_one, tmp_path):
+    loader = dict(
+        dataset=Numbers(), batch_size=2, collate_fn=dict(type='default_collate'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )  # fmt: skip
+    runner = Runner(
+        dict(type='Burdened'), str(tmp_path), custom_hooks=[ANEW], load_from=stage_one,
+        experiment_name='tested', test_dataloader=loader, test_cfg={},
+        test_evaluator=dict(type='GamblingMetric'),
+    )  # fmt: skip
+    runner.test()
+    given = torch.load(stage_one, weights_only=True)['state_dict']
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(value, given[key]), key
+
+
+def test_a_module_that_is_not_there_cannot_start_anew(stage_one, tmp_path):
+    hook = dict(type='TransferReportHook', anew=('neck',))
+    with pytest.raises(UserError, match=r"anew: the model has no \['neck'\], only \['box', "):
+        end_of(build(tmp_path, load_from=stage_one, hooks=(hook,), **BURDENED))

@@ -1,9 +1,9 @@
 """Recipes: trainings in stages, each of which starts from the weights of the one before.
 
 A recipe is a config of ``configs/recipes``: ``stages`` by name, each with a training config, its
-length in ``epochs`` and the modules that start ``fresh``. A stage's folder is named after all that
-decides its weights, so that a stage that two recipes share is trained once, an interrupted one is
-gone on with, and one whose config was changed is trained anew.
+length in ``epochs`` and the modules that start ``fresh`` or ``anew``. A stage's folder is named
+after all that decides its weights, so that a stage that two recipes share is trained once, an
+interrupted one is gone on with, and one whose config was changed is trained anew.
 """
 
 import hashlib
@@ -107,7 +107,8 @@ def stages_of(
         cfg.load_from, cfg.custom_hooks = None, []
         if start:
             cfg.load_from = str(start)
-            cfg.custom_hooks = [dict(type='TransferReportHook', fresh=stage.get('fresh', ()))]
+            names = {key: stage[key] for key in ('fresh', 'anew') if key in stage}
+            cfg.custom_hooks = [dict(type='TransferReportHook', **dict(fresh=()) | names)]
         if change:
             change(name, cfg)
         if settings.amp:

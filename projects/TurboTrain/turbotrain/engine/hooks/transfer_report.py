@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -32,6 +32,8 @@ class TransferReportHook(Hook):
     Args:
         fresh: modules that may start from fresh weights.
         dropped: modules of the checkpoint that may be left behind.
+        anew: modules that start from fresh weights though the checkpoint has them; where training
+            is resumed, or a model tested, they are loaded like all others.
     """
 
     priority = 'HIGH'
@@ -40,8 +42,10 @@ class TransferReportHook(Hook):
         self,
         fresh: tuple[str, ...] = ('bbox_head', 'velocity_head', 'trajectory_head'),
         dropped: tuple[str, ...] = ('reconstruction_head', 'mask_token'),
+        anew: tuple[str, ...] = (),
     ) -> None:
         self.fresh, self.dropped = tuple(fresh), tuple(dropped)
+        self.anew = tuple(anew)
         self._given: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -49,10 +53,14 @@ class TransferReportHook(Hook):
 
         Raises:
             UserError: a tensor of another module is missing in the checkpoint, has another shape
-                there, or is there alone.
+                there, or is there alone; or there is no module of those that start anew.
         """
         model = bare(runner.model)
         own, given = model.state_dict(), checkpoint.get('state_dict', checkpoint)
+        fresh = self.fresh
+        if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
+            self._leave_out(given, {key.split('.')[0] for key in own})
+            fresh += self.anew
         trained = _with_buffers(trained_names(checkpoint), model)
         taken, carried, unmatched = defaultdict(int), defaultdict(int), defaultdict(list)
         for key, tensor in own.items():
@@ -77,10 +85,10 @@ class TransferReportHook(Hook):
         )
         runner.logger.info(f'weights {listed}')
         for module, problems in unmatched.items():
-            if module not in self.fresh:
+            if module not in fresh:
                 raise UserError(
                     f'{len(problems)} tensors of {module!r} do not match the checkpoint; the '
-                    f'first: {problems[0]}. Only {self.fresh} may start fresh.'
+                    f'first: {problems[0]}. Only {fresh} may start fresh.'
                 )
         for module, keys in left.items():
             if module not in self.fresh + self.dropped:
@@ -88,6 +96,13 @@ class TransferReportHook(Hook):
                     f'{len(keys)} tensors of {module!r} in the checkpoint have no place in the '
                     f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
+
+    def _leave_out(self, given: dict, modules: set[str]) -> None:
+        unknown = [name for name in self.anew if name not in modules]
+        if unknown:
+            raise UserError(f'anew: the model has no {unknown}, only {sorted(modules)}')
+        for key in [key for key in given if key.split('.')[0] in self.anew]:
+            del given[key]
 
     def before_train(self, runner: Runner) -> None:
         """Compare after mmengine has copied the weights.
