@@ -35,7 +35,7 @@ from tools.benchmark.results import (
     summary,
 )
 from tools.costs.step_times import step_seconds
-from tools.studies.figure1_drawing import draw, epa_over_time
+from tools.studies.figure1_drawing import PAPER, draw, epa_over_time
 from tools.studies.shares import SHARES, label_share
 from turbotrain.commands import read_config, run_tool
 from turbotrain.recipes.runs import Run, run_all
@@ -127,10 +127,11 @@ def table(results: dict, num_seeds: int) -> str:
             f'{row["epochs"]}',
             '–' if row['compute'] is None else f'{row["compute"]:.3f}',
             *(cell(row, metric, num_seeds) for metric in LABELS),
+            ', '.join(map(str, list(PAPER[name].values())[-1])) if name in PAPER else '–',
         )
         for name, row in results.items()
     ]
-    head = ('recipe', 'epochs', 'compute', *LABELS.values())
+    head = ('recipe', 'epochs', 'compute', *LABELS.values(), "paper's AP@0.5, EPA")
     return markdown_table(head, rows)
 
 
