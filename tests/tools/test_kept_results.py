@@ -96,6 +96,8 @@ def test_what_another_command_writes_meanwhile_stays(tmp_path, monkeypatch):
         return {(run.name, run.seed): stages for run in runs}
 
     monkeypatch.setattr(label_efficiency, 'run_all', measure)
+    tool = str(ROOT / 'tools/studies/label_efficiency.py')
+    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
     words = f'x --shares 5 --seeds 0 1 --arms scratch --method v2vnet --out {out}'
     monkeypatch.setattr(sys, 'argv', words.split())
     monkeypatch.chdir(ROOT)
