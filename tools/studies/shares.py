@@ -8,7 +8,6 @@ import copy
 import numpy as np
 from mmdet3d.registry import DATASETS
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 
 from turbotrain.datasets import V2XPnPDataset
 
@@ -30,8 +29,7 @@ def labelled(dataset: V2XPnPDataset, share: str, seed: int) -> list[int]:
     """
     scenarios: dict[str, list[int]] = {}
     for i in range(len(dataset)):
-        # The base class's, which reads no ground truth.
-        scenarios.setdefault(BaseDataset.get_data_info(dataset, i)['scenario'], []).append(i)
+        scenarios.setdefault(dataset.get_data_info(i)['scenario'], []).append(i)
     names = sorted(scenarios)
     count = 1 if share == 'one' else max(1, round(len(names) * int(share) / 100))
     order = np.random.default_rng(seed).permutation(len(names))
