@@ -22,10 +22,15 @@ def comparison(out: Path, *words: str) -> argparse.Namespace:
     return argparse.Namespace(**vars(parser.parse_args(words)), out=out)
 
 
-def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path, monkeypatch):
-    tool = str(ROOT / 'tools/studies/fragility.py')
+def type_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Have a study run as if it had been typed so."""
+    tool = str(ROOT / 'tools/studies' / Path(words[0]).name)
     monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
-    monkeypatch.setattr(sys, 'argv', ['fragility.py', '--choices', "prediction's weight 1"])
+    monkeypatch.setattr(sys, 'argv', list(words))
+
+
+def test_rows_of_earlier_runs_stay_where_they_can_stand_beside_new_ones(tmp_path, monkeypatch):
+    type_command(monkeypatch, 'fragility.py', '--choices', "prediction's weight 1")
     args = comparison(tmp_path / 'found.json')
     results.save('fragility', {'ours': {'a': 1}, 'no warm-up': {'a': 2}}, '', args)
     assert results.earlier('fragility', ['no warm-up'], args) == {'ours': {'a': 1}}
@@ -77,9 +82,7 @@ def test_a_validation_that_one_seed_lacks_is_told_by_the_others():
 
 def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch):
     """The working directory is another one by the time that they are kept."""
-    tool = str(ROOT / 'tools/studies/figure1.py')
-    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
-    monkeypatch.setattr(sys, 'argv', ['../elsewhere/figure1.py', '--seeds', '0'])
+    type_command(monkeypatch, '../elsewhere/figure1.py', '--seeds', '0')
     results.save('recipes', {}, '', comparison(tmp_path / 'found.json'))
     about = json.loads((tmp_path / 'found.json').read_text())['recipes_about']
     assert about['command'] == 'python tools/studies/figure1.py --seeds 0'
@@ -87,19 +90,16 @@ def test_results_name_their_command_wherever_it_was_typed(tmp_path, monkeypatch)
 
 def test_what_another_command_writes_meanwhile_stays(tmp_path, monkeypatch):
     """Two methods' curves are measured side by side, for hours, and kept in one file."""
-    out, (metrics, took) = tmp_path / 'curve.json', ({}, dict(iterations=1, train_seconds=1.0))
-    metrics |= dict.fromkeys(label_efficiency.METRICS, 50.0)
+    out, metrics = tmp_path / 'curve.json', dict.fromkeys(label_efficiency.METRICS, 50.0)
 
     def measure(runs, settings):
         out.write_text(json.dumps(dict(methods={'f-cooper': dict(kept=1)})))
-        stages = dict(finetuning=took | dict(metrics=metrics))
+        stages = dict(finetuning=dict(iterations=1, train_seconds=1.0, metrics=metrics))
         return {(run.name, run.seed): stages for run in runs}
 
     monkeypatch.setattr(label_efficiency, 'run_all', measure)
-    tool = str(ROOT / 'tools/studies/label_efficiency.py')
-    monkeypatch.setattr(sys.modules['__main__'], '__file__', tool, raising=False)
-    words = f'x --shares 5 --seeds 0 1 --arms scratch --method v2vnet --out {out}'
-    monkeypatch.setattr(sys, 'argv', words.split())
+    words = f'label_efficiency.py --shares 5 --seeds 0 1 --arms scratch --method v2vnet --out {out}'
+    type_command(monkeypatch, *words.split())
     monkeypatch.chdir(ROOT)
     label_efficiency.main()
     methods = json.loads(out.read_text())['methods']

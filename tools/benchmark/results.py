@@ -27,17 +27,17 @@ def spread(values: Iterable[float]) -> tuple[float, float | None]:
     return round(statistics.mean(values), 4), None if std is None else round(std, 4)
 
 
-def summary(measured: Iterable[dict]) -> dict:
+def summary(runs: Iterable[dict]) -> dict:
     """Metrics of the same thing with several seeds.
 
     Args:
-        measured: a run's metrics each. One without forecasts has no EPA, and that counts as 0: as
+        runs: a run's metrics each. One without forecasts has no EPA, and that counts as 0: as
             in the paper's figure.
 
     Returns:
         The mean by name of :data:`METRICS`, ``std`` and ``values`` by name.
     """
-    rows = [{name: row.get(key, 0.0) for name, key in METRICS.items()} for row in measured]
+    rows = [{name: row.get(key, 0.0) for name, key in METRICS.items()} for row in runs]
     values = {name: [round(row[name], 2) for row in rows] for name in METRICS}
     spreads = {name: spread(column) for name, column in values.items()}
     return dict(

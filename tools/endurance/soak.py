@@ -102,13 +102,13 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     write_config(args, work / 'config.py')
     log = work / 'output.txt'
-    with log.open('w') as output:
+    # Whoever ends this command ends the run that it started.
+    with terminable(), log.open('w') as output:
         run = subprocess.Popen(
             [sys.executable, str(ROOT / 'tools/train.py'), str(work / 'config.py'), '--work-dir',
              str(work / 'run')],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    with terminable():  # whoever ends this command ends the run that it started
         try:
             found = watch(run, 3600 * args.hours, args.interval)
         finally:

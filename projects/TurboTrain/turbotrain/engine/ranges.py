@@ -1,12 +1,9 @@
 """Whether a model's map and the data it gets cover the same range, in steps of the same length."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 from mmengine.config import Config
 
 from ..errors import SettingError
-from ..models.ranges import ranges_in, refuse_other_ranges, refuse_outside
+from ..models.ranges import parts_in, ranges_in, refuse_other_ranges, refuse_outside
 
 __all__ = ['check_ranges', 'check_steps']
 
@@ -47,11 +44,12 @@ def check_steps(cfg: Config) -> None:
         SettingError: two of them disagree; names both.
     """
     model = [
-        (f'{name}.{_STEPS[part.type]}', part.get(_STEPS[part.type], _STEP))
-        for name, part in _of_types(cfg.model, (*_STEPS,), 'model')
+        (f'{name}.{key}', part.get(key, _STEP))
+        for name, part in parts_in(cfg.model, 'model')
+        if (key := _STEPS.get(str(part.get('type'))))
     ]
-    for loader in _LOADERS:
-        for place, data in _of_types(cfg.get(loader), ('V2XPnPDataset',), loader):
+    for place, data in parts_in({loader: cfg.get(loader) for loader in _LOADERS}):
+        if data.get('type') == 'V2XPnPDataset':
             step = data.get('step', _STEP)
             for name, other in model:
                 if other != step:
@@ -59,15 +57,3 @@ def check_steps(cfg: Config) -> None:
                         f'{place}.step is {step:g} s, but {name} is {other:g} s: both are the time '
                         'from one position to the next. Set both alike'
                     )
-
-
-def _of_types(config: Any, types: Sequence[str], name: str) -> Iterator[tuple[str, Any]]:
-    """All parts of a config, however deep, that are of some types, with their dotted names."""
-    if isinstance(config, list | tuple):
-        for number, value in enumerate(config):
-            yield from _of_types(value, types, f'{name}[{number}]')
-    elif isinstance(config, dict):
-        if config.get('type') in types:
-            yield name, config
-        for key, value in config.items():
-            yield from _of_types(value, types, f'{name}.{key}')

@@ -5,24 +5,29 @@ from typing import Any
 
 from ..errors import SettingError
 
-__all__ = ['ranges_in', 'refuse_other_ranges', 'refuse_outside']
+__all__ = ['parts_in', 'ranges_in', 'refuse_other_ranges', 'refuse_outside']
 
 _TOLERANCE = 1e-3  # metres
 _LEAST_SHARE = 0.9  # of a map that anchors cover: some generators leave half a cell at each border
 
 
-def ranges_in(config: Any, keys: Sequence[str], name: str = '') -> Iterator[tuple[str, list]]:
-    """The values of some keys in a config and all that is inside it, with their dotted names."""
+def parts_in(config: Any, name: str = '') -> Iterator[tuple[str, Mapping]]:
+    """All mappings in a config, itself included, however deep, with their dotted names."""
     if isinstance(config, Mapping):
+        yield name, config
         for key, value in config.items():
-            inner = f'{name}.{key}' if name else str(key)
-            if key in keys and value is not None:
-                yield inner, list(value)
-            else:
-                yield from ranges_in(value, keys, inner)
+            yield from parts_in(value, f'{name}.{key}' if name else str(key))
     elif isinstance(config, (list, tuple)):
         for number, value in enumerate(config):
-            yield from ranges_in(value, keys, f'{name}[{number}]')
+            yield from parts_in(value, f'{name}[{number}]')
+
+
+def ranges_in(config: Any, keys: Sequence[str], name: str = '') -> Iterator[tuple[str, list]]:
+    """The values of some keys in a config and all that is inside it, with their dotted names."""
+    for place, part in parts_in(config, name):
+        for key, value in part.items():
+            if key in keys and value is not None:
+                yield f'{place}.{key}' if place else str(key), list(value)
 
 
 def refuse_other_ranges(name: str, limits: Sequence[float], parts: Mapping) -> None:

@@ -107,8 +107,8 @@ def stages_of(
         cfg.load_from, cfg.custom_hooks = None, []
         if start:
             cfg.load_from = str(start)
-            names = {key: stage[key] for key in ('fresh', 'anew') if key in stage}
-            cfg.custom_hooks = [dict(type='TransferReportHook', **dict(fresh=()) | names)]
+            names = {key: stage.get(key, ()) for key in ('fresh', 'anew')}
+            cfg.custom_hooks = [dict(type='TransferReportHook', **names)]
         if change:
             change(name, cfg)
         if settings.amp:
