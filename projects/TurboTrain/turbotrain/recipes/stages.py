@@ -81,8 +81,8 @@ def stages_of(
 
     Args:
         recipe: its config.
-        seed: of the first stage; each later one has another, or it would see the samples of the one
-            before in the same order, augmented alike.
+        seed: of the last stage, whatever comes before it. Each earlier one has another, or they
+            would all see the same samples in the same order, augmented alike.
         settings: see :class:`Settings`.
         change: called with the name and the config of each stage, to change the config.
         epochs: of stages by name, instead of the recipe's own; 0 leaves a stage out.
@@ -91,10 +91,12 @@ def stages_of(
     recipe_cfg = read_config(recipe)
     need(recipe_cfg, ['stages', 'val_epochs'])
     epoch_iters = settings.epoch_iters or recipe_cfg.epoch_iters
-    lengths = {name: one.epochs for name, one in recipe_cfg.stages.items()} | dict(epochs or {})
-    for place, name in enumerate(name for name, length in lengths.items() if length):
+    own = epochs or {}
+    lengths = {name: own.get(name, stage.epochs) for name, stage in recipe_cfg.stages.items()}
+    names = [name for name, length in lengths.items() if length]
+    for place, name in enumerate(names, 1):
         stage, length = recipe_cfg.stages[name], lengths[name]
-        own_seed = seed + place * SEEDS
+        own_seed = seed + (len(names) - place) * SEEDS
         cfg = Config.fromfile(ROOT / stage.config, import_custom_modules=False)
         use_data_root(cfg, settings.data_root)
         if settings.split == 'val' and cfg.get('val_dataloader'):
@@ -107,8 +109,8 @@ def stages_of(
         cfg.load_from, cfg.custom_hooks = None, []
         if start:
             cfg.load_from = str(start)
-            names = {key: stage.get(key, ()) for key in ('fresh', 'anew')}
-            cfg.custom_hooks = [dict(type='TransferReportHook', **names)]
+            starts = {key: stage.get(key, ()) for key in ('fresh', 'anew')}
+            cfg.custom_hooks = [dict(type='TransferReportHook', **starts)]
         if change:
             change(name, cfg)
         if settings.amp:
