@@ -6,6 +6,7 @@ stages = dict(
         config='configs/turbotrain/finetune_v2xpnp.py',
         epochs=30,
         fresh=['bbox_head', 'velocity_head', 'trajectory_head'],
+        anew=['fusion_neck'],  # our choice: pretrained it gains less (docs/pretraining.md)
     ),
 )
 epoch_iters = None  # an epoch is one pass over the training set

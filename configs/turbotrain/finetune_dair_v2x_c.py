@@ -8,4 +8,4 @@ _base_ = [
 # The heads that forecast have nothing to learn from, and one task alone has no conflicts.
 model = dict(velocity_head=None, trajectory_head=None)
 load_from = f'work_dirs/pretrain_dair_v2x_c{_base_.of_mode}/epoch_15.pth'
-custom_hooks = [dict(type='TransferReportHook')]
+custom_hooks = [dict(type='TransferReportHook', anew=('fusion_neck',))]

@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 load_from = f'work_dirs/pretrain_v2xset{_base_.of_mode}/epoch_15.pth'
-custom_hooks = [dict(type='TransferReportHook')]
+custom_hooks = [dict(type='TransferReportHook', anew=('fusion_neck',))]

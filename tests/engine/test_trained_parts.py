@@ -31,6 +31,7 @@ class Burdened(Gambler):
         self.unread = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4))
         self.frozen = torch.nn.Linear(8, 8).requires_grad_(False)
         self.muted = torch.nn.Linear(4, 1)
+        self.plain, self.absent = torch.nn.Identity(), None
 
     def forward(self, x, index=None, mode='loss', **kwargs):
         found = super().forward(x, index, mode)
@@ -173,3 +174,10 @@ def test_a_module_that_is_not_there_cannot_start_anew(stage_one, tmp_path):
     hook = dict(type='TransferReportHook', anew=('neck',))
     with pytest.raises(UserError, match=r"anew: the model has no \['neck'\], only \['box', "):
         end_of(build(tmp_path, load_from=stage_one, hooks=(hook,), **BURDENED))
+
+
+def test_what_has_no_weights_may_start_anew(stage_one, tmp_path):
+    """As F-Cooper's fusion, and a model without fusion whose config inherits the hook."""
+    hook = dict(type='TransferReportHook', anew=('plain', 'absent'))
+    end_of(build(tmp_path, load_from=stage_one, epochs=1, hooks=(hook,), **BURDENED))
+    assert 'fresh: none; ' in next(tmp_path.glob('*/*.log')).read_text()

@@ -39,6 +39,7 @@ def test_each_stage_gets_all_it_needs_from_the_one_before(path):
         if before:
             (hook,) = hooks
             assert own - before == set(hook.fresh)
+            assert set(hook.get('anew', ())) <= own & before
             dropped = {'reconstruction_head', 'mask_token'}
             assert before - own <= dropped
         else:

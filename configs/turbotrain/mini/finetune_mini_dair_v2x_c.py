@@ -12,4 +12,4 @@ train_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_train.np
 val_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_val.npz'))
 test_dataloader = dict(dataset=dict(**data, ann_file='dair_v2x_c_infos_test.npz'))
 load_from = f'work_dirs/pretrain_mini_dair_v2x_c{_base_.of_mode}/epoch_1.pth'
-custom_hooks = [dict(type='TransferReportHook')]
+custom_hooks = [dict(type='TransferReportHook', anew=('fusion_neck',))]

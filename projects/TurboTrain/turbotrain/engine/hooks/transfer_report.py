@@ -59,7 +59,7 @@ class TransferReportHook(Hook):
         own, given = model.state_dict(), checkpoint.get('state_dict', checkpoint)
         fresh = self.fresh
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
-            self._leave_out(given, {key.split('.')[0] for key in own})
+            self._leave_out(given, model)
             fresh += self.anew
         trained = _with_buffers(trained_names(checkpoint), model)
         taken, carried, unmatched = defaultdict(int), defaultdict(int), defaultdict(list)
@@ -97,10 +97,12 @@ class TransferReportHook(Hook):
                     f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
 
-    def _leave_out(self, given: dict, modules: set[str]) -> None:
-        unknown = [name for name in self.anew if name not in modules]
+    def _leave_out(self, given: dict, model: nn.Module) -> None:
+        # A module may be None or without weights: a config without fusion inherits its hooks, too.
+        unknown = [name for name in self.anew if not hasattr(model, name)]
         if unknown:
-            raise UserError(f'anew: the model has no {unknown}, only {sorted(modules)}')
+            modules = sorted(name for name, _ in model.named_children())
+            raise UserError(f'anew: the model has no {unknown}, only {modules}')
         for key in [key for key in given if key.split('.')[0] in self.anew]:
             del given[key]
 
