@@ -21,6 +21,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    missed_validation=dict(type='MissedValidationHook'),
     numerical_faults=dict(type='NumericalFaultHook', max_skipped=50),  # our choice
     trained_parts=dict(type='TrainedPartsHook'),
     sync_statistics=dict(type='SyncNormStatisticsHook'),

@@ -25,6 +25,7 @@ EPOCH = SAMPLES // BATCH  # iterations
 BY_EPOCH = dict(by_epoch=True, interval=1)  # checkpoints
 HOOK_TYPES = (
     'PlainCheckpointHook', 'SyncNormStatisticsHook', 'NumericalFaultHook', 'TrainedPartsHook',
+    'MissedValidationHook',
 )  # fmt: skip
 WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9)
 TASKS = dict(detection=['loss_box'], prediction=['loss_path'])
@@ -148,7 +149,8 @@ def build(
         param_scheduler=param_scheduler,
         default_hooks=dict(
             checkpoint=dict(type='DurableCheckpointHook', by_epoch=False, interval=2)
-            | (checkpoint or {})
+            | (checkpoint or {}),
+            logger=dict(type='LoggerHook', interval=1),
         ),
         custom_hooks=[*own, *interruption, *hooks],
         randomness=dict(seed=seed), resume=resume, load_from=load_from, launcher=launcher,

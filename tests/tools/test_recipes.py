@@ -176,6 +176,16 @@ def test_two_stages_run_go_on_and_are_not_repeated(data_root, tmp_path):
     assert len(measured) == 4 and len({path.parent.name for path in measured}) == 4
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / 'work').rglob('*.pth')}
 
+    # As if S2 had been stopped in its last validation.
+    (folder,) = (tmp_path / 'work/seed_0').glob('S2-*/')
+    (log,) = folder.glob('*/vis_data/scalars.json')
+    log.write_text(''.join(line for line in log.open() if 'EPA' not in line))
+    (folder / 'last_validation').unlink()
+    validated = [stage['curve'][-1][1].keys() for stage in results['stages'].values()]
+    again = run_all([Run('short', 0, recipe)], settings)['short', 0]
+    assert [stage['curve'][-1][1].keys() for stage in again.values()] == validated
+    assert again['S2']['curve'][-1][1]['EPA'] == results['stages']['S2']['curve'][-1][1]['EPA']
+
 
 def test_data_are_found_from_any_directory(data_root, tmp_path, monkeypatch):
     """Paths in configs are relative to the project, those on the command line to the shell."""

@@ -48,6 +48,7 @@ _DEFAULT_HOOKS = dict(
     checkpoint=dict(type='DurableCheckpointHook', interval=1),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    missed_validation=dict(type='MissedValidationHook'),
     numerical_faults=dict(type='NumericalFaultHook'),
     trained_parts=dict(type='TrainedPartsHook'),
 )

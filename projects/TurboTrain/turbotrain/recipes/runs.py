@@ -32,7 +32,7 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
     """
     stage.folder.mkdir(parents=True, exist_ok=True)
     saved = stage.folder.with_suffix('.py')
-    if not stage.checkpoint.exists():
+    if not is_trained(stage):
         write_whole(saved, stage.config.pretty_text)
         write_whole(stage.folder / 'about.json', json.dumps(circumstances()))
         with EnergyMeter() as meter:
@@ -46,6 +46,15 @@ def run_stage(stage: Stage, jobs: Jobs) -> dict:
         write_whole(measured_with, stage.config.pretty_text)
         jobs.call('test', stage.measurement, measured_with, stage.checkpoint)
     return figures(stage)
+
+
+def is_trained(stage: Stage) -> bool:
+    """Whether a stage's last checkpoint is there and, where it is validated, what that gave."""
+    if not stage.checkpoint.exists() or not stage.config.get('val_cfg'):
+        return stage.checkpoint.exists()
+    log = training_log(stage.folder)
+    ends = [entries[-1]['step'] for entries in (log.train, log.validation) if entries]
+    return len(ends) == 2 and ends[0] == ends[1]
 
 
 def figures(stage: Stage) -> dict:

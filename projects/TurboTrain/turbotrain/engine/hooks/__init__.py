@@ -4,6 +4,7 @@ from .conflict_plot import ConflictPlotHook
 from .draw_samples import DrawSamplesHook
 from .durable_checkpoint import DurableCheckpointHook
 from .exact_resume import ExactResumeHook
+from .missed_validation import MissedValidationHook
 from .numerical_faults import NumericalFaultHook
 from .plain_checkpoint import PlainCheckpointHook
 from .sync_statistics import SyncNormStatisticsHook
@@ -15,6 +16,7 @@ __all__ = [
     'DrawSamplesHook',
     'DurableCheckpointHook',
     'ExactResumeHook',
+    'MissedValidationHook',
     'NumericalFaultHook',
     'PlainCheckpointHook',
     'SyncNormStatisticsHook',
