@@ -1,5 +1,6 @@
 """No validation is lost to an interruption between a checkpoint and its end."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def validations(work_dir: Path) -> list[tuple]:
     return [(entry['step'], entry['score']) for entry in log.validation]
 
 
+def logged(work_dir: Path) -> Iterator[str]:
+    """All validations ever."""
+    for log in work_dir.glob('*/vis_data/scalars.json'):
+        yield from (line for line in log.open() if '"score"' in line)
+
+
 def stopped(work_dir: Path, iteration: int, before: int, **kwargs) -> dict:
     stop = dict(type='StopValidationHook', iteration=iteration)
     with pytest.raises(Interruption):
@@ -73,6 +80,20 @@ def test_one_that_ended_is_not_repeated(kwargs, iteration, tmp_path):
     for _ in range(2):  # the second goes on from the end
         end_of(build(tmp_path, resume=True, load_from=newest_checkpoint(tmp_path), **kwargs))
     assert len(validations(tmp_path)) == 2
+
+
+def test_what_a_longer_run_has_validated_does_not_count(tmp_path):
+    """Of another run in the same folder, or of what was trained beyond an older checkpoint."""
+    end_of(build(tmp_path, checkpoint=dict(max_keep_ckpts=9), **ITERATIONS))
+    older = str(tmp_path / 'iter_2.pth')
+    for resumed in (dict(), dict(resume=True, load_from=older)):
+        stop = dict(type='StopValidationHook', iteration=4)
+        with pytest.raises(Interruption):
+            end_of(build(tmp_path, hooks=(stop,), **resumed, **ITERATIONS))
+        before = len([*logged(tmp_path)])
+        again = build(tmp_path, resume=True, load_from=str(tmp_path / 'iter_4.pth'), **ITERATIONS)
+        end_of(again)
+        assert len([*logged(tmp_path)]) == before + 2
 
 
 def test_a_start_from_weights_validates_nothing(tmp_path):

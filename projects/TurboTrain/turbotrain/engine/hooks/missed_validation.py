@@ -27,17 +27,17 @@ class MissedValidationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look whether a validation was due where the run goes on."""
-        if not runner._resume or not _is_due(runner):
-            return
         path = Path(runner.work_dir) / _NAME
         own = int(path.read_text()) if path.exists() else 0
         done = all_gather_object(own)[0]  # other machines may not have the file
-        if runner.iter > done:
+        if runner._resume and runner.iter > done and _is_due(runner):
             runner.logger.info(f'--resume: iteration {runner.iter} is validated first')
             # As mmengine counts while it validates: the iteration and epoch that have just ended.
             runner.message_hub.update_info('iter', runner.iter - 1)
             runner.message_hub.update_info('epoch', max(runner.epoch - 1, 0))
             runner.val_loop.run()
+        elif runner.iter < done and is_main_process():  # begun anew, or from an older checkpoint
+            write_whole(path, f'{runner.iter}\n')
 
     def after_val(self, runner: Runner) -> None:
         """Take note."""
