@@ -114,6 +114,7 @@ def build(
     follow: str = 'checkpoint',
     seed: int = 0,
     iterations: int | None = None,
+    metric: str = 'GamblingMetric',
     **loader,
 ) -> Runner:
     """A runner; unless told otherwise it saves every second iteration, in mid-epoch too.
@@ -132,7 +133,7 @@ def build(
         validation = dict(
             val_dataloader=dict(dataset=Numbers(4), batch_size=2, collate_fn=default,
                                 sampler=in_order),
-            val_cfg=dict(), val_evaluator=dict(type='GamblingMetric'),
+            val_cfg=dict(), val_evaluator=dict(type=metric),
         )  # fmt: skip
     own = [dict(type=n) for n in HOOK_TYPES if fault_hook or n != 'NumericalFaultHook']
     own.append(dict(type='ExactResumeHook', schedule=follow))

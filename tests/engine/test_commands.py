@@ -114,7 +114,7 @@ def test_stage_one_hands_its_trunk_to_stage_two(workspace, pretrained, finetuned
         assert f'{name} (' in taken.partition('; ')[0]
     assert 'carried along untrained: none' in taken
     assert 'fresh: fusion_neck, bbox_head, velocity_head, trajectory_head' in taken
-    assert 'dropped: mask_token, reconstruction_head' in taken
+    assert 'dropped: fusion_neck, mask_token, reconstruction_head' in taken
     state = torch.load(pretrained, weights_only=True)['state_dict']
     assert {key.split('.')[0] for key in state} == trunk | {'mask_token', 'reconstruction_head'}
 

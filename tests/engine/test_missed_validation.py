@@ -1,15 +1,18 @@
 """No validation is lost to an interruption between a checkpoint and its end."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.logging import MessageHub
+from mmengine.registry import HOOKS, METRICS
 
 from tests.engine.small_runs import (
     BY_EPOCH,
     EPOCH,
+    GamblingMetric,
     Interruption,
     Numbers,
     assert_same,
@@ -21,6 +24,7 @@ from turbotrain.engine import newest_checkpoint
 from turbotrain.report.scalars import read_scalars
 
 EPOCHS = dict(validate=True, checkpoint=BY_EPOCH | dict(save_best='score', rule='greater'))
+SCORES = [1.0, 3.0, 2.0, 2.5]
 ITERATIONS = dict(validate=True, iterations=8)  # validated after 4 and 8, saved after every second
 
 
@@ -118,3 +122,27 @@ def go_on_alone(rank: int, folder: Path) -> list:
 def test_two_machines(tmp_path):
     first, second = on_two_processes(go_on_alone, tmp_path)
     assert [step for step, _ in first] == [4, 8] and second == []
+
+
+@METRICS.register_module()
+class ScoresMetric(GamblingMetric):
+    """Metrics that are known, by epoch."""
+
+    def compute_metrics(self, results) -> dict:
+        return dict(score=SCORES[MessageHub.get_current_instance().get_info('epoch')])
+
+
+def test_the_best_is_remembered_at_the_next_interruption(tmp_path):
+    kwargs = dict(EPOCHS, epochs=4, metric='ScoresMetric')
+    whole = end_of(build(tmp_path / 'whole', **kwargs))
+    parts, stop = tmp_path / 'parts', dict(type='StopValidationHook', iteration=2 * EPOCH)
+    with pytest.raises(Interruption):
+        end_of(build(parts, hooks=(stop,), **kwargs))
+    for interrupt in (2 * EPOCH + 2, None):
+        resumed = dict(resume=True, load_from=str(parts / 'epoch_2.pth'), interrupt=interrupt)
+        with pytest.raises(Interruption) if interrupt else contextlib.nullcontext():
+            end = end_of(build(parts, **resumed, **kwargs))
+    assert_same(end, whole)
+    names = [sorted(path.name for path in f.glob('*.pth')) for f in (parts, tmp_path / 'whole')]
+    assert names[0] == names[1] and 'best_score_epoch_2.pth' in names[0]
+    assert validations(parts) == validations(tmp_path / 'whole')

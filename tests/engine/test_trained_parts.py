@@ -146,7 +146,7 @@ def test_what_starts_anew_does_so_once(stage_one, tmp_path):
     for key, value in look.kept.items():
         assert torch.equal(value, (before if key.startswith('box.') else given)[key]), key
     assert not torch.equal(before['box.weight'], given['box.weight'])
-    assert 'fresh: box; ' in next((tmp_path / 'whole').glob('*/*.log')).read_text()
+    assert 'fresh: box; dropped: box' in next((tmp_path / 'whole').glob('*/*.log')).read_text()
     parts = tmp_path / 'parts'
     with pytest.raises(Interruption):
         end_of(build(parts, load_from=stage_one, interrupt=9, **settings))
@@ -174,6 +174,13 @@ def test_a_module_that_is_not_there_cannot_start_anew(stage_one, tmp_path):
     hook = dict(type='TransferReportHook', anew=('neck',))
     with pytest.raises(UserError, match=r"anew: the model has no \['neck'\], only \['box', "):
         end_of(build(tmp_path, load_from=stage_one, hooks=(hook,), **BURDENED))
+
+
+def test_the_modules_of_a_whole_model_stay_together(stage_one, tmp_path):
+    """Heads have learnt to read the maps of the module: fine-tuning once more keeps both."""
+    hook = dict(type='TransferReportHook', anew=('trunk',), fresh=('box',))
+    end_of(build(tmp_path, load_from=stage_one, epochs=1, hooks=(hook,), **BURDENED))
+    assert 'fresh: none; dropped: none' in next(tmp_path.glob('*/*.log')).read_text()
 
 
 def test_what_has_no_weights_may_start_anew(stage_one, tmp_path):

@@ -58,6 +58,21 @@ def test_clocks_that_are_set_back_lose_nothing(tmp_path):
         assert series.steps.tolist() == [*range(10, 10 * len(expected) + 10, 10)]
 
 
+VALIDATED = '{"EPA": 40.5, "time": %s, "step": 0}'
+
+
+@pytest.mark.parametrize('names', [('at_1', 'at_2', 'at_3'), ('at_3', 'at_2', 'at_1')])
+def test_a_log_without_training_comes_after_it(names, tmp_path):
+    """Of a run that went on to make up for its last validation; and one that was repeated."""
+    first = write_log(tmp_path / names[0], '{"lr": 1, "step": 10}', '{"lr": 1, "step": 20}')
+    second = write_log(tmp_path / names[1], VALIDATED % 1)
+    third = write_log(tmp_path / names[2], VALIDATED % 2)
+    found = read_scalars(sorted([first, second, third])).validation
+    assert [(entry['step'], entry['EPA']) for entry in found] == [(20, 40.5)]
+    alone = read_scalars([second]).validation
+    assert [entry['step'] for entry in alone] == [0]
+
+
 HUGE = '1' + '0' * 400
 ODD_ENTRIES = [
     f'{{"loss": {HUGE}, "iter": 2, "step": 2}}', f'{{"loss": {"9" * 5000}, "iter": 2, "step": 2}}',

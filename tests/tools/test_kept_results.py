@@ -72,6 +72,10 @@ def test_all_of_a_curve_is_measured_at_the_same_settings(words, monkeypatch):
     assert label_efficiency.earlier(kept, both, 'val', less)[0].keys() == {('scratch', '5')}
     with pytest.raises(UserError, match='--out has scratch, 5, with'):
         label_efficiency.earlier(kept, both, 'val', other)
+    # Of the whole trunk, before the fusion neck started anew.
+    kept['cost']['5'] = dict(scratch={k: v for k, v in usual.items() if k != 'anew'})
+    with pytest.raises(UserError, match='--out has scratch, 5, with'):
+        label_efficiency.earlier(kept, asked, 'val', usual)
 
 
 def test_a_validation_that_one_seed_lacks_is_told_by_the_others():

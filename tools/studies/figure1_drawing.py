@@ -102,7 +102,7 @@ def epa_over_time(row: dict) -> tuple[list[float], list[float]]:
     """
     start, times, epa = 0.0, [], []
     for stage in row['stages'].values():
-        # A run that was killed while it validated goes on without that validation.
+        # A seed may lack one: runs of earlier versions went on without what a kill had cut off.
         found: dict[float, list[float]] = {}
         for step, value, *_ in itertools.chain(*stage.get('curves', [])):
             found.setdefault(step, []).append(value)

@@ -34,7 +34,7 @@ from tools.benchmark.results import load, mean_and_spread, spread, typed
 from tools.benchmark.zoo import method_configs
 from tools.studies.generalisation import METHODS, take_fusion_neck
 from tools.studies.shares import SHARES, label_share
-from turbotrain.commands import KeyValues, run_tool
+from turbotrain.commands import KeyValues, read_config, run_tool
 from turbotrain.errors import UserError
 from turbotrain.recipes.circumstances import circumstances
 from turbotrain.recipes.runs import Run, run_all
@@ -113,8 +113,10 @@ def summarise(found: dict[tuple[str, str], list[dict]]) -> dict:
 
 def settings_of_runs(args: argparse.Namespace) -> dict:
     """What both arms of a share have in common, and how it differs from the protocol."""
+    stage = read_config(args.recipe).stages.finetuning
     given = dict(
         seeds=args.seeds,
+        anew=list(stage.get('anew', ())),
         recipe='/'.join(args.recipe.parts[-2:]),  # mini's have the names of the full size
         data_root=args.data_root.name,
         lengthen=args.lengthen,

@@ -5,6 +5,7 @@ from ..errors import CheckpointError, UserError
 from .checkpoint import checkpoints_by_age, load_weights, newest_checkpoint, read_checkpoint
 from .freed_memory import give_back_freed_memory, keep_freed_memory
 from .hooks import (
+    LAST_VALIDATION,
     ConflictPlotHook,
     DurableCheckpointHook,
     ExactResumeHook,
@@ -16,6 +17,7 @@ from .hooks import (
 from .parameter_groups import FewGroupsConstructor
 
 __all__ = [
+    'LAST_VALIDATION',
     'CheckpointError',
     'ConflictPlotHook',
     'DurableCheckpointHook',

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine import LAST_VALIDATION
 from ..whole_file import write_whole
 from .circumstances import circumstances
 from .energy import EnergyMeter
@@ -52,9 +53,10 @@ def is_trained(stage: Stage) -> bool:
     """Whether a stage's last checkpoint is there and, where it is validated, what that gave."""
     if not stage.checkpoint.exists() or not stage.config.get('val_cfg'):
         return stage.checkpoint.exists()
-    log = training_log(stage.folder)
-    ends = [entries[-1]['step'] for entries in (log.train, log.validation) if entries]
-    return len(ends) == 2 and ends[0] == ends[1]
+    log, noted = training_log(stage.folder), stage.folder / LAST_VALIDATION
+    if not noted.exists():  # of an earlier version, or stopped in the first one
+        return bool(log.validation)
+    return int(noted.read_text()) >= log.train[-1]['step']
 
 
 def figures(stage: Stage) -> dict:

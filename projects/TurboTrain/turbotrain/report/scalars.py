@@ -82,7 +82,9 @@ def read_scalars(paths: Sequence[Path]) -> Scalars:
             if _is_training(entry):
                 train.append(entry)
             else:
-                validation.append(entry | dict(step=train[-1]['step'] if train else 0))
+                found = entry | dict(step=train[-1]['step'] if train else 0)
+                if not validation or _measured(validation[-1]) != _measured(found):
+                    validation.append(found)  # others were repeated by a run that went on
     return Scalars(tuple(train), tuple(validation))
 
 
@@ -93,8 +95,10 @@ def _in_order(logs: list[list[dict[str, float]]]) -> Iterator[list[dict[str, flo
     gap = 2 * max((own[1] - own[0] for own in steps if len(own) > 1), default=0)
     left, reached = list(range(len(logs))), 0
     while left:
-        fitting = [i for i in left if not steps[i] or steps[i][0] <= reached + gap]
-        chosen = fitting[0] if fitting else min(left, key=lambda i: steps[i][0])
+        # One that only validated comes after training.
+        fitting = [i for i in left if (steps[i][0] <= reached + gap if steps[i] else reached)]
+        begun = [i for i in left if steps[i]] or left
+        chosen = fitting[0] if fitting else min(begun, key=lambda i: steps[i][:1])
         left.remove(chosen)
         reached = max([reached, *steps[chosen][-1:]])
         yield logs[chosen]
@@ -102,6 +106,10 @@ def _in_order(logs: list[list[dict[str, float]]]) -> Iterator[list[dict[str, flo
 
 def _begin(entries: Sequence[dict[str, float]]) -> float | None:
     return next((entry['step'] for entry in entries if _is_training(entry)), None)
+
+
+def _measured(entry: dict) -> dict:
+    return {key: value for key, value in entry.items() if key not in ('time', 'data_time')}
 
 
 def _is_training(entry: dict) -> bool:

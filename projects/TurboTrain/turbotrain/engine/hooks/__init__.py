@@ -4,7 +4,7 @@ from .conflict_plot import ConflictPlotHook
 from .draw_samples import DrawSamplesHook
 from .durable_checkpoint import DurableCheckpointHook
 from .exact_resume import ExactResumeHook
-from .missed_validation import MissedValidationHook
+from .missed_validation import LAST_VALIDATION, MissedValidationHook
 from .numerical_faults import NumericalFaultHook
 from .plain_checkpoint import PlainCheckpointHook
 from .sync_statistics import SyncNormStatisticsHook
@@ -12,6 +12,7 @@ from .trained_parts import TrainedPartsHook
 from .transfer_report import TransferReportHook
 
 __all__ = [
+    'LAST_VALIDATION',
     'ConflictPlotHook',
     'DrawSamplesHook',
     'DurableCheckpointHook',

@@ -75,8 +75,12 @@ class DurableCheckpointHook(CheckpointHook):
             info[key] = PurePath(str(info[key])).name
 
     def before_train(self, runner: Runner) -> None:
-        """Find the best checkpoints so far in this run's folder."""
+        """Find the best checkpoints so far in this run's folder, and the one it goes on from."""
         super().before_train(runner)
+        resumed = runner._load_from if runner._resume else None
+        if resumed and Path(resumed).resolve().parent == Path(self.out_dir).resolve():
+            # mmengine saves the last one once more when a validation finds it the best.
+            self.last_ckpt = resumed
         if hasattr(self, 'best_ckpt_path'):
             self.best_ckpt_path = self._own_best(self.best_ckpt_path, self.key_indicators[0])
         elif hasattr(self, 'best_ckpt_path_dict'):

@@ -215,7 +215,11 @@ class ExactResumeHook(Hook):
         statistics = {}
         if get_world_size() > 1:
             statistics = {name: buffer.cpu() for name, buffer in _statistics(runner)}
-        return dict(random=self._before_val or random_state(), statistics=statistics)
+        if self._resumed is not None:  # saved once more before training goes on
+            random = self._resumed['states'][get_rank()]['random']
+        else:
+            random = self._before_val or random_state()
+        return dict(random=random, statistics=statistics)
 
     def _done(self, runner: Runner) -> int:
         """Batches of the epoch under way that were trained on."""

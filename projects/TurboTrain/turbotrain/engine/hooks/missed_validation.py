@@ -9,9 +9,10 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ...whole_file import write_whole
 
-__all__ = ['MissedValidationHook']
+__all__ = ['LAST_VALIDATION', 'MissedValidationHook']
 
-_NAME = 'last_validation'
+LAST_VALIDATION = 'last_validation'
+"""File of a work directory: the last iteration that was validated."""
 
 
 @HOOKS.register_module()
@@ -27,7 +28,7 @@ class MissedValidationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look whether a validation was due where the run goes on."""
-        path = Path(runner.work_dir) / _NAME
+        path = Path(runner.work_dir) / LAST_VALIDATION
         own = int(path.read_text()) if path.exists() else 0
         done = all_gather_object(own)[0]  # other machines may not have the file
         if runner._resume and runner.iter > done and _is_due(runner):
@@ -42,7 +43,7 @@ class MissedValidationHook(Hook):
     def after_val(self, runner: Runner) -> None:
         """Take note."""
         if is_main_process() and runner.iter:
-            write_whole(Path(runner.work_dir) / _NAME, f'{runner.iter}\n')
+            write_whole(Path(runner.work_dir) / LAST_VALIDATION, f'{runner.iter}\n')
 
 
 def _is_due(runner: Runner) -> bool:

@@ -32,8 +32,9 @@ class TransferReportHook(Hook):
     Args:
         fresh: modules that may start from fresh weights.
         dropped: modules of the checkpoint that may be left behind.
-        anew: modules that start from fresh weights though the checkpoint has them; where training
-            is resumed, or a model tested, they are loaded like all others.
+        anew: modules that start from fresh weights though the checkpoint has them. They are loaded
+            like all others where training is resumed, where a model is tested, and where the
+            checkpoint has one of ``fresh``: it is of a whole model, whose heads know the module.
     """
 
     priority = 'HIGH'
@@ -57,10 +58,14 @@ class TransferReportHook(Hook):
         """
         model = bare(runner.model)
         own, given = model.state_dict(), checkpoint.get('state_dict', checkpoint)
-        fresh = self.fresh
+        fresh, left_out = self.fresh, set[str]()
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
-            self._leave_out(given, model)
-            fresh += self.anew
+            self._refuse_unknown(model)
+            if not _modules(given) & {*self.fresh}:
+                left_out = _modules(given) & {*self.anew}
+                for key in [key for key in given if key.split('.')[0] in left_out]:
+                    del given[key]
+                fresh += self.anew
         trained = _with_buffers(trained_names(checkpoint), model)
         taken, carried, unmatched = defaultdict(int), defaultdict(int), defaultdict(list)
         for key, tensor in own.items():
@@ -79,7 +84,7 @@ class TransferReportHook(Hook):
             report = {'taken': _sizes(taken)}
         else:
             report = {'trained': _sizes(taken), 'carried along untrained': _sizes(carried)}
-        report |= {'fresh': list(unmatched), 'dropped': sorted(left)}
+        report |= {'fresh': list(unmatched), 'dropped': sorted({*left, *left_out})}
         listed = '; '.join(
             f'{what}: {", ".join(names) or "none"}' for what, names in report.items()
         )
@@ -97,14 +102,12 @@ class TransferReportHook(Hook):
                     f'model; the first: {min(keys)}. Only {self.dropped} may be left behind.'
                 )
 
-    def _leave_out(self, given: dict, model: nn.Module) -> None:
+    def _refuse_unknown(self, model: nn.Module) -> None:
         # A module may be None or without weights: a config without fusion inherits its hooks, too.
         unknown = [name for name in self.anew if not hasattr(model, name)]
         if unknown:
             modules = sorted(name for name, _ in model.named_children())
             raise UserError(f'anew: the model has no {unknown}, only {modules}')
-        for key in [key for key in given if key.split('.')[0] in self.anew]:
-            del given[key]
 
     def before_train(self, runner: Runner) -> None:
         """Compare after mmengine has copied the weights.
@@ -126,6 +129,10 @@ def _same(own: Tensor, given: Tensor) -> bool:
     """Whether a tensor holds another one's values, which may be of less precision."""
     expected = given.to(own)
     return bool((own.eq(expected) | own.isnan() & expected.isnan()).all())
+
+
+def _modules(weights: Mapping[str, Tensor]) -> set[str]:
+    return {key.split('.')[0] for key in weights}
 
 
 def _sizes(counts: Mapping[str, int]) -> list[str]:
