@@ -79,6 +79,38 @@ def test_workers_end_with_their_command(how, tmp_path):
     )
 
 
+class _Slow:
+    """Its deletion takes a while, and Python drops what is raised meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __del__(self) -> None:
+        self.path.touch()
+        time.sleep(60)
+
+
+def _delete_slowly(folder: str) -> None:
+    def main() -> None:
+        with whole_file(f'{folder}/result') as file:
+            file.write(b'half')
+            _Slow(Path(folder) / 'deleting')
+            time.sleep(60)
+
+    run_tool(main)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_signal_that_python_drops_is_raised_again(tmp_path):
+    process = FORK.Process(target=_delete_slowly, args=(str(tmp_path),))
+    process.start()
+    wait_for((tmp_path / 'deleting').exists)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(30)
+    assert process.exitcode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['deleting']
+
+
 @pytest.mark.parametrize(
     'error', [OSError(errno.ENOSPC, 'full'), KeyboardInterrupt(), ValueError()]
 )

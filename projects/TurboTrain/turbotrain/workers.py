@@ -1,5 +1,6 @@
 """Processes that read or make files side by side, and end with the one that started them."""
 
+import _thread
 import ctypes
 import os
 import signal
@@ -18,11 +19,12 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ['end_children_too', 'follow_parent', 'terminable', 'worker_pool']
+__all__ = ['begin_to_clean_up', 'end_children_too', 'follow_parent', 'terminable', 'worker_pool']
 
 # In a worker: whether it has been told to end, and whether it has anything to clean up.
 _ending, _at_work = threading.Event(), threading.Event()
 _PATIENCE = 2  # s that a worker has to clean up
+_DROPPED = 5  # s after which what SIGTERM has raised has not arrived
 _PR_SET_PDEATHSIG = 1
 _forks: list[int | None] = []  # who is about to fork, if its children are to follow it
 
@@ -53,6 +55,12 @@ def end_children_too() -> None:
     os.register_at_fork(before=before, after_in_parent=_forks.pop, after_in_child=in_child)
 
 
+class _Ending:
+    """How far a command is that was told to end. No locks: a signal may find them taken."""
+
+    asked = cleans_up = again = False
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Have SIGTERM raise SystemExit meanwhile, so that temporary files go and workers end.
@@ -60,19 +68,42 @@ def terminable() -> Iterator[None]:
     Nothing changes outside the main thread, or where somebody handles the signal already.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _end)
+    begins = in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if begins:
+        signal.signal(signal.SIGTERM, _end)
     try:
         yield
+    except BaseException:
+        begin_to_clean_up()
+        raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if begins:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _Ending.asked = _Ending.cleans_up = False
+
+
+def begin_to_clean_up() -> None:
+    """What SIGTERM has raised, if anything, has arrived: nothing is to interrupt what follows."""
+    _Ending.cleans_up = _Ending.asked
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what cleans up is not interrupted
+    if _Ending.cleans_up or (_Ending.asked and not _Ending.again):
+        return  # once is enough
+    if not _Ending.asked:
+        _Ending.asked = True
+        _thread.start_new_thread(_ask_again, ())
+    _Ending.again = False
     sys.exit('error: ended by SIGTERM')
+
+
+def _ask_again() -> None:
+    """Python drops an exception that is raised while it deletes an object: raise it once more."""
+    time.sleep(_DROPPED)
+    while _Ending.asked and not _Ending.cleans_up:
+        _Ending.again = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_DROPPED)
 
 
 @contextmanager
@@ -94,6 +125,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 'a worker process died, for want of memory mostly; fewer --workers need less'
             ) from error
         except BaseException:
+            begin_to_clean_up()
             _stop(pool)
             raise
         finally:
