@@ -19,12 +19,11 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ['begin_to_clean_up', 'end_children_too', 'follow_parent', 'terminable', 'worker_pool']
+__all__ = ['end_children_too', 'follow_parent', 'terminable', 'worker_pool']
 
 # In a worker: whether it has been told to end, and whether it has anything to clean up.
 _ending, _at_work = threading.Event(), threading.Event()
 _PATIENCE = 2  # s that a worker has to clean up
-_DROPPED = 5  # s after which what SIGTERM has raised has not arrived
 _PR_SET_PDEATHSIG = 1
 _forks: list[int | None] = []  # who is about to fork, if its children are to follow it
 
@@ -55,10 +54,8 @@ def end_children_too() -> None:
     os.register_at_fork(before=before, after_in_parent=_forks.pop, after_in_child=in_child)
 
 
-class _Ending:
-    """How far a command is that was told to end. No locks: a signal may find them taken."""
-
-    asked = cleans_up = again = False
+class _Ended(SystemExit):
+    """Raised by SIGTERM."""
 
 
 @contextmanager
@@ -68,42 +65,35 @@ def terminable() -> Iterator[None]:
     Nothing changes outside the main thread, or where somebody handles the signal already.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    begins = in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if begins:
-        signal.signal(signal.SIGTERM, _end)
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    tell = sys.unraisablehook
+
+    def raise_again(dropped: Any) -> None:
+        # Python drops what is raised while it deletes an object.
+        tell(dropped)
+        if isinstance(dropped.exc_value, _Ended):
+            signal.signal(signal.SIGTERM, _end)
+            _thread.start_new_thread(_kill_soon, ())  # threading's locks may be taken
+
+    sys.unraisablehook = raise_again
+    signal.signal(signal.SIGTERM, _end)
     try:
         yield
-    except BaseException:
-        begin_to_clean_up()
-        raise
     finally:
-        if begins:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _Ending.asked = _Ending.cleans_up = False
-
-
-def begin_to_clean_up() -> None:
-    """What SIGTERM has raised, if anything, has arrived: nothing is to interrupt what follows."""
-    _Ending.cleans_up = _Ending.asked
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.unraisablehook = tell
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    if _Ending.cleans_up or (_Ending.asked and not _Ending.again):
-        return  # once is enough
-    if not _Ending.asked:
-        _Ending.asked = True
-        _thread.start_new_thread(_ask_again, ())
-    _Ending.again = False
-    sys.exit('error: ended by SIGTERM')
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what cleans up is not interrupted
+    raise _Ended('error: ended by SIGTERM')
 
 
-def _ask_again() -> None:
-    """Python drops an exception that is raised while it deletes an object: raise it once more."""
-    time.sleep(_DROPPED)
-    while _Ending.asked and not _Ending.cleans_up:
-        _Ending.again = True
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_DROPPED)
+def _kill_soon() -> None:
+    time.sleep(0.1)  # the object is gone by then, or it is dropped once more
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
@@ -125,7 +115,6 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 'a worker process died, for want of memory mostly; fewer --workers need less'
             ) from error
         except BaseException:
-            begin_to_clean_up()
             _stop(pool)
             raise
         finally:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..commands import ROOT
 from ..report.scalars import Scalars, read_scalars
-from ..workers import begin_to_clean_up, terminable
+from ..workers import terminable
 
 __all__ = ['CommandError', 'Jobs', 'training_log']
 
@@ -40,7 +40,6 @@ class Jobs:
             try:
                 return list(pool.map(function, items))
             except BaseException:
-                begin_to_clean_up()
                 pool.shutdown(wait=False, cancel_futures=True)
                 with self._lock:
                     self._ended = True
